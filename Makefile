@@ -1,0 +1,40 @@
+# Two commands on a fresh machine, each complete in itself:
+#   make probe   makes the environment, then trains a small transformer and ends in a verdict
+#   make test    makes the environment with the test tools, then runs the fast tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARCH ?= double_norm
+
+.PHONY: probe test slow lint check clean
+
+probe: $(VENV)/.installed-run
+	$(BIN)/stabilitykit probe --arch $(ARCH)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m "slow and not browser"
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+check: lint test slow
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/.installed-run
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

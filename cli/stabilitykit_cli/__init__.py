@@ -1,0 +1,1 @@
+"""The command line of stabilitykit. Results on stdout, progress on stderr."""

@@ -1,0 +1,171 @@
+"""The registry of every tag: name, meaning, unit, merge rule. The docs' table is made from it.
+
+A tag is ``<family>/<statistic>`` or ``<family>/<statistic>/<site>``, in ``[a-z0-9_./]``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Merge = Literal["norm", "max", "min", "mean", "sum", "last"]
+"""How partials of microbatches, ranks and shards become one number; ``norm`` is the root of summed squares."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagFamily:
+    """All tags that share ``<family>/<statistic>``."""
+
+    name: str
+    meaning: str
+    unit: str
+    merge: Merge
+    sites: str
+    """What stands in the place of ``<site>``, or an empty text for a tag without one."""
+    kind: Literal["exact", "bound", "sampled"] = "exact"
+    chart: bool = False
+    """Whether TensorBoard gets it as scalars: few, readable charts."""
+
+
+REGISTRY: dict[str, TagFamily] = {
+    family.name: family
+    for family in (
+        TagFamily(
+            "train/loss",
+            "training loss of the step's batch, before the update",
+            "nats",
+            "mean",
+            "",
+            chart=True,
+        ),
+        TagFamily(
+            "train/unigram_cross_entropy",
+            "cross-entropy of the batch's targets under the training split's unigram law",
+            "nats",
+            "mean",
+            "",
+            chart=True,
+        ),
+        TagFamily("optim/lr", "learning rate of the first parameter group", "", "last", "", chart=True),
+        TagFamily(
+            "optim/grad_norm",
+            "2-norm of all gradients, unscaled, before clipping",
+            "",
+            "norm",
+            "",
+            chart=True,
+        ),
+        TagFamily(
+            "optim/update_ratio",
+            "2-norm of the update over 2-norm of the weights",
+            "",
+            "norm",
+            "group",
+            chart=True,
+        ),
+        TagFamily(
+            "optim/rms_t",
+            "root mean square of gradient over Adam's root second moment, as the optimizer saw them "
+            "(Wortsman 2304.13013)",
+            "",
+            "norm",
+            "group",
+            chart=True,
+        ),
+        TagFamily(
+            "grad/norm", "2-norm of a group's gradients, unscaled, before clipping", "", "norm", "group"
+        ),
+        TagFamily(
+            "grad/share",
+            "2-norm of a group's gradients over the global one",
+            "",
+            "norm",
+            "group",
+            chart=True,
+        ),
+        TagFamily("act/rms", "root mean square of an activation", "", "norm", "site", chart=True),
+        TagFamily("act/max_abs", "largest absolute value of an activation", "", "max", "site"),
+        TagFamily("act/nonfinite", "1 when an activation holds NaN or Inf, else 0", "", "max", "site"),
+        TagFamily(
+            "attn/logit_max",
+            "largest attention logit found on the rows looked at; exact where attn/logit_max_bound equals it",
+            "",
+            "max",
+            "block",
+            kind="sampled",
+            chart=True,
+        ),
+        TagFamily(
+            "attn/logit_max_bound",
+            "upper bound of the largest attention logit, from the log-sum-exp of every row",
+            "",
+            "max",
+            "block",
+            kind="bound",
+        ),
+        TagFamily(
+            "attn/entropy",
+            "attention entropy over its maximum ln n, mean over sampled rows and all heads",
+            "0 to 1",
+            "mean",
+            "block",
+            kind="sampled",
+            chart=True,
+        ),
+        TagFamily(
+            "attn/entropy_min",
+            "the same mean for the head where it is lowest",
+            "0 to 1",
+            "min",
+            "block",
+            kind="sampled",
+        ),
+        TagFamily("norm/gain_rms", "root mean square of a norm's gain", "", "last", "norm"),
+        TagFamily(
+            "output/log_z",
+            "log-sum-exp of the output logits, mean over sampled tokens",
+            "nats",
+            "mean",
+            "",
+            kind="sampled",
+            chart=True,
+        ),
+    )
+}
+
+
+def tag(name: str, site: str = "") -> str:
+    """Return the tag of a statistic at a site.
+
+    Args:
+        name: ``<family>/<statistic>`` as in the registry.
+        site: The site, or nothing for a tag without one.
+
+    Raises:
+        KeyError: The registry does not hold ``name``.
+    """
+    if name not in REGISTRY:
+        raise KeyError(f"{name!r} is not in stabilitykit.tags.REGISTRY")
+    return f"{name}/{site}" if site else name
+
+
+def split(tag: str) -> tuple[str, str]:
+    """Return ``(<family>/<statistic>, site)`` of a tag; the site is empty where there is none."""
+    family, _, rest = tag.partition("/")
+    statistic, _, site = rest.partition("/")
+    return f"{family}/{statistic}", site
+
+
+def site_of(tag: str) -> str:
+    """Return the site that a finding on ``tag`` names: its site, or the tag itself where it has none."""
+    return split(tag)[1] or tag
+
+
+def block_site(index: int, n_blocks: int) -> str:
+    """Return the site of a block, zero-padded so that sorting is depth: ``blocks.03``."""
+    return f"blocks.{index:0{max(2, len(str(n_blocks - 1)))}d}"
+
+
+def select(tags: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return those tags that belong to the family ``name``, in order."""
+    prefix = name + "/"
+    return tuple(each for each in tags if each == name or each.startswith(prefix))

@@ -1,1 +1,5 @@
-"""callbacks."""
+"""Lightning callbacks."""
+
+from stabilitykit.callbacks.stability_monitor import StabilityMonitor
+
+__all__ = ["StabilityMonitor"]

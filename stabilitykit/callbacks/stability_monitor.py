@@ -1,0 +1,218 @@
+"""The Lightning callback: a thin adapter from the Trainer's hooks to the monitor."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from stabilitykit.observe import Coverage
+from stabilitykit.records import Incident, StepRecord, Verdict
+from stabilitykit.store import is_run_folder
+from stabilitykit.watch import Monitor, Policy, Sink, check_arguments
+
+_LOGGED = ("optim/grad_norm", "output/log_z")
+_LOG_EVERY = 10
+
+
+class StabilityMonitor(L.Callback):
+    """Watches a training run: residual stream, attention, gradients, updates, loss.
+
+    Add it to a Trainer and nothing else: ``L.Trainer(callbacks=[StabilityMonitor()])``. It keeps the run in
+    ``<trainer.log_dir or default_root_dir>/stability``, which TensorBoard and ``stabilitykit diagnose`` read,
+    and gives the Trainer's loggers a handful of ``stability/*`` scalars. Every scalar in the dictionary
+    that ``training_step`` returns is recorded; ``unigram_cross_entropy`` among them takes the data's part
+    out of the loss.
+
+    Args:
+        every_n_steps: Observe every n-th optimizer step.
+        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, or a function of the incident.
+        logdir: Folder of the run, new or empty, instead of the default one.
+        sinks: Told of every step as well.
+        config: What is written to the run's ``config.yaml``.
+
+    Raises:
+        ConfigError: An argument is not accepted.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 1,
+        on_incident: Policy = "log",
+        logdir: str | Path | None = None,
+        sinks: Sequence[Sink] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_arguments(every_n_steps, on_incident)
+        self._every_n_steps = every_n_steps
+        self._on_incident = on_incident
+        self._logdir = Path(logdir) if logdir else None
+        self._sinks = tuple(sinks)
+        self._config = dict(config or {})
+        self._monitor: Monitor | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._stepping = False
+        self.interrupted = False
+        """Set it to mark the run as not complete when it ends."""
+
+    @property
+    def state_key(self) -> str:
+        """Name of the state in a checkpoint; two monitors with other arguments keep theirs apart."""
+        return f"StabilityMonitor{{every_n_steps={self._every_n_steps}, logdir={self._logdir}}}"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is kept."""
+        return self._monitor.folder if self._monitor else self._logdir
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """All incidents so far."""
+        return self._monitor.incidents if self._monitor else ()
+
+    @property
+    def disk_failed(self) -> bool:
+        """Whether the run could not be kept to its end."""
+        return self._monitor is not None and self._monitor.disk_failed
+
+    def latest(self) -> StepRecord | None:
+        """Return the newest step record, or None before the first."""
+        return self._monitor.latest() if self._monitor else None
+
+    def verdict(self) -> Verdict:
+        """Return how the run stands."""
+        return self._watching().verdict(complete=not self.interrupted)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run's JSON document: verdict, incidents, final and best loss."""
+        return self._watching().summary(complete=not self.interrupted)
+
+    def coverage(self) -> list[Coverage]:
+        """Return what is watched and how: one row a site."""
+        return self._watching().coverage()
+
+    @property
+    def host_reads(self) -> int:
+        """How often anything was read from the device."""
+        return self._watching().host_reads
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Attach to the model and its optimizers, before any forward runs."""
+        kept = Path(self._resumed["folder"]) if self._resumed and self._resumed["folder"] else None
+        resume = kept is not None and is_run_folder(kept)
+        self._monitor = Monitor(
+            pl_module,
+            trainer.optimizers,
+            folder=kept if resume else self._logdir or _free_folder(trainer),
+            config=self._config,
+            every_n_steps=self._every_n_steps,
+            on_incident=self._on_incident,
+            sinks=self._sinks,
+            resume=resume,
+        )
+        if self._resumed:
+            self._monitor.load_state_dict(self._resumed)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Observe the batch that begins, if its step is to be observed."""
+        self._watching().arm()
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Read the gradients: unscaled here, and not clipped yet under automatic optimization."""
+        self._watching().read_gradients()
+        self._stepping = True
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Take the batch's scalars, and end the step if the optimizer took one."""
+        monitor = self._watching()
+        monitor.add_scalars(_scalars(outputs, trainer.accumulate_grad_batches))
+        if not self._stepping:
+            return
+        self._stepping = False
+        n_incidents = len(monitor.incidents)
+        monitor.finish_step()
+        if monitor.should_stop:
+            trainer.should_stop = True
+        if monitor.steps % _LOG_EVERY == 1 or len(monitor.incidents) > n_incidents:
+            self._log(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the verdict and remove every hook."""
+        self._watching().close(complete=not self.interrupted)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Write what there is and remove every hook."""
+        self.interrupted = True
+        if self._monitor:
+            self._monitor.close(complete=False)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remove every hook, whatever happened."""
+        if self._monitor and stage == "fit":
+            self._monitor.close(complete=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs for the run to go on as if unbroken."""
+        return self._monitor.state_dict() if self._monitor else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a checkpoint's state; it is used when fitting starts."""
+        self._resumed = state_dict or None
+
+    def _log(self, trainer: L.Trainer) -> None:
+        record = self.latest()
+        if record is None:
+            return
+        metrics = {f"stability/{tag.rpartition('/')[2]}": record.readings[tag] for tag in _LOGGED if tag in record.readings}
+        metrics["stability/incidents"] = len(self.incidents)
+        metrics["stability/open_incidents"] = sum(incident.is_open for incident in self.incidents)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=record.step)
+
+    def _watching(self) -> Monitor:
+        if self._monitor is None:
+            raise RuntimeError("StabilityMonitor has seen no training yet: fit a Trainer with it first")
+        return self._monitor
+
+
+def _free_folder(trainer: L.Trainer) -> Path:
+    """Return ``stability`` below the Trainer's folder, numbered when an earlier run is kept there."""
+    base = Path(trainer.log_dir or trainer.default_root_dir) / "stability"
+    candidate, n = base, 1
+    while candidate.exists() and any(candidate.iterdir()):
+        n += 1
+        candidate = base.with_name(f"stability-{n}")
+    return candidate
+
+
+def _scalars(outputs: Any, accumulated: int) -> dict[str, Tensor | float]:
+    """Return the scalars that ``training_step`` returned; Lightning has divided the loss."""
+    if isinstance(outputs, Tensor):
+        outputs = {"loss": outputs}
+    found: dict[str, Tensor | float] = {}
+    if isinstance(outputs, Mapping):
+        for name, value in outputs.items():
+            if isinstance(value, Tensor) and value.numel() == 1:
+                found[str(name)] = value.detach().reshape(())
+            elif isinstance(value, int | float):
+                with contextlib.suppress(OverflowError):
+                    found[str(name)] = float(value)
+    if "loss" in found and accumulated > 1:
+        found["loss"] = found["loss"] * accumulated
+    return found

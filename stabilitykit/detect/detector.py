@@ -1,0 +1,83 @@
+"""What a detector is, and the rows of sites that detectors work on."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stabilitykit.records import Finding, StepRecord
+from stabilitykit.tags import select, site_of
+
+Row = NDArray[np.float64]
+"""One value a site."""
+
+
+class Detector(ABC):
+    """Consumes step records in order and yields findings.
+
+    A detector is pure and deterministic: its findings depend on the records it was given and on nothing
+    else, never on later ones. It never acts and never sees a tensor.
+    """
+
+    kind: ClassVar[str]
+    """The kind of its findings, one of ``stabilitykit.records.KINDS``."""
+    quiet: ClassVar[int] = 20
+    """Records without a finding after which its incident has ended."""
+
+    @abstractmethod
+    def update(self, record: StepRecord) -> Sequence[Finding]:
+        """Return what is out of its band at this step, the first to leave first.
+
+        Args:
+            record: The next step's record; steps ascend, and may leave gaps.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+
+
+class SiteColumns:
+    """Where the sites of some statistics stand in a record; follows tags that come and go.
+
+    Sites are numbered in the order in which they first appear, so state kept per site stays aligned.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._schema: tuple[str, ...] | None = None
+        self._columns: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._places: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self.tags: list[str] = []
+
+    @property
+    def sites(self) -> list[str]:
+        """The site of each place."""
+        return [site_of(tag) for tag in self.tags]
+
+    def row(self, record: StepRecord) -> Row:
+        """Return one value a site; NaN where a site was not read, nothing where none was."""
+        if record.tags is not self._schema:
+            self._look_up(record.tags)
+        if not self._columns.size:
+            return np.empty(0)
+        row = np.full(len(self.tags), math.nan)
+        row[self._places] = record.values[self._columns]
+        return row
+
+    def _look_up(self, tags: tuple[str, ...]) -> None:
+        self._schema = tags
+        found = [tag for name in self._names for tag in self._select(tags, name)]
+        self.tags += [tag for tag in found if tag not in set(self.tags)]
+        self._columns = np.array([tags.index(tag) for tag in found], dtype=np.intp)
+        self._places = np.array([self.tags.index(tag) for tag in found], dtype=np.intp)
+
+    def _select(self, tags: tuple[str, ...], name: str) -> tuple[str, ...]:
+        return select(tags, name)

@@ -1,0 +1,118 @@
+"""Growth of a statistic at any of its sites, against the site's own recent past."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stabilitykit.detect.detector import Detector, Row, SiteColumns
+from stabilitykit.detect.rolling import RowWindow, Streak
+from stabilitykit.records import Finding, Severity, StepRecord
+
+
+class Growth(Detector):
+    """Base of detectors that compare a smoothed log level with the same level some steps ago.
+
+    Smoothed is the median of the last ``SMOOTH`` values. A site leaves its band when its smoothed value has
+    grown (or fallen) by more than ``factor`` within ``LAG`` steps, ``IN_A_ROW`` times in a row; armed from
+    step ``ARMED``. While it is out, its reference stays where it was: flagged values are not admitted. A
+    level that holds for ``FORGET`` steps becomes the new reference.
+
+    Args:
+        factor: Growth that counts, above 1.
+    """
+
+    statistics: ClassVar[tuple[str, ...]]
+    """Families of tags that are looked at."""
+    direction: ClassVar[int] = 1
+    """1 for growth, -1 for a fall."""
+    SMOOTH: ClassVar[int] = 5
+    LAG: ClassVar[int] = 20
+    ARMED: ClassVar[int] = 8
+    IN_A_ROW: ClassVar[int] = 3
+    FORGET: ClassVar[int] = 200
+
+    def __init__(self, factor: float) -> None:
+        self._limit = math.log(factor)
+        self._columns = SiteColumns(*self.statistics)
+        self._recent = RowWindow(self.SMOOTH)
+        self._past = RowWindow(self.LAG)
+        self._streak = Streak()
+        self._seen = 0
+
+    def update(self, record: StepRecord) -> list[Finding]:
+        """Return a finding for each site out of its band, the first to leave first."""
+        row = self._columns.row(record)
+        if not row.size:
+            return []
+        smooth = self._smooth(row)
+        reference = self._past.oldest if len(self._past) else smooth
+        reference = np.pad(reference, (0, smooth.size - reference.size), constant_values=math.nan)
+        reference = np.where(np.isnan(reference), smooth, reference)
+        growth = self.direction * (smooth - reference)
+        with np.errstate(invalid="ignore"):
+            holds = (growth > self._limit) & self._also(np.exp(smooth)) & (self._seen >= self.ARMED)
+        self._streak.update(record.step, holds)
+        self._seen += 1
+        self._past.push(np.where(self._is_out() & (self._streak.length < self.FORGET), reference, smooth))
+        return [
+            self._finding(record.step, place, math.exp(smooth[place]), math.exp(reference[place]))
+            for place in self._in_order()
+        ]
+
+    def _smooth(self, row: Row) -> Row:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # A value that is not a number is an event of its own and no part of any baseline.
+            self._recent.push(np.where(np.isfinite(row) & (row > 0), np.log(row), math.nan))
+        return self._recent.median()
+
+    def _also(self, level: Row) -> np.ndarray:
+        """Return where a second condition holds that a site must meet; by default everywhere."""
+        return np.ones(level.size, dtype=bool)
+
+    def _is_out(self) -> np.ndarray:
+        return self._streak.length >= self.IN_A_ROW
+
+    def _in_order(self) -> list[int]:
+        return sorted(np.flatnonzero(self._is_out()).tolist(), key=self._streak.since)
+
+    def _finding(self, step: int, place: int, value: float, reference: float) -> Finding:
+        since = self._streak.since(place)
+        site = self._columns.sites[place]
+        return Finding(
+            self.kind,
+            site,
+            step,
+            since,
+            value,
+            reference * math.exp(self.direction * self._limit),
+            self._severity(value, reference),
+            self._message(site, value, reference, since),
+        )
+
+    def _severity(self, value: float, reference: float) -> Severity:
+        return Severity.INFO
+
+    @abstractmethod
+    def _message(self, site: str, value: float, reference: float, since: int) -> str:
+        """Return what is said of a site: the numbers and what they mean."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {
+            "tags": list(self._columns.tags),
+            "recent": self._recent.state_dict(),
+            "past": self._past.state_dict(),
+            "streak": self._streak.state_dict(),
+            "seen": self._seen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._columns = SiteColumns(*self.statistics)
+        self._columns.tags = list(state["tags"])
+        self._recent.load_state_dict(state["recent"])
+        self._past.load_state_dict(state["past"])
+        self._streak.load_state_dict(state["streak"])
+        self._seen = state["seen"]

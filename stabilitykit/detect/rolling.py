@@ -1,0 +1,135 @@
+"""Rolling statistics over past values only."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from stabilitykit.detect.detector import Row
+
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal law over its median absolute deviation."""
+
+
+def median(values: Iterable[float]) -> float:
+    """Return the median of some finite values, NaN of none."""
+    ordered = sorted(values)
+    n = len(ordered)
+    if n == 0:
+        return math.nan
+    return ordered[n // 2] if n % 2 else 0.5 * (ordered[n // 2 - 1] + ordered[n // 2])
+
+
+def robust_sigma(values: Iterable[float]) -> float:
+    """Return 1.4826 times the median absolute deviation from the median."""
+    values = list(values)
+    center = median(values)
+    return MAD_TO_SIGMA * median(abs(value - center) for value in values)
+
+
+class Window:
+    """The last ``size`` values that were let in."""
+
+    def __init__(self, size: int) -> None:
+        self.values: deque[float] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def push(self, value: float) -> None:
+        """Let a value in; the oldest leaves a full window."""
+        self.values.append(value)
+
+    def last(self, n: int) -> list[float]:
+        """Return the newest ``n`` values, oldest first."""
+        return list(self.values)[-n:]
+
+    def median(self) -> float:
+        """Return the median of all values held."""
+        return median(self.values)
+
+
+class RowWindow:
+    """The last ``size`` rows of sites; grows when sites appear."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rows: Row = np.empty((0, 0))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def oldest(self) -> Row:
+        """The oldest row held."""
+        return self._rows[0]
+
+    def push(self, row: Row) -> None:
+        """Let a row in; the oldest leaves a full window."""
+        missing = row.size - self._rows.shape[1]
+        if missing:
+            self._rows = np.pad(self._rows, ((0, 0), (0, missing)), constant_values=math.nan)
+        kept = self._rows[-(self._size - 1) :] if self._size > 1 else self._rows[:0]
+        self._rows = np.vstack([kept, row])
+
+    def median(self) -> Row:
+        """Return each site's median over the values that are numbers; NaN where there is none."""
+        return _median(self._rows)
+
+    def center_and_sigma(self, n_sites: int) -> tuple[Row, Row]:
+        """Return each site's median and 1.4826 MAD over the values held."""
+        rows = np.pad(self._rows, ((0, 0), (0, n_sites - self._rows.shape[1])), constant_values=math.nan)
+        center = _median(rows)
+        return center, MAD_TO_SIGMA * _median(np.abs(rows - center))
+
+    def state_dict(self) -> list[list[float]]:
+        """Return the rows as plain lists."""
+        return [list(map(float, row)) for row in self._rows]
+
+    def load_state_dict(self, state: list[list[float]]) -> None:
+        """Take up rows from plain lists."""
+        self._rows = np.array(state, dtype=np.float64).reshape(len(state), -1)
+
+
+class Streak:
+    """For each site, since which step its condition has held without a break."""
+
+    def __init__(self) -> None:
+        self._since: list[int | None] = []
+        self.length: Row = np.zeros(0)
+
+    def update(self, step: int, holds: np.ndarray) -> None:
+        """Take the conditions of one step."""
+        missing = holds.size - self.length.size
+        if missing:
+            self.length = np.concatenate([self.length, np.zeros(missing)])
+            self._since += [None] * missing
+        for place in np.flatnonzero(holds & (self.length == 0)):
+            self._since[place] = step
+        self.length = np.where(holds, self.length + 1, 0)
+
+    def since(self, place: int) -> int:
+        """Return the first step of the present stretch at a site whose condition holds."""
+        step = self._since[place]
+        return -1 if step is None else step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {"since": list(self._since), "length": self.length.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._since = list(state["since"])
+        self.length = np.array(state["length"], dtype=np.float64)
+
+
+def _median(rows: Row) -> Row:
+    """Return each column's median over the values that are numbers; several times faster than nanmedian."""
+    ordered = np.sort(rows, axis=0)  # NaN goes last
+    count = np.sum(~np.isnan(ordered), axis=0)
+    place = np.arange(ordered.shape[1])
+    low = ordered[np.maximum((count - 1) // 2, 0), place]
+    high = ordered[np.minimum(count // 2, len(ordered) - 1), place]
+    return np.where(count > 0, 0.5 * (low + high), math.nan)

@@ -1,0 +1,241 @@
+"""Step records in, incidents and verdict out: detectors' findings merged over spans of steps."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stabilitykit.detect import KNOWLEDGE, Detector, default_detectors
+from stabilitykit.detect.loss import LOSS
+from stabilitykit.records import (
+    Finding,
+    Incident,
+    IncidentChange,
+    Outcome,
+    Severity,
+    StepRecord,
+    Verdict,
+)
+
+_EVIDENCE = 12
+"""Findings an incident lists, at most."""
+_MEMORY = 50
+"""Records for which a finding that has gone quiet may still be evidence of what comes."""
+
+_LOSS_KINDS = ("loss_spike", "divergence", "stuck")
+
+
+@dataclasses.dataclass(slots=True)
+class _Span:
+    """An open incident and the detector state it was made from."""
+
+    incident: Incident
+    last_seen: int
+    """Number of the record in which it was last flagged."""
+    last_step: int
+
+
+class Diagnosis:
+    """Runs detectors over step records and keeps the incidents.
+
+    The same records give the same incidents, live, resumed or replayed.
+
+    Args:
+        detectors: What to run; all built-in ones unless given.
+    """
+
+    def __init__(self, detectors: Sequence[Detector] | None = None) -> None:
+        self._detectors = list(default_detectors() if detectors is None else detectors)
+        self._open: dict[str, _Span] = {}
+        self._closed: list[Incident] = []
+        self._episodes: dict[tuple[str, str], tuple[Finding, int]] = {}
+        self._seen = 0
+        self._step = -1
+        self._loss = math.nan
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """All incidents so far, in the order in which they were announced."""
+        return tuple(sorted([*self._closed, *(s.incident for s in self._open.values())], key=lambda i: i.id))
+
+    def update(self, record: StepRecord) -> list[IncidentChange]:
+        """Take the next record and return what happened to incidents at it."""
+        self._seen += 1
+        self._step = record.step
+        self._loss = record.readings.get(LOSS, self._loss)
+        findings = [finding for detector in self._detectors for finding in detector.update(record)]
+        fresh = self._remember(findings)
+        changes = self._close(record.step)
+        for kind in dict.fromkeys(f.kind for f in findings if f.severity is not Severity.INFO):
+            alarms = [f for f in findings if f.kind == kind and f.severity is not Severity.INFO]
+            change = self._extend(kind, alarms, fresh) if kind in self._open else self._start(kind, alarms)
+            if change is not None:
+                changes.append(change)
+        return changes
+
+    def verdict(self, complete: bool = True) -> Verdict:
+        """Return how the run stands, from the loss alone, with all incidents beside it."""
+        outcome, reason = self._outcome()
+        return Verdict(outcome, reason, complete, self._seen, self.incidents)
+
+    def _outcome(self) -> tuple[Outcome, str]:
+        if not self._seen:
+            return "stable", "no step was recorded"
+        if not math.isfinite(self._loss):
+            return "diverged", f"the last loss, at step {self._step}, is {self._loss}"
+        if "divergence" in self._open:
+            return "diverged", self._open["divergence"].incident.message
+        if "stuck" in self._open:
+            return "stuck", self._open["stuck"].incident.message
+        past = [i for i in self.incidents if i.kind in _LOSS_KINDS or (i.kind, i.site) == ("nonfinite", LOSS)]
+        if past:
+            words = ", ".join(f"{i.kind} at step {i.start}" for i in past[:3])
+            more = f" and {len(past) - 3} more" if len(past) > 3 else ""
+            return "recovered", f"the loss came back after {words}{more}"
+        return "stable", f"the loss shows no incident over {self._seen} steps"
+
+    def _remember(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Keep the first finding of each kind and site's episode; return those that are new."""
+        if self._episodes:
+            self._episodes = {
+                key: episode for key, episode in self._episodes.items() if self._seen - episode[1] <= _MEMORY
+            }
+        fresh = []
+        for finding in findings:
+            first, _ = self._episodes.get((finding.kind, finding.site), (None, 0))
+            if first is None:
+                fresh.append(finding)
+            self._episodes[finding.kind, finding.site] = (first or finding, self._seen)
+        return fresh
+
+    def _start(self, kind: str, alarms: Sequence[Finding]) -> IncidentChange:
+        first = min(alarms, key=lambda f: f.since)
+        worst = _worst(alarms)
+        evidence = sorted((finding for finding, _ in self._episodes.values()), key=lambda f: (f.since, f.step))
+        incident = Incident(
+            id=len(self._closed) + len(self._open),
+            kind=kind,
+            start=first.since,
+            detected=first.step,
+            peak=worst.step,
+            end=None,
+            site=first.site,
+            severity=max((f.severity for f in alarms), key=lambda s: s.rank),
+            value=worst.value,
+            threshold=worst.threshold,
+            message=first.message,
+            evidence=_cut(evidence, first),
+        )
+        incident = _explained(incident)
+        self._open[kind] = _Span(incident, self._seen, first.step)
+        return IncidentChange("opened", first.step, incident)
+
+    def _extend(
+        self, kind: str, alarms: Sequence[Finding], fresh: Sequence[Finding]
+    ) -> IncidentChange | None:
+        span = self._open[kind]
+        old, worst = span.incident, _worst(alarms)
+        span.last_seen, span.last_step = self._seen, worst.step
+        severity = max((old.severity, *(f.severity for f in alarms)), key=lambda s: s.rank)
+        new = dataclasses.replace(old, severity=severity)
+        if _margin(worst) > _margin(old) or math.isnan(worst.value):
+            new = dataclasses.replace(new, peak=worst.step, value=worst.value, threshold=worst.threshold)
+        if fresh and len(new.evidence) < _EVIDENCE:
+            new = _explained(dataclasses.replace(new, evidence=(*new.evidence, *fresh)[:_EVIDENCE]))
+        span.incident = new
+        # The peak moves at many steps and is told when the incident ends; these two are news.
+        if new.severity is old.severity and new.evidence == old.evidence:
+            return None
+        return IncidentChange("updated", worst.step, new)
+
+    def _close(self, step: int) -> list[IncidentChange]:
+        quiet = {detector.kind: detector.quiet for detector in self._detectors}
+        over = [kind for kind, span in self._open.items() if self._seen - span.last_seen > quiet[kind]]
+        changes = []
+        for kind in over:
+            span = self._open.pop(kind)
+            incident = dataclasses.replace(span.incident, end=span.last_step)
+            self._closed.append(incident)
+            changes.append(IncidentChange("closed", step, incident))
+        return changes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {
+            "detectors": [detector.state_dict() for detector in self._detectors],
+            "open": {
+                kind: [span.incident.to_json(), span.last_seen, span.last_step]
+                for kind, span in self._open.items()
+            },
+            "closed": [incident.to_json() for incident in self._closed],
+            "episodes": [[finding.to_json(), seen] for finding, seen in self._episodes.values()],
+            "seen": self._seen,
+            "step": self._step,
+            "loss": self._loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned, with the same detectors."""
+        for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
+            detector.load_state_dict(detector_state)
+        self._open = {
+            kind: _Span(Incident.from_json(incident), seen, step)
+            for kind, (incident, seen, step) in state["open"].items()
+        }
+        self._closed = [Incident.from_json(incident) for incident in state["closed"]]
+        episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
+        self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
+        self._seen, self._step, self._loss = state["seen"], state["step"], state["loss"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LossSummary:
+    """A run's losses in two numbers, in nats."""
+
+    final: float
+    """Mean of the last 5 % of the steps."""
+    best: float
+    """Lowest mean over as many steps in a row."""
+
+
+def loss_summary(losses: Sequence[float]) -> LossSummary:
+    """Return the final and the best loss of a run; NaN where there is none."""
+    if not len(losses):
+        return LossSummary(math.nan, math.nan)
+    values = np.asarray(losses, dtype=np.float64)
+    width = max(1, len(values) // 20)
+    means = np.convolve(np.where(np.isfinite(values), values, np.inf), np.full(width, 1 / width), "valid")
+    best = float(means.min())
+    return LossSummary(float(values[-width:].mean()), best if math.isfinite(best) else math.nan)
+
+
+def _margin(of: Finding | Incident) -> float:
+    """Return how far beyond its threshold a value stands, as a ratio of logs; Inf when not a number."""
+    if not math.isfinite(of.value):
+        return math.inf
+    if of.value <= 0 or of.threshold <= 0:
+        return abs(of.value - of.threshold)
+    return abs(math.log(of.value / of.threshold))
+
+
+def _worst(alarms: Sequence[Finding]) -> Finding:
+    return max(alarms, key=_margin)
+
+
+def _cut(evidence: Sequence[Finding], first: Finding) -> tuple[Finding, ...]:
+    """Return at most ``_EVIDENCE`` findings in time order, the opening one among them."""
+    kept = list(evidence[:_EVIDENCE])
+    if first not in kept:
+        kept[-1:] = [first]
+    return tuple(kept)
+
+
+def _explained(incident: Incident) -> Incident:
+    """Return the incident with the causes and remedies that its evidence carries."""
+    kinds = frozenset(finding.kind for finding in incident.evidence)
+    knowledge = KNOWLEDGE[incident.kind]
+    return dataclasses.replace(
+        incident, causes=knowledge.causes(kinds), remedies=knowledge.remedies(kinds)
+    )

@@ -1,0 +1,233 @@
+"""A probe: one short training run that ends in a verdict."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning as L
+import numpy as np
+import torch
+
+import stabilitykit
+from stabilitykit.callbacks import StabilityMonitor
+from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.quiet import Interruptible, log_to, one_thread_count, quiet_lightning
+from stabilitykit.experiments.spec import ProbeSpec
+from stabilitykit.records import IncidentChange, StepRecord, Verdict
+from stabilitykit.training import Corpus, TextDataModule, TransformerModule
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """What is about to run."""
+
+    spec: ProbeSpec
+    logdir: Path
+    steps: int
+    warmup: int
+    n_blocks: int
+    n_parameters: int
+    corpus: str
+    """One line: name, size, entropies."""
+
+
+class ProbeListener(Protocol):
+    """Follows a probe while it runs."""
+
+    def started(self, plan: ProbePlan) -> None:
+        """Called once, before the first step."""
+
+    def step(self, record: StepRecord) -> None:
+        """Called after every observed step."""
+
+    def changed(self, change: IncidentChange) -> None:
+        """Called when an incident opens, changes or closes."""
+
+    def notice(self, message: str) -> None:
+        """Called with one line that the user should see."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How a probe ended."""
+
+    verdict: Verdict
+    final_loss: float | None
+    """Mean of the last 5 % of the steps, in nats; None where it is not a number."""
+    best_loss: float | None
+    """Lowest mean over as many steps in a row."""
+    steps: int
+    logdir: Path
+    config: Mapping[str, Any] = field(repr=False)
+    disk_failed: bool = False
+    """Whether the run could not be kept to its end."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``probe --json`` prints."""
+        return self.verdict.to_json() | {
+            "final_loss": self.final_loss,
+            "best_loss": self.best_loss,
+            "steps": self.steps,
+            "logdir": str(self.logdir),
+            "config": dict(self.config),
+        }
+
+
+class _Relay:
+    """Passes what the monitor tells its sinks on to the listener."""
+
+    def __init__(self, listener: ProbeListener | None) -> None:
+        self._listener = listener
+
+    def record(self, record: StepRecord) -> None:
+        """Take a step's readings."""
+        if self._listener:
+            self._listener.step(record)
+
+    def incident(self, change: IncidentChange) -> None:
+        """Take what happened to an incident."""
+        if self._listener:
+            self._listener.changed(change)
+
+    def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
+        """Take the end of the run; the probe returns it."""
+
+
+def probe(
+    spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener | None = None
+) -> ProbeResult:
+    """Train briefly and return the verdict.
+
+    Ctrl-C ends the run cleanly: what was recorded is kept, and the verdict is not ``complete``.
+
+    Args:
+        spec: What to train and for how long.
+        logdir: Folder of the run, new or empty; ``runs/<arch>-<n>`` unless given.
+        listener: Follows the run.
+
+    Raises:
+        DataError: The corpus cannot be used.
+        RunFolderError: The folder cannot be written, or is not empty.
+    """
+    with quiet_lightning(), one_thread_count(spec.trainer.threads):
+        data = TextDataModule(spec.data, spec.model.seq_len, spec.seed, spec.trainer.steps)
+        data.setup("fit")
+        module = TransformerModule(
+            spec.model,
+            spec.optimizer,
+            spec.schedule,
+            spec.trainer.steps,
+            spec.seed,
+            unigram=data.corpus.unigram,
+        )
+        folder = _folder(spec.arch, logdir)
+        config = {**spec.resolved(), "corpus": _corpus(data.corpus), "environment": _environment()}
+        monitor = StabilityMonitor(
+            every_n_steps=spec.monitor.every_n_steps,
+            on_incident=_no_policy,
+            logdir=folder,
+            sinks=[_Relay(listener)],
+            config=config,
+        )
+        if listener:
+            listener.started(_plan(spec, folder, module, data.corpus))
+        with log_to(listener.notice if listener else None):
+            _trainer(spec, monitor).fit(module, data)
+        return _result(monitor, folder, config)
+
+
+def _no_policy(incident: object) -> None:
+    """Let an incident be: the listener tells of it."""
+
+
+def _trainer(spec: ProbeSpec, monitor: StabilityMonitor) -> L.Trainer:
+    return L.Trainer(
+        max_steps=spec.trainer.steps,
+        max_epochs=-1,
+        gradient_clip_val=spec.trainer.clip,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[monitor, Interruptible(monitor)],
+    )
+
+
+def _result(monitor: StabilityMonitor, folder: Path, config: Mapping[str, Any]) -> ProbeResult:
+    summary = monitor.summary()
+    verdict = monitor.verdict()
+    return ProbeResult(
+        verdict=verdict,
+        final_loss=summary["final_loss"],
+        best_loss=summary["best_loss"],
+        steps=verdict.steps,
+        logdir=folder,
+        config=config,
+        disk_failed=monitor.disk_failed,
+    )
+
+
+def _folder(arch: str, logdir: Path | None) -> Path:
+    """Return the run's folder; a default one is made at once, so that no other run takes its name."""
+    if logdir is not None:
+        return logdir
+    n = 1
+    try:
+        RUNS.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = RUNS / f"{arch}-{n}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                n += 1
+            else:
+                return folder
+    except OSError as error:
+        raise RunFolderError(f"{RUNS}: cannot be written ({error.strerror}); name another with --logdir") from None
+
+
+def _plan(spec: ProbeSpec, folder: Path, module: TransformerModule, corpus: Corpus) -> ProbePlan:
+    return ProbePlan(
+        spec=spec,
+        logdir=folder,
+        steps=spec.trainer.steps,
+        warmup=spec.warmup,
+        n_blocks=spec.model.n_layers,
+        n_parameters=sum(p.numel() for p in module.parameters()),
+        corpus=(
+            f"{corpus.name}, {corpus.train.size / 1e6:.1f} MB to train on, entropy "
+            f"{corpus.unigram_entropy:.2f} (unigram) and {corpus.bigram_entropy:.2f} (bigram) nats a byte"
+        ),
+    )
+
+
+def _corpus(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "name": corpus.name,
+        "sha256": corpus.sha256,
+        "train_bytes": int(corpus.train.size),
+        "unigram_entropy": float(corpus.unigram_entropy),
+        "bigram_entropy": float(corpus.bigram_entropy),
+    }
+
+
+def _environment() -> dict[str, Any]:
+    """Return what bit-equality holds for: versions, CPU capability and what changes kernels."""
+    names = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+    return {
+        "stabilitykit": stabilitykit.__version__,
+        "torch": str(torch.__version__),
+        "lightning": L.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "variables": {name: os.environ[name] for name in names if name in os.environ},
+    }

@@ -1,0 +1,164 @@
+"""What a probe is asked to do: one frozen configuration, from defaults, recipe, overrides and flags."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from stabilitykit.errors import ConfigError, closest
+from stabilitykit.model.config import Config, TransformerConfig, arch_config, refusal, validated
+from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
+from stabilitykit.training.schedules import resolve_warmup
+
+_BYTES = 256
+
+
+class TrainerConfig(Config):
+    """How long and how a run trains."""
+
+    steps: int = Field(300, gt=0)
+    """Optimizer steps."""
+    clip: float | None = Field(1.0, gt=0)
+    """Gradients are clipped to this 2-norm; null: not at all."""
+    threads: int = Field(1, gt=0)
+    """CPU threads of torch; another number gives other bits."""
+
+
+class MonitorConfig(Config):
+    """How a run is watched."""
+
+    every_n_steps: int = Field(1, gt=0)
+    """Observe every n-th step."""
+
+
+class ProbeSpec(Config):
+    """One short training run."""
+
+    arch: str
+    """Wiring of the norms."""
+    seed: int = Field(0, ge=0)
+    """Of weights and data order."""
+    model: TransformerConfig = TransformerConfig()
+    """The transformer."""
+    data: DataConfig = DataConfig()
+    """What it learns from."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How it learns."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How its learning rate moves."""
+    trainer: TrainerConfig = TrainerConfig()
+    """For how long."""
+    monitor: MonitorConfig = MonitorConfig()
+    """How it is watched."""
+
+    @model_validator(mode="after")
+    def _bytes_fit_vocabulary(self) -> Self:
+        if self.model.vocab_size < _BYTES:
+            got = self.model.vocab_size
+            raise refusal("model.vocab_size", f"got {got}; text is read as bytes, so at least {_BYTES}")
+        return self
+
+    @property
+    def warmup(self) -> int:
+        """Warmup steps, resolved."""
+        return resolve_warmup(self.schedule, self.trainer.steps)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole configuration as plain data, every rule written out."""
+        document = self.model_dump(mode="json")
+        document["model"] = self.model.resolved().model_dump(mode="json")
+        document["schedule"]["warmup"] = self.warmup
+        return document
+
+
+def build_spec(
+    arch: str | None,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> ProbeSpec:
+    """Return the configuration of a probe; later sources win.
+
+    Args:
+        arch: Wiring; the recipe's unless given.
+        recipe: YAML file with any of the spec's fields.
+        overrides: ``"model.n_layers=12"`` and the like.
+        flags: Dotted path to value, for options that have a name of their own.
+
+    Raises:
+        ConfigError: Something is unknown, ill-typed or out of range; names the field and the source.
+    """
+    fields = _read_recipe(recipe) if recipe else {}
+    arch = arch or fields.get("arch")
+    if arch is None:
+        raise ConfigError("arch: is required, as --arch or in the recipe; try --arch double_norm")
+    base = _merged({"model": arch_config(str(arch))}, {**fields, "arch": arch})
+    if recipe:
+        try:
+            _validated(base)
+        except ConfigError as error:
+            raise ConfigError(f"{recipe}: {error}") from None
+    for override in overrides:
+        path, value = _parse(override)
+        base = _merged(base, _nested(path, value))
+    for path, value in (flags or {}).items():
+        base = _merged(base, _nested(path, value))
+    return _validated(base)
+
+
+def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
+    """Return the spec; each section is checked on its own, so that messages begin with its name."""
+    sections = {name: field.annotation for name, field in ProbeSpec.model_fields.items()}
+    checked: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in sections:
+            raise ConfigError(f"{name}: not a known field; {closest(name, sections)}")
+        section = sections[name]
+        is_section = isinstance(section, type) and issubclass(section, Config)
+        checked[name] = validated(section, value, where=name) if is_section else value
+    spec = _whole(checked)
+    resolve_warmup(spec.schedule, spec.trainer.steps)
+    return spec
+
+
+def _whole(checked: Mapping[str, Any]) -> ProbeSpec:
+    try:
+        return validated(ProbeSpec, checked, where="probe")
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("probe.")) from None
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: must hold fields such as 'arch: double_norm', got {document!r:.60}")
+    return {str(key): value for key, value in document.items()}
+
+
+def _parse(override: str) -> tuple[str, Any]:
+    """Split ``a.b=value``; the value stays text, which its field's type parses, unless it is null."""
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set: got {override!r}; must be a field and a value, as in model.n_layers=12")
+    return path.strip(), None if text.strip() == "null" else text.strip()
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in over.items():
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both

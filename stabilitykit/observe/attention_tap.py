@@ -1,0 +1,152 @@
+"""Taps on attention: see q, k and the log-sum-exp of the kernel that runs anyway.
+
+A ``TorchFunctionMode`` is active while an attention module runs. Where the fused CPU kernel would be
+chosen, the same kernel is called in the form that also returns its log-sum-exp: the output and the
+gradients are bit-equal. Everywhere else the model's own call runs untouched and a few rows are computed
+beside it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, SUM, PartialBuffer
+from stabilitykit.observe.site import Site
+from stabilitykit.observe.tap import Armed, OnError
+from stabilitykit.stats import AttentionCall, entropy, largest_logit, norm_bound
+
+_FLASH = 1
+"""What ``torch._fused_sdp_choice`` returns where the fused kernel would run."""
+
+SAMPLED_ROWS = 16
+
+
+class AttentionTap:
+    """What is attached to an attention site; one row of the buffer."""
+
+    def __init__(self, site: Site, row: int, buffer: PartialBuffer, armed: Armed, on_error: OnError) -> None:
+        self.site = site
+        self.kind = "exact or bound"
+        self._row = row
+        self._buffer = buffer
+        self._slots = tuple(buffer.rows[row])
+        self._armed = armed
+        self._on_error = on_error
+        self._modes: list[_AttentionMode] = []
+
+    def attach(self, module: nn.Module) -> list[RemovableHandle]:
+        """Hook the module; the handles remove the tap."""
+        return [
+            module.register_forward_pre_hook(self._enter),
+            # always_call: the mode must not outlive a forward that raises.
+            module.register_forward_hook(self._leave, always_call=True),
+        ]
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self._armed(module):
+            mode = _AttentionMode(self._see)
+            mode.__enter__()
+            self._modes.append(mode)
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._modes:
+            self._modes.pop().__exit__(None, None, None)
+
+    def _see(self, call: AttentionCall, lse: Tensor | None) -> None:
+        try:
+            if lse is None:
+                self.kind = "sampled"
+                self._write(*_sampled_logits(call), entropy(call, None))
+            else:
+                self._write(*largest_logit(call, lse), entropy(call, lse))
+        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+            self._on_error(self.site.name, error)
+
+    def _write(self, found: Tensor, bound: Tensor, heads: Tensor) -> None:
+        self._slots[MAXIMUM].copy_(found)
+        self._slots[BOUND].copy_(bound)
+        self._slots[SUM].copy_(heads.mean())
+        self._slots[MINIMUM].copy_(heads.amin())
+        self._buffer.counts[self._row] += 1
+
+
+class _AttentionMode(TorchFunctionMode):
+    """Sees every call of scaled dot-product attention while it is active."""
+
+    def __init__(self, see: Callable[[AttentionCall, Tensor | None], None]) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        arguments = _arguments(*args, **kwargs)
+        q, k, v, mask, dropout, causal, scale, gqa = arguments
+        observable = mask is None and q.dim() == 4
+        if observable and _is_fused(*arguments):
+            output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k, v, 0.0, causal, attn_mask=None, scale=scale
+            )
+            with torch.no_grad():
+                self._see(AttentionCall(q.detach(), k.detach(), _scale(q, scale), causal), lse)
+            return output
+        output = func(*args, **kwargs)
+        if observable:
+            with torch.no_grad():
+                self._see(AttentionCall(q.detach(), k.detach(), _scale(q, scale), causal), None)
+        return output
+
+
+def _arguments(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float, bool, float | None, bool]:
+    """Return the arguments of scaled_dot_product_attention in the order of its signature."""
+    return query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+
+
+def _is_fused(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    causal: bool,
+    scale: float | None,
+    gqa: bool,
+) -> bool:
+    """Return whether the fused CPU kernel would run and can stand in bit for bit."""
+    if q.device.type != "cpu" or dropout > 0 or torch.is_autocast_enabled("cpu"):
+        return False
+    choice = torch._fused_sdp_choice(q, k, v, mask, dropout, causal, scale=scale, enable_gqa=gqa)
+    return choice == _FLASH
+
+
+def _scale(q: Tensor, scale: float | None) -> float:
+    return q.shape[-1] ** -0.5 if scale is None else scale
+
+
+def _sampled_logits(call: AttentionCall) -> tuple[Tensor, Tensor]:
+    """Return the largest logit on the rows of largest ‖q‖ of one sequence, and the bound by norms."""
+    length = torch.linalg.vector_norm(call.q[0].float(), dim=-1)
+    rows = length.topk(min(SAMPLED_ROWS, length.shape[-1]), dim=-1).indices
+    sequence = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
+    return call.logits(sequence, rows).amax(), norm_bound(call)

@@ -1,0 +1,196 @@
+"""The collector: attaches taps to a model and its optimizer, and turns a step into a StepRecord."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.observe.assembly import Assembly, PackedStep
+from stabilitykit.observe.attention_tap import AttentionTap
+from stabilitykit.observe.locate import locate
+from stabilitykit.observe.optimizer_tap import OptimizerTap, Vector, gradient_norms
+from stabilitykit.observe.partials import PartialBuffer, pack
+from stabilitykit.observe.site import Coverage, Layout, Role
+from stabilitykit.observe.tap import Tap
+from stabilitykit.records import StepRecord
+
+_STATISTICS = {
+    Role.ACTIVATION: ("act/rms", "act/max_abs", "act/nonfinite"),
+    Role.ATTENTION: ("attn/logit_max", "attn/logit_max_bound", "attn/entropy", "attn/entropy_min"),
+    Role.LOGITS: ("output/log_z",),
+}
+
+
+class Collector:
+    """Observes one model in training.
+
+    Between ``arm`` and ``collect``, taps write partials on the device; ``collect`` reads them once and
+    returns the step's record. Nothing here changes a value, a gradient or the random state.
+
+    Args:
+        model: The model to watch; sites are found by name.
+        optimizers: Its optimizers, for updates and learning rate.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        self.layout: Layout = locate(model)
+        self._modules = dict(model.named_modules())
+        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._buffer = PartialBuffer(len(self.layout.sites), device)
+        self._assembly = Assembly(self.layout, {n: p.numel() for n, p in self._parameters.items()})
+        self._optimizer_taps = [OptimizerTap(o, self._parameters) for o in optimizers]
+        self._taps: list[Tap | AttentionTap] = []
+        self._handles: list[RemovableHandle] = []
+        self._gradients: Vector | None = None
+        self._scalars: dict[str, list[Tensor | float]] = {}
+        self._armed = False
+        self._wrote = False
+        self._fired = [0] * len(self.layout.sites)
+        self._dark: dict[str, str] = {}
+        self.host_reads = 0
+        """How often anything was read from the device: once a collected step."""
+
+    def attach(self) -> None:
+        """Hook the model and its optimizers.
+
+        The gate comes first: it separates microbatches before any tap writes.
+        """
+        for row, site in enumerate(self.layout.sites):
+            module = self._modules[site.module]
+            if row == 0:
+                self._handles.append(module.register_forward_pre_hook(self._begin_forward))
+            kind = AttentionTap if site.role is Role.ATTENTION else Tap
+            tap = kind(site, row, self._buffer, self._is_observed, self._darken)
+            self._taps.append(tap)
+            handles = tap.attach(module)
+            self._handles.extend(handles if isinstance(handles, list) else [handles])
+        for optimizer_tap in self._optimizer_taps:
+            self._handles.extend(optimizer_tap.attach())
+
+    def detach(self) -> None:
+        """Remove every hook; may be called twice."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._taps.clear()
+
+    def arm(self, on: bool = True) -> None:
+        """Observe training forwards and optimizer steps from here on, or stop to."""
+        self._armed = on
+        for tap in self._optimizer_taps:
+            tap.armed = on
+
+    def read_gradients(self) -> None:
+        """Take the gradients' norms as they are now; call it unscaled and before clipping."""
+        if self._armed:
+            with torch.no_grad():
+                self._gradients = gradient_norms(self._parameters)
+
+    def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
+        """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
+        for name, value in scalars.items():
+            tag = name if "/" in name else f"train/{re.sub(r'[^a-z0-9_.]', '_', name.lower())}"
+            self._scalars.setdefault(tag, []).append(value.detach() if isinstance(value, Tensor) else value)
+
+    def collect(self, step: int) -> StepRecord:
+        """Read the step from the device, once, and forget it there.
+
+        Args:
+            step: Optimizer steps finished before this one.
+        """
+        packed = self._pack()
+        self.host_reads += 1
+        numbers = packed.vector.cpu().double().numpy()
+        record = self._assembly.record(step, packed, numbers)
+        for row, count in enumerate(self._buffer.counts):
+            self._fired[row] += count > 0
+        self.reset()
+        return record
+
+    def reset(self) -> None:
+        """Forget a step that is not collected."""
+        self._buffer.reset()
+        self._scalars.clear()
+        self._gradients = None
+        self._wrote = False
+        for tap in self._optimizer_taps:
+            tap.reset()
+
+    def coverage(self) -> list[Coverage]:
+        """Return how each site is watched, and what is not watched and why."""
+        kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
+        rows = [
+            Coverage(
+                site=site.name,
+                kind={Role.LOGITS: "sampled"}.get(site.role, kinds.get(site.name, "exact")),
+                module=f"{type(self._modules[site.module]).__name__} {site.module} ({site.side})",
+                statistics=_STATISTICS[site.role],
+                fired=fired,
+                dark=self._dark.get(site.name, ""),
+            )
+            for site, fired in zip(self.layout.sites, self._fired, strict=True)
+        ]
+        updates = ("optim/update_ratio", "optim/rms_t") if self._has_second_moments else ("optim/update_ratio",)
+        rows += [
+            Coverage(group, "exact", f"{len(names)} parameters", ("grad/norm", "grad/share", *updates))
+            for group, names in self.layout.groups.items()
+        ]
+        rows += [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in self.layout.gains.items()]
+        return rows
+
+    @property
+    def _has_second_moments(self) -> bool:
+        return any(tap.has_second_moments for tap in self._optimizer_taps)
+
+    def _pack(self) -> PackedStep:
+        """Join everything that waits on the device into one vector."""
+        means = {tag: _mean(values) for tag, values in self._scalars.items()}
+        on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
+        parts: dict[str, Vector] = {"gradients": self._gradients} if self._gradients else {}
+        corrections: list[Tensor] = []
+        for tap in self._optimizer_taps:
+            for what in ("updates", "weights", "scaled_gradients"):
+                if (vector := getattr(tap, what)) is not None:
+                    parts[what] = _joined(parts.get(what), vector)
+            if tap.second_moment_weight is not None:
+                corrections.append(tap.second_moment_weight)
+        device = self._buffer.rows.device
+        tensors = [self._buffer.partials(), *on_device.values(), *(v for _, v in parts.values()), *corrections[:1]]
+        return PackedStep(
+            vector=pack([t.to(device) for t in tensors]),
+            counts=tuple(self._buffer.counts),
+            scalars=tuple(on_device),
+            parts={what: tuple(names) for what, (names, _) in parts.items()},
+            corrected=bool(corrections),
+            floats={tag: v for tag, v in means.items() if not isinstance(v, Tensor)}
+            | ({"optim/lr": self._optimizer_taps[0].lr} if "updates" in parts else {}),
+        )
+
+    def _begin_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Fold the previous microbatch away before this one is written."""
+        if self._is_observed(module):
+            if self._wrote:
+                self._buffer.merge()
+            self._wrote = True
+
+    def _is_observed(self, module: nn.Module) -> bool:
+        # Inside a backward pass a forward is a recomputation (activation checkpointing): already counted.
+        return self._armed and module.training and torch._C._current_graph_task_id() == -1
+
+    def _darken(self, site: str, error: BaseException) -> None:
+        self._dark.setdefault(site, f"{type(error).__name__}: {error}")
+
+
+def _mean(values: list[Tensor | float]) -> Tensor | float:
+    if isinstance(values[0], Tensor):
+        return torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
+    return float(sum(float(v) for v in values) / len(values))
+
+
+def _joined(first: Vector | None, second: Vector) -> Vector:
+    return second if first is None else (first[0] + second[0], torch.cat([first[1], second[1]]))

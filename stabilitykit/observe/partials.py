@@ -1,0 +1,61 @@
+"""One buffer on the device that holds every forward partial of a step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+NORM, MINIMUM, MAXIMUM, BOUND, SUM = range(5)
+"""Columns of the buffer, one a merge rule: root of summed squares, min, max, max, sum."""
+
+_NEUTRAL = (0.0, float("inf"), float("-inf"), float("-inf"), 0.0)
+
+
+class PartialBuffer:
+    """A float32 table of rows × merge rules, written by taps and merged over microbatches.
+
+    Taps write into ``rows`` in place, so a row's address never changes. ``merge`` folds what the last
+    microbatch wrote into the step's partials: five operations whatever the number of rows.
+    """
+
+    def __init__(self, n_rows: int, device: torch.device) -> None:
+        self.rows = torch.empty(n_rows, len(_NEUTRAL), device=device)
+        self._merged = torch.empty_like(self.rows)
+        self._neutral = torch.tensor(_NEUTRAL, device=device)
+        self.counts = [0] * n_rows
+        """Elements behind each row at this step; 0 for a row that was not written."""
+        self._has_merged = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the step."""
+        self.rows.copy_(self._neutral.expand_as(self.rows))
+        self.counts = [0] * len(self.counts)
+        self._has_merged = False
+
+    def merge(self) -> None:
+        """Fold the rows into the step's partials and make them ready for the next microbatch."""
+        if self._has_merged:
+            merged, rows = self._merged, self.rows
+            merged[:, NORM] = torch.hypot(merged[:, NORM], rows[:, NORM])
+            merged[:, MINIMUM] = torch.minimum(merged[:, MINIMUM], rows[:, MINIMUM])
+            merged[:, MAXIMUM : BOUND + 1] = torch.maximum(
+                merged[:, MAXIMUM : BOUND + 1], rows[:, MAXIMUM : BOUND + 1]
+            )
+            merged[:, SUM] += rows[:, SUM]
+        else:
+            self._merged.copy_(self.rows)
+            self._has_merged = True
+        self.rows.copy_(self._neutral.expand_as(self.rows))
+
+    def partials(self) -> Tensor:
+        """Return the step's partials, still on the device."""
+        if not self._has_merged:
+            return self.rows
+        self.merge()
+        return self._merged
+
+
+def pack(tensors: Sequence[Tensor]) -> Tensor:
+    """Return all numbers of some tensors as one float32 vector, for one host read."""
+    return torch.cat([t.detach().flatten().float() for t in tensors])

@@ -1,0 +1,60 @@
+"""Sites: where a tensor is seen, and how the found ones are described."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Role(StrEnum):
+    """What a site is, which decides the statistics taken there."""
+
+    ACTIVATION = "activation"
+    ATTENTION = "attention"
+    LOGITS = "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A named place in a model where a tensor is seen."""
+
+    name: str
+    """In TransformerLens' words: ``blocks.03.resid_pre``."""
+    module: str
+    """Path of the module that is hooked, as in ``named_modules()``."""
+    role: Role
+    side: str = "output"
+    """``input`` or ``output`` of the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What was found in a model: sites in forward order, parameter groups and norm gains."""
+
+    sites: tuple[Site, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    """Parameter names by group, in forward order: ``embed``, ``blocks.00``, …, ``head``."""
+    gains: Mapping[str, str]
+    """Name of the gain parameter by norm: ``blocks.03.attn_norm`` → its path."""
+    notes: tuple[str, ...] = field(default=())
+    """What was not found, and why."""
+
+
+@dataclass(slots=True)
+class Coverage:
+    """How one site is watched: a row of the coverage report."""
+
+    site: str
+    kind: str
+    """Exact, bound or sampled."""
+    module: str
+    """Class and path of the module behind the site, or what is read instead."""
+    statistics: tuple[str, ...]
+    fired: int = 0
+    """Forwards seen so far."""
+    dark: str = ""
+    """Why the site is no longer watched; empty while it is."""
+
+
+EMPTY_LAYOUT = Layout((), MappingProxyType({}), MappingProxyType({}))
+"""The layout of a model in which nothing is known."""

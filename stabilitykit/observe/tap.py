@@ -1,0 +1,70 @@
+"""Taps on activations and output logits: forward hooks that reduce a tensor where it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.observe.partials import MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
+from stabilitykit.observe.site import Role, Site
+from stabilitykit.stats import mean_log_z, write_norm_and_range
+
+Armed = Callable[[nn.Module], bool]
+"""Whether the forward that runs through a module belongs to a step that is observed."""
+
+OnError = Callable[[str, BaseException], None]
+"""Told the site and the error when a tap fails."""
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """Return the first tensor in nested tuples, lists and mappings, depth first."""
+    if isinstance(value, Tensor):
+        return value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return next((found for child in children if (found := first_tensor(child)) is not None), None)
+
+
+class Tap:
+    """What is attached to a site: writes one row of the buffer each armed forward."""
+
+    def __init__(self, site: Site, row: int, buffer: PartialBuffer, armed: Armed, on_error: OnError) -> None:
+        self.site = site
+        self._row = row
+        self._buffer = buffer
+        self._slots = tuple(buffer.rows[row])
+        self._armed = armed
+        self._on_error = on_error
+        self._write = self._write_log_z if site.role is Role.LOGITS else self._write_activation
+
+    def attach(self, module: nn.Module) -> RemovableHandle:
+        """Hook the module; the handle removes the tap."""
+        if self.site.side == "input":
+            return module.register_forward_pre_hook(self._on_input, with_kwargs=True)
+        return module.register_forward_hook(self._on_output)
+
+    def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._see(module, args or kwargs)
+
+    def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._see(module, output)
+
+    def _see(self, module: nn.Module, value: Any) -> None:
+        if not self._armed(module):
+            return
+        try:
+            tensor = first_tensor(value)
+            if tensor is not None and tensor.is_floating_point() and tensor.numel():
+                with torch.no_grad():
+                    self._write(tensor.detach())
+        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+            self._on_error(self.site.name, error)
+
+    def _write_activation(self, x: Tensor) -> None:
+        write_norm_and_range(x, self._slots[NORM], self._slots[MINIMUM], self._slots[MAXIMUM])
+        self._buffer.counts[self._row] += x.numel()
+
+    def _write_log_z(self, logits: Tensor) -> None:
+        self._slots[SUM].copy_(mean_log_z(logits))
+        self._buffer.counts[self._row] += 1

@@ -1,1 +1,48 @@
-"""model."""
+"""The configurable transformer. Names are loaded when first used: configuration alone needs no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stabilitykit.model.config import (
+        ARCHS,
+        WIRINGS,
+        AttentionConfig,
+        FeedForwardConfig,
+        InitConfig,
+        NormConfig,
+        TransformerConfig,
+        arch_config,
+        validated,
+    )
+    from stabilitykit.model.initialization import initialize
+    from stabilitykit.model.transformer import Transformer
+
+__all__ = [
+    "ARCHS",
+    "WIRINGS",
+    "AttentionConfig",
+    "FeedForwardConfig",
+    "InitConfig",
+    "NormConfig",
+    "Transformer",
+    "TransformerConfig",
+    "arch_config",
+    "initialize",
+    "validated",
+]
+
+_ELSEWHERE = {
+    "Transformer": "stabilitykit.model.transformer",
+    "initialize": "stabilitykit.model.initialization",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, "stabilitykit.model.config")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,1 +1,47 @@
-"""training."""
+"""Training of the transformer on text. Names are loaded when first used: configuration needs no torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
+    from stabilitykit.training.corpus import Corpus, build_corpus, read_corpus
+    from stabilitykit.training.data import TextDataModule
+    from stabilitykit.training.module import TransformerModule
+    from stabilitykit.training.schedules import lr_factor, resolve_warmup
+
+__all__ = [
+    "Corpus",
+    "DataConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "TextDataModule",
+    "TransformerModule",
+    "build_corpus",
+    "lr_factor",
+    "read_corpus",
+    "resolve_warmup",
+]
+
+_ROOMS = {
+    "Corpus": "stabilitykit.training.corpus",
+    "DataConfig": "stabilitykit.training.config",
+    "OptimizerConfig": "stabilitykit.training.config",
+    "ScheduleConfig": "stabilitykit.training.config",
+    "TextDataModule": "stabilitykit.training.data",
+    "TransformerModule": "stabilitykit.training.module",
+    "build_corpus": "stabilitykit.training.corpus",
+    "lr_factor": "stabilitykit.training.schedules",
+    "read_corpus": "stabilitykit.training.corpus",
+    "resolve_warmup": "stabilitykit.training.schedules",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,116 @@
+"""The transformer as a LightningModule."""
+
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.model.config import TransformerConfig
+from stabilitykit.model.transformer import Transformer
+from stabilitykit.training.config import OptimizerConfig, ScheduleConfig
+from stabilitykit.training.schedules import lr_factor, resolve_warmup
+
+
+class TransformerModule(LightningModule):
+    """Trains a transformer on next-token prediction with AdamW; clipping is the Trainer's.
+
+    Its dict of a training step carries ``unigram_cross_entropy`` beside the loss: what a model would lose on
+    the same targets that knew nothing but the training split's frequencies.
+    """
+
+    def __init__(
+        self,
+        model_config: TransformerConfig,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+        total_steps: int,
+        seed: int,
+        unigram: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Build and initialise the model.
+
+        Args:
+            model_config: What the model is made of.
+            optimizer: AdamW's values.
+            schedule: How the learning rate moves.
+            total_steps: Optimizer steps of the whole run.
+            seed: Of the initial weights.
+            unigram: Probability of every token in the training split, all above 0.
+
+        Raises:
+            ConfigError: The warmup is longer than the run, or the vocabulary smaller than ``unigram``.
+        """
+        super().__init__()
+        resolve_warmup(schedule, total_steps)
+        if unigram is not None and len(unigram) > model_config.vocab_size:
+            raise ConfigError(
+                f"model.vocab_size: got {model_config.vocab_size}; "
+                f"must be at least {len(unigram)}, the data's tokens"
+            )
+        self.model = Transformer(model_config, seed=seed)
+        self.optimizer_config = optimizer
+        self.schedule_config = schedule
+        self.total_steps = total_steps
+        self.unigram_surprise: Tensor | None
+        surprise = None if unigram is None else torch.from_numpy(-np.log(unigram)).float()
+        self.register_buffer("unigram_surprise", surprise, persistent=False)
+
+    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
+        """Return the logits of every next token."""
+        logits: Tensor = self.model(tokens)
+        return logits
+
+    def training_step(self, batch: Int[Tensor, "batch window"], batch_idx: int) -> dict[str, Tensor]:
+        """Return the mean loss of a batch, in nats a token, and the unigram's on the same targets.
+
+        Args:
+            batch: Windows of one token more than is predicted.
+            batch_idx: Not looked at.
+        """
+        step = {"loss": self._loss(batch)}
+        if self.unigram_surprise is not None:
+            step["unigram_cross_entropy"] = self.unigram_surprise[batch[:, 1:]].mean()
+        return step
+
+    def validation_step(self, batch: Int[Tensor, "batch window"], batch_idx: int) -> None:
+        """Log ``val_loss``, the mean loss of the validation windows in nats a token.
+
+        Args:
+            batch: Windows of one token more than is predicted.
+            batch_idx: Not looked at.
+        """
+        self.log("val_loss", self._loss(batch), batch_size=len(batch))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW and its schedule, which moves every optimizer step.
+
+        The matrices of linear layers, the head's among them, decay; token and position embeddings and the
+        norms' gains do not.
+        """
+        config = self.optimizer_config
+        optimizer = torch.optim.AdamW(
+            self._parameter_groups(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps
+        )
+        factor = partial(lr_factor, schedule=self.schedule_config, total_steps=self.total_steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, object]]:
+        matrices = [module.weight for module in self.modules() if isinstance(module, nn.Linear)]
+        decaying = {id(weight) for weight in matrices}
+        others = [weight for weight in self.parameters() if id(weight) not in decaying]
+        return [
+            {"params": matrices, "weight_decay": self.optimizer_config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+
+    def _loss(self, batch: Int[Tensor, "batch window"]) -> Float[Tensor, ""]:
+        logits = self(batch[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())

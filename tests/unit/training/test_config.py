@@ -1,0 +1,56 @@
+"""What the sections of a run refuse, and that reading them loads no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.model.config import validated
+from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig
+
+
+@pytest.mark.parametrize(
+    ("cls", "mapping", "message"),
+    [
+        (OptimizerConfig, {"lr": 0}, "it.lr: got 0; must be greater than 0"),
+        (OptimizerConfig, {"lr": "fast"}, "it.lr: got 'fast'; must be a number"),
+        (OptimizerConfig, {"lr": float("inf")}, "it.lr: got inf; must be finite"),
+        (OptimizerConfig, {"beta2": 1}, "it.beta2: got 1; must be less than 1"),
+        (
+            OptimizerConfig,
+            {"betas": 1},
+            "it.betas: not a known field; did you mean 'beta2' or 'beta1' or 'eps'?",
+        ),
+        (ScheduleConfig, {"kind": "cosin"}, "it.kind: got 'cosin'; did you mean 'cosine'?"),
+        (ScheduleConfig, {"warmup": -1}, "it.warmup: got -1; must be at least 0"),
+        (ScheduleConfig, {"final_ratio": 2}, "it.final_ratio: got 2; must be at most 1"),
+        (DataConfig, {"batch_size": 0}, "it.batch_size: got 0; must be greater than 0"),
+        (DataConfig, {"path": 3}, "it.path: got 3; must be a path"),
+    ],
+)
+def test_refusals(cls: type[BaseModel], mapping: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        validated(cls, mapping, where="it")
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("cls", [OptimizerConfig, ScheduleConfig, DataConfig])
+def test_every_field_is_described(cls: type[BaseModel]) -> None:
+    assert [name for name, field in cls.model_fields.items() if not field.description] == []
+
+
+def test_text_is_read_by_the_field_type() -> None:
+    assert validated(OptimizerConfig, {"lr": "1e-3"}, "optimizer").lr == 1e-3
+    assert validated(DataConfig, {"path": "a.txt"}, "data").path == Path("a.txt")
+
+
+def test_configuration_and_corpus_load_no_torch() -> None:
+    rooms = "stabilitykit.training.config, stabilitykit.training.schedules, stabilitykit.training.corpus"
+    code = f"import sys, {rooms}; print({{'torch', 'lightning'}} & set(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    assert ran.stdout.strip() == "set()"

@@ -1,0 +1,126 @@
+"""What a training step returns, what decays, and how the learning rate moves."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.model import TransformerConfig
+from stabilitykit.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
+
+Make = Callable[..., tuple[TransformerModule, TextDataModule]]
+MakeTrainer = Callable[..., Trainer]
+
+
+def bare(total_steps: int = 4, **options: object) -> TransformerModule:
+    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8)
+    return TransformerModule(config, OptimizerConfig(), ScheduleConfig(), total_steps, 0, **options)
+
+
+def test_a_step_returns_the_loss_and_the_unigrams_on_the_same_targets(parts: Make) -> None:
+    module, data = parts()
+    batch = data.batch(0)
+    step = module.training_step(batch, 0)
+    assert set(step) == {"loss", "unigram_cross_entropy"}
+    log_p = module(batch[:, :-1]).log_softmax(-1)
+    picked = [log_p[i, j, batch[i, j + 1]] for i in range(len(batch)) for j in range(batch.shape[1] - 1)]
+    assert step["loss"].item() == pytest.approx(-torch.stack(picked).mean().item(), rel=1e-5)
+    expected = -np.log(data.corpus.unigram[batch[:, 1:].numpy()]).mean()
+    assert step["unigram_cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+    assert not step["unigram_cross_entropy"].requires_grad
+
+
+def test_without_a_unigram_there_is_only_the_loss() -> None:
+    assert set(bare().training_step(torch.randint(256, (2, 9)), 0)) == {"loss"}
+
+
+def test_the_unigram_is_in_no_checkpoint(parts: Make) -> None:
+    assert [name for name in parts()[0].state_dict() if not name.startswith("model.")] == []
+
+
+def test_a_vocabulary_smaller_than_the_datas_is_refused() -> None:
+    config = TransformerConfig(vocab_size=100)
+    with pytest.raises(
+        ConfigError, match=r"^model\.vocab_size: got 100; must be at least 256, the data's tok"
+    ):
+        TransformerModule(config, OptimizerConfig(), ScheduleConfig(), 4, 0, np.full(256, 1 / 256))
+
+
+def test_too_long_a_warmup_is_refused_at_once() -> None:
+    config = TransformerConfig(d_model=16, n_layers=1)
+    with pytest.raises(ConfigError, match=r"^schedule\.warmup: got 9"):
+        TransformerModule(config, OptimizerConfig(), ScheduleConfig(warmup=9), 8, 0)
+
+
+def test_only_matrices_decay() -> None:
+    module = bare()
+    optimizer = module.configure_optimizers()["optimizer"]
+    names = {id(weight): name for name, weight in module.named_parameters()}
+    decaying, others = ({names[id(w)] for w in group["params"]} for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    block = "model.blocks.0"
+    assert others == {
+        "model.embed.token.weight",
+        "model.embed.position.weight",
+        f"{block}.attn_norm.weight",
+        f"{block}.mlp_norm.weight",
+        "model.final_norm.weight",
+    }
+    assert decaying == set(names.values()) - others
+    assert "model.head.linear.weight" in decaying
+
+
+class Rates(Callback):
+    """Keeps the learning rate every optimizer step is taken with."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_learning_rate_moves_every_optimizer_step(
+    parts: Make, trainer: MakeTrainer, accumulate: int
+) -> None:
+    module, data = parts()
+    rates = Rates()
+    fitting = trainer(callbacks=[rates], accumulate_grad_batches=accumulate)
+    fitting.fit(module, data)
+    expected = [0.5, 1, 1, 0.775, 0.325, 0.1]  # warmup 2, then cosine from 1 to 0.1 in 4 steps
+    assert rates.rates == pytest.approx([3e-3 * factor for factor in expected])
+    assert fitting.current_epoch <= 1
+
+
+def test_one_epoch_is_the_whole_run(parts: Make, trainer: MakeTrainer) -> None:
+    module, data = parts()
+    fitting = trainer(max_steps=-1, max_epochs=1, accumulate_grad_batches=2)
+    fitting.fit(module, data)
+    assert fitting.global_step == 6
+
+
+def test_validation_logs_a_loss(parts: Make, trainer: MakeTrainer) -> None:
+    module, data = parts()
+    validating = trainer(limit_val_batches=1.0)
+    (metrics,) = validating.validate(module, data, verbose=False)
+    assert 5 < metrics["val_loss"] < 7
+
+
+def test_the_loss_of_a_repeated_batch_falls() -> None:
+    module = bare(total_steps=2)
+    optimizer = module.configure_optimizers()["optimizer"]
+    batch = torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = module.training_step(batch, 0)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]

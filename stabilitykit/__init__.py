@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stabilitykit.callbacks import StabilityMonitor
     from stabilitykit.replay import diagnose
-    from stabilitykit.watch import watch
+    from stabilitykit.monitor import watch
 
 __all__ = ["StabilityMonitor", "__version__", "diagnose", "watch"]
 
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "StabilityMonitor": "stabilitykit.callbacks",
     "diagnose": "stabilitykit.replay",
-    "watch": "stabilitykit.watch",
+    "watch": "stabilitykit.monitor",
 }
 
 

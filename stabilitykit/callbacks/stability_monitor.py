@@ -12,7 +12,7 @@ from torch import Tensor
 from stabilitykit.observe import Coverage
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import is_run_folder
-from stabilitykit.watch import Monitor, Policy, Sink, check_arguments
+from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10

@@ -87,11 +87,11 @@ class Growth(Detector):
             since,
             value,
             reference * math.exp(self.direction * self._limit),
-            self._severity(value, reference),
+            self._severity(site, value, reference),
             self._message(site, value, reference, since),
         )
 
-    def _severity(self, value: float, reference: float) -> Severity:
+    def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.INFO
 
     @abstractmethod

@@ -42,7 +42,7 @@ class VanishingGradient(Growth):
     def _also(self, level: Row) -> np.ndarray:
         return level < self._share
 
-    def _severity(self, value: float, reference: float) -> Severity:
+    def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.CRITICAL if value < 0.1 * self._share else Severity.WARNING
 
     def _message(self, site: str, value: float, reference: float, since: int) -> str:

@@ -105,8 +105,8 @@ class Assembly:
             return []
         groups, norm = self._by_group(packed.parts["gradients"], parts["gradients"])
         total = np.sqrt(np.square(norm).sum(keepdims=True))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = norm / total
+        # Where every gradient is zero, no block has a share.
+        share = np.divide(norm, total, out=np.zeros_like(norm), where=total != 0)
         return [
             (("optim/grad_norm",), total),
             (_tags("grad/norm", groups), norm),

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, SUM, PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
-from stabilitykit.stats import AttentionCall, entropy, largest_logit, norm_bound
+from stabilitykit.stats import MIN_VISIBLE_KEYS, AttentionCall, entropy, largest_logit, norm_bound
 
 _FLASH = 1
 """What ``torch._fused_sdp_choice`` returns where the fused kernel would run."""
@@ -58,6 +58,8 @@ class AttentionTap:
             self._modes.pop().__exit__(None, None, None)
 
     def _see(self, call: AttentionCall, lse: Tensor | None) -> None:
+        if min(call.q.shape[2], call.k.shape[2]) < MIN_VISIBLE_KEYS:
+            return
         try:
             if lse is None:
                 self.kind = "sampled"

@@ -77,7 +77,9 @@ def train(arch: str, layers: int, lr: float, steps: int, seed: int, folder: Path
 
 def main() -> None:
     """Run every combination that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--arch", nargs="+", default=["pre_norm", "double_norm"])
     parser.add_argument("--layers", nargs="+", type=int, default=[12, 32])
     parser.add_argument("--lr", type=float, default=1e-3)

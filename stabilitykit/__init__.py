@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stabilitykit.callbacks import StabilityMonitor
-    from stabilitykit.replay import diagnose
     from stabilitykit.monitor import watch
+    from stabilitykit.replay import diagnose
 
 __all__ = ["StabilityMonitor", "__version__", "diagnose", "watch"]
 

@@ -113,7 +113,9 @@ class Diagnosis:
     def _start(self, kind: str, alarms: Sequence[Finding]) -> IncidentChange:
         first = min(alarms, key=lambda f: f.since)
         worst = _worst(alarms)
-        evidence = sorted((finding for finding, _ in self._episodes.values()), key=lambda f: (f.since, f.step))
+        evidence = sorted(
+            (finding for finding, _ in self._episodes.values()), key=lambda f: (f.since, f.step)
+        )
         incident = Incident(
             id=len(self._closed) + len(self._open),
             kind=kind,
@@ -236,6 +238,4 @@ def _explained(incident: Incident) -> Incident:
     """Return the incident with the causes and remedies that its evidence carries."""
     kinds = frozenset(finding.kind for finding in incident.evidence)
     knowledge = KNOWLEDGE[incident.kind]
-    return dataclasses.replace(
-        incident, causes=knowledge.causes(kinds), remedies=knowledge.remedies(kinds)
-    )
+    return dataclasses.replace(incident, causes=knowledge.causes(kinds), remedies=knowledge.remedies(kinds))

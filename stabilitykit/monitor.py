@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -167,7 +168,10 @@ class Monitor:
         """Return the run's JSON document: verdict, incidents, final and best loss."""
         losses = loss_summary(self._losses)
         document = self.verdict(complete).to_json()
-        return document | {"final_loss": number_to_json(losses.final), "best_loss": number_to_json(losses.best)}
+        return document | {
+            "final_loss": number_to_json(losses.final),
+            "best_loss": number_to_json(losses.best),
+        }
 
     def close(self, complete: bool = True) -> None:
         """Remove every hook and write the verdict; may be called twice."""
@@ -198,7 +202,7 @@ class Monitor:
         changes = self._diagnosis.update(record)
         self._tell(lambda sink: sink.record(record))
         for change in changes:
-            self._tell(lambda sink, change=change: sink.incident(change))
+            self._tell(partial(_incident, change))
         return changes
 
     def _tell(self, say: Callable[[Sink], None]) -> None:
@@ -317,6 +321,10 @@ def watch(
         monitor.close(complete)
 
 
+def _incident(change: IncidentChange, sink: Sink) -> None:
+    sink.incident(change)
+
+
 def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHandle:
     """Call ``read`` at the end of every backward pass that reaches the model's first parameter."""
 
@@ -324,7 +332,8 @@ def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHand
         torch.autograd.Variable._execution_engine.queue_callback(read)
 
     first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
-    return first.register_post_accumulate_grad_hook(queue)
+    handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
+    return handle
 
 
 def check_arguments(every_n_steps: int, on_incident: Policy) -> None:

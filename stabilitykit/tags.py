@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Merge = Literal["norm", "max", "min", "mean", "sum", "last"]
-"""How partials of microbatches, ranks and shards become one number; ``norm`` is the root of summed squares."""
+"""How partials of microbatches, ranks and shards become one; ``norm`` is the root of summed squares."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
 from stabilitykit.observe import Coverage
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import is_run_folder
-from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
@@ -179,7 +179,11 @@ class StabilityMonitor(L.Callback):
         record = self.latest()
         if record is None:
             return
-        metrics = {f"stability/{tag.rpartition('/')[2]}": record.readings[tag] for tag in _LOGGED if tag in record.readings}
+        metrics = {
+            f"stability/{tag.rpartition('/')[2]}": record.readings[tag]
+            for tag in _LOGGED
+            if tag in record.readings
+        }
         metrics["stability/incidents"] = len(self.incidents)
         metrics["stability/open_incidents"] = sum(incident.is_open for incident in self.incidents)
         for logger in trainer.loggers:

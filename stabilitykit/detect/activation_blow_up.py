@@ -1,5 +1,6 @@
 """An activation that grows much faster than it has been growing."""
 
+import math
 from typing import ClassVar
 
 from stabilitykit.detect.growth import Growth
@@ -17,19 +18,22 @@ class ActivationBlowUp(Growth):
     severity: to ``critical`` where a 16-bit float would have less than a factor 8 of headroom.
 
     Args:
-        factor: Growth within 20 steps that counts.
-        alarm: Growth of the residual line from which it is an alarm.
+        factor: Growth of the residual line within 20 steps that is an alarm.
+        inside: Growth inside a branch within 20 steps that is noted.
     """
 
     kind: ClassVar[str] = "activation_blow_up"
     statistics: ClassVar[tuple[str, ...]] = ("act/rms",)
 
-    def __init__(self, factor: float = 10.0, alarm: float = 50.0) -> None:
+    def __init__(self, factor: float = 50.0, inside: float = 10.0) -> None:
         super().__init__(factor)
-        self._alarm = alarm
+        self._inside = math.log(inside)
+
+    def _limit_at(self, site: str) -> float:
+        return self._limit if _on_line(site) else self._inside
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
-        if not site.endswith(("resid_mid", "resid_post")) or value < self._alarm * reference:
+        if not _on_line(site):
             return Severity.INFO
         return Severity.CRITICAL if value * 8 > HALF_MAX else Severity.WARNING
 
@@ -38,3 +42,8 @@ class ActivationBlowUp(Growth):
             f"activations at {site} have grown {value / reference:.3g}-fold, to RMS {value:.3g}, "
             f"within {self.LAG} steps"
         )
+
+
+def _on_line(site: str) -> bool:
+    """Return whether a site is on the residual line behind a sublayer; embeddings may grow as they like."""
+    return site.endswith(("resid_mid", "resid_post"))

@@ -23,4 +23,5 @@ class AttentionLogitGrowth(Growth):
 
     def _message(self, site: str, value: float, reference: float, since: int) -> str:
         level = next((f", beyond {mark:g}" for mark in (1e4, 1e3, 1e2) if value > mark), "")
-        return f"attention logits of {site} have grown {value / reference:.3g}-fold, to at most {value:.4g}{level}"
+        growth = f"{value / reference:.3g}-fold, to at most {value:.4g}{level}"
+        return f"attention logits of {site} have grown {growth}"

@@ -84,9 +84,7 @@ class Divergence(Detector):
         )
         severity = Severity.CRITICAL if rise > 2 * threshold else Severity.WARNING
         limit = shift + self._best + threshold
-        return [
-            Finding(self.kind, "train/loss", step, self._since, shift + smooth, limit, severity, message)
-        ]
+        return [Finding(self.kind, "train/loss", step, self._since, shift + smooth, limit, severity, message)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""

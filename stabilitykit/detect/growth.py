@@ -35,6 +35,7 @@ class Growth(Detector):
 
     def __init__(self, factor: float) -> None:
         self._limit = math.log(factor)
+        self._limits: Row = np.empty(0)
         self._columns = SiteColumns(*self.statistics)
         self._recent = RowWindow(self.SMOOTH)
         self._past = RowWindow(self.LAG)
@@ -51,8 +52,9 @@ class Growth(Detector):
         reference = np.pad(reference, (0, smooth.size - reference.size), constant_values=math.nan)
         reference = np.where(np.isnan(reference), smooth, reference)
         growth = self.direction * (smooth - reference)
+        limits = self._limits_of_sites()
         with np.errstate(invalid="ignore"):
-            holds = (growth > self._limit) & self._also(np.exp(smooth)) & (self._seen >= self.ARMED)
+            holds = (growth > limits) & self._also(np.exp(smooth)) & (self._seen >= self.ARMED)
         self._streak.update(record.step, holds)
         self._seen += 1
         self._past.push(np.where(self._is_out() & (self._streak.length < self.FORGET), reference, smooth))
@@ -66,6 +68,16 @@ class Growth(Detector):
             # A value that is not a number is an event of its own and no part of any baseline.
             self._recent.push(np.where(np.isfinite(row) & (row > 0), np.log(row), math.nan))
         return self._recent.median()
+
+    def _limits_of_sites(self) -> Row:
+        """Return the log growth that counts at each site, worked out when sites appear."""
+        if self._limits.size != len(self._columns.tags):
+            self._limits = np.array([self._limit_at(site) for site in self._columns.sites])
+        return self._limits
+
+    def _limit_at(self, site: str) -> float:
+        """Return the log growth that counts at a site; by default the same at all."""
+        return self._limit
 
     def _also(self, level: Row) -> np.ndarray:
         """Return where a second condition holds that a site must meet; by default everywhere."""
@@ -86,7 +98,7 @@ class Growth(Detector):
             step,
             since,
             value,
-            reference * math.exp(self.direction * self._limit),
+            reference * math.exp(self.direction * self._limits[place]),
             self._severity(site, value, reference),
             self._message(site, value, reference, since),
         )

@@ -58,9 +58,7 @@ class LossSpike(Detector):
         self._base.push(excess)
         self._flagged.values.clear()
 
-    def _flag(
-        self, step: int, loss: float, excess: float, base: float, threshold: float
-    ) -> list[Finding]:
+    def _flag(self, step: int, loss: float, excess: float, base: float, threshold: float) -> list[Finding]:
         if not len(self._flagged):
             self._since = step
         self._flagged.push(excess)
@@ -106,5 +104,3 @@ class LossSpike(Detector):
             window.values.clear()
             window.values.extend(state[name])
         self._since = state["since"]
-
-

@@ -64,7 +64,8 @@ class RowWindow:
     @property
     def oldest(self) -> Row:
         """The oldest row held."""
-        return self._rows[0]
+        row: Row = self._rows[0]
+        return row
 
     def push(self, row: Row) -> None:
         """Let a row in; the oldest leaves a full window."""

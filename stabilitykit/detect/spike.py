@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stabilitykit.detect.detector import Detector, SiteColumns
-from stabilitykit.detect.rolling import MAD_TO_SIGMA, RowWindow
+from stabilitykit.detect.rolling import RowWindow
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
@@ -49,7 +49,9 @@ class Spike(Detector):
         self._past.push(np.fmin(log, limit))
         places = [place for place in np.argsort(-jump).tolist() if jump[place] > 0]
         return [
-            self._finding(record.step, place, math.exp(log[place]), math.exp(center[place]), math.exp(limit[place]))
+            self._finding(
+                record.step, place, math.exp(log[place]), math.exp(center[place]), math.exp(limit[place])
+            )
             for place in places
         ]
 

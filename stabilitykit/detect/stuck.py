@@ -32,7 +32,6 @@ class Stuck(Detector):
         self._recent = Window(self.SMOOTH)
         self._smooth = Window(steps)
         self._since: int | None = None
-        self._flagged = False
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the loss is parked."""
@@ -44,40 +43,34 @@ class Stuck(Detector):
             return []
         self._recent.push(excess)
         smooth = self._recent.median()
-        self._smooth.push(smooth)
         # Leaving takes more than entering, so that noise does not cut one incident into many.
-        if smooth < -self._margin * (1.5 if self._flagged else 1.0):
-            self._since, self._flagged = None, False
+        if smooth < -self._margin * (1.5 if self._since is not None else 1.0):
+            self._since = None
             self._smooth.values.clear()
             return []
-        self._since = record.step if self._since is None else self._since
-        self._flagged = self._is_parked()
-        if not self._flagged:
+        self._smooth.push(smooth)
+        if not self._is_parked():
+            self._since = None
             return []
-        message = (
-            f"loss {readings[LOSS]:.4g} is parked {smooth:+.2g} nat from the batch's unigram cross-entropy "
-            f"({readings[UNIGRAM]:.4g}) since step {self._since}: nothing but token frequencies is learned"
-        )
-        limit = readings[UNIGRAM] - self._margin
-        return [
-            Finding(
-                self.kind,
-                LOSS,
-                record.step,
-                self._since,
-                readings[LOSS],
-                limit,
-                Severity.WARNING,
-                message,
-            )
-        ]
+        if self._since is None:
+            self._since = record.step - len(self._smooth) + 1
+        return [self._finding(record.step, readings[LOSS], readings[UNIGRAM], smooth)]
 
     def _is_parked(self) -> bool:
         if len(self._smooth) < self._steps:
             return False
         half = self._steps // 2
         fall = median(self._smooth.last(self._steps)[:half]) - median(self._smooth.last(half))
-        return fall < self._progress * (4.0 if self._flagged else 1.0)
+        return fall < self._progress * (4.0 if self._since is not None else 1.0)
+
+    def _finding(self, step: int, loss: float, unigram: float, smooth: float) -> Finding:
+        since = step if self._since is None else self._since
+        message = (
+            f"the loss is parked {abs(smooth):.2g} nat {'above' if smooth > 0 else 'below'} its batches' "
+            f"unigram cross-entropy: nothing but token frequencies is learned"
+        )
+        limit = unigram - self._margin
+        return Finding(self.kind, LOSS, step, since, loss, limit, Severity.WARNING, message)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
@@ -85,7 +78,6 @@ class Stuck(Detector):
             "recent": list(self._recent.values),
             "smooth": list(self._smooth.values),
             "since": self._since,
-            "flagged": self._flagged,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -93,4 +85,4 @@ class Stuck(Detector):
         for window, name in ((self._recent, "recent"), (self._smooth, "smooth")):
             window.values.clear()
             window.values.extend(state[name])
-        self._since, self._flagged = state["since"], state["flagged"]
+        self._since = state["since"]

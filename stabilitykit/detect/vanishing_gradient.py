@@ -19,34 +19,37 @@ class _BlockColumns(SiteColumns):
 
 
 class VanishingGradient(Growth):
-    """Flags a block whose share of the global gradient is small and has fallen far within a short time.
+    """Flags a block that is starved of gradient and was not before.
 
-    The share is the block's gradient norm over the global one. Both conditions are needed: deep healthy
-    models hold shares below any fixed limit, and shares move by factors while a model learns.
+    The share is the block's gradient norm over the global one. Three conditions together: the share is
+    small; it has fallen far within a short time; other blocks still get far more. Each alone is ordinary:
+    shares of deep healthy models with wide vocabularies fall below any fixed limit, twentyfold within 20
+    steps, but there all blocks fall together.
 
     Args:
         factor: Fall within 20 steps that counts.
         share: Share below which a block counts as starved.
+        behind: Ratio of the largest block's share to this one's from which it counts as left behind.
     """
 
     kind: ClassVar[str] = "vanishing_gradient"
     statistics: ClassVar[tuple[str, ...]] = ("grad/share",)
     direction: ClassVar[int] = -1
-    FORGET: ClassVar[int] = sys.maxsize  # starved for long is not healthy
+    FORGET: ClassVar[int] = sys.maxsize  # A block that is starved for long is not healthy by that.
 
-    def __init__(self, factor: float = 5.0, share: float = 0.01) -> None:
+    def __init__(self, factor: float = 5.0, share: float = 0.01, behind: float = 30.0) -> None:
         super().__init__(factor)
         self._columns = _BlockColumns(*self.statistics)
-        self._share = share
+        self._share, self._behind = share, behind
 
     def _also(self, level: Row) -> np.ndarray:
-        return level < self._share
+        return (level < self._share) & (level * self._behind < np.nanmax(level, initial=0.0))
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.CRITICAL if value < 0.1 * self._share else Severity.WARNING
 
     def _message(self, site: str, value: float, reference: float, since: int) -> str:
         return (
-            f"{site} gets {value:.2g} of the gradient, {reference / value:.3g} times less than before: "
-            f"it has all but stopped learning"
+            f"{site} gets {value:.2g} of the gradient, {reference / value:.3g} times less than {self.LAG} "
+            f"steps before step {since}: it has all but stopped learning"
         )

@@ -98,9 +98,7 @@ class _Relay:
         """Take the end of the run; the probe returns it."""
 
 
-def probe(
-    spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener | None = None
-) -> ProbeResult:
+def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener | None = None) -> ProbeResult:
     """Train briefly and return the verdict.
 
     Ctrl-C ends the run cleanly: what was recorded is kept, and the verdict is not ``complete``.
@@ -190,7 +188,9 @@ def _folder(arch: str, logdir: Path | None) -> Path:
             else:
                 return folder
     except OSError as error:
-        raise RunFolderError(f"{RUNS}: cannot be written ({error.strerror}); name another with --logdir") from None
+        raise RunFolderError(
+            f"{RUNS}: cannot be written ({error.strerror}); name another with --logdir"
+        ) from None
 
 
 def _plan(spec: ProbeSpec, folder: Path, module: TransformerModule, corpus: Corpus) -> ProbePlan:

@@ -116,8 +116,9 @@ def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
         if name not in sections:
             raise ConfigError(f"{name}: not a known field; {closest(name, sections)}")
         section = sections[name]
-        is_section = isinstance(section, type) and issubclass(section, Config)
-        checked[name] = validated(section, value, where=name) if is_section else value
+        if isinstance(section, type) and issubclass(section, Config):
+            value = validated(section, value, where=name)
+        checked[name] = value
     spec = _whole(checked)
     resolve_warmup(spec.schedule, spec.trainer.steps)
     return spec

@@ -68,7 +68,9 @@ class Assembly:
         tags = tuple(name for names, _ in columns for name in names)
         if tags != self._tags:
             self._tags = tags
-        return StepRecord(step, self._tags, np.concatenate([values for _, values in columns]).astype(np.float32))
+        return StepRecord(
+            step, self._tags, np.concatenate([values for _, values in columns]).astype(np.float32)
+        )
 
     def _forward(self, rows: Numbers, counts: Numbers) -> list[tuple[tuple[str, ...], Numbers]]:
         """Return what the taps on activations, attention and output logits saw."""

@@ -50,12 +50,12 @@ class AttentionTap:
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self._armed(module):
             mode = _AttentionMode(self._see)
-            mode.__enter__()
+            mode.__enter__()  # type: ignore[no-untyped-call]
             self._modes.append(mode)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._modes:
-            self._modes.pop().__exit__(None, None, None)
+            self._modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def _see(self, call: AttentionCall, lse: Tensor | None) -> None:
         if min(call.q.shape[2], call.k.shape[2]) < MIN_VISIBLE_KEYS:
@@ -95,7 +95,7 @@ class _AttentionMode(TorchFunctionMode):
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
         arguments = _arguments(*args, **kwargs)
-        q, k, v, mask, dropout, causal, scale, gqa = arguments
+        q, k, v, mask, _, causal, scale, _ = arguments
         observable = mask is None and q.dim() == 4
         if observable and _is_fused(*arguments):
             output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

@@ -135,17 +135,13 @@ class Collector:
             )
             for site, fired in zip(self.layout.sites, self._fired, strict=True)
         ]
-        updates = ("optim/update_ratio", "optim/rms_t") if self._has_second_moments else ("optim/update_ratio",)
-        rows += [
-            Coverage(group, "exact", f"{len(names)} parameters", ("grad/norm", "grad/share", *updates))
-            for group, names in self.layout.groups.items()
-        ]
-        rows += [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in self.layout.gains.items()]
-        return rows
-
-    @property
-    def _has_second_moments(self) -> bool:
-        return any(tap.has_second_moments for tap in self._optimizer_taps)
+        read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
+        if any(tap.has_second_moments for tap in self._optimizer_taps):
+            read = (*read, "optim/rms_t")
+        groups = self.layout.groups.items()
+        rows += [Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups]
+        gains = self.layout.gains.items()
+        return rows + [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in gains]
 
     def _pack(self) -> PackedStep:
         """Join everything that waits on the device into one vector."""
@@ -160,7 +156,12 @@ class Collector:
             if tap.second_moment_weight is not None:
                 corrections.append(tap.second_moment_weight)
         device = self._buffer.rows.device
-        tensors = [self._buffer.partials(), *on_device.values(), *(v for _, v in parts.values()), *corrections[:1]]
+        tensors = [
+            self._buffer.partials(),
+            *on_device.values(),
+            *(v for _, v in parts.values()),
+            *corrections[:1],
+        ]
         return PackedStep(
             vector=pack([t.to(device) for t in tensors]),
             counts=tuple(self._buffer.counts),
@@ -188,7 +189,9 @@ class Collector:
 
 def _mean(values: list[Tensor | float]) -> Tensor | float:
     if isinstance(values[0], Tensor):
-        return torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
+        return (
+            torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
+        )
     return float(sum(float(v) for v in values) / len(values))
 
 

@@ -35,7 +35,8 @@ def locate(model: nn.Module) -> Layout:
     gains = {
         _name(path, root, n_blocks): f"{path}.weight"
         for path, module in modules.items()
-        if _NORM.fullmatch(path.rpartition(".")[2]) and isinstance(getattr(module, "weight", None), nn.Parameter)
+        if _NORM.fullmatch(path.rpartition(".")[2])
+        and isinstance(getattr(module, "weight", None), nn.Parameter)
     }
     return Layout(tuple(sites), _groups(model, root, n_blocks), MappingProxyType(gains))
 

@@ -1,6 +1,6 @@
 """Taps on gradients and updates: per-parameter norms on the device, no host read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -93,5 +93,5 @@ class OptimizerTap:
         step = state[next(iter(found.values()))]["step"]
         self.second_moment_weight = 1.0 - torch.as_tensor(group["betas"][1]) ** torch.as_tensor(step)
 
-    def _weights(self) -> Sequence[Tensor]:
+    def _weights(self) -> list[Tensor]:
         return [p.detach() for p in self._parameters.values()]

@@ -75,8 +75,8 @@ def entropy(
 ) -> Float[Tensor, "heads"]:
     """Return each head's mean attention entropy over ln n, on evenly spaced rows of the first sequence.
 
-    H_i = −Σ_j p_ij ln p_ij with p_ij = exp(s_ij − L_i), exact on the rows looked at. The rows depend on the shape alone,
-    so nothing is drawn from the random state.
+    H_i = −Σ_j p_ij ln p_ij with p_ij = exp(s_ij − L_i), exact on the rows looked at. The rows depend on
+    the shape alone, so nothing is drawn from the random state.
 
     Args:
         call: The kernel call.
@@ -94,14 +94,16 @@ def entropy(
     s = call.logits(sequence, index.expand(n_heads, -1))
     level = torch.logsumexp(s, -1, keepdim=True) if lse is None else lse[0][:, index, None].float()
     p = s.sub_(level).exp_()
-    return (torch.special.entr(p).sum(-1) / maximum).mean(-1)
+    heads: Tensor = (torch.special.entr(p).sum(-1) / maximum).mean(-1)
+    return heads
 
 
 def norm_bound(call: AttentionCall) -> Float[Tensor, ""]:
     """Return scale · max‖q‖ · max‖k‖, an upper bound of every logit (Cauchy and Schwarz)."""
     q = torch.linalg.vector_norm(call.q.float(), dim=-1).amax((-1, 0))
     k = torch.linalg.vector_norm(call.k.float(), dim=-1).amax((-1, 0))
-    return (q * k.repeat_interleave(call.group)).amax() * call.scale
+    bound: Tensor = (q * k.repeat_interleave(call.group)).amax() * call.scale
+    return bound
 
 
 @lru_cache(maxsize=64)

@@ -22,7 +22,7 @@ def write_norm_and_range(
 
     Args:
         x: Any floating tensor with at least one element; detached by the caller.
-        norm: Receives the 2-norm. Inf when the sum of squares overflows float32 (\\|x\\| about 1e19).
+        norm: Receives the 2-norm. Inf when the sum of squares overflows float32 (elements about 1e19).
         minimum: Receives the smallest element.
         maximum: Receives the largest element.
     """
@@ -39,7 +39,7 @@ def write_norm_and_range(
 
 def rms(norm: Numbers, count: Numbers) -> Numbers:
     """Return root mean squares from merged 2-norms and element counts."""
-    return norm / np.sqrt(count)
+    return np.asarray(norm / np.sqrt(count), dtype=np.float64)
 
 
 def max_abs(minimum: Numbers, maximum: Numbers) -> Numbers:
@@ -49,4 +49,4 @@ def max_abs(minimum: Numbers, maximum: Numbers) -> Numbers:
 
 def nonfinite(minimum: Numbers, maximum: Numbers) -> Numbers:
     """Return 1.0 where an element was NaN or Inf, else 0.0."""
-    return 1.0 - (np.isfinite(minimum) & np.isfinite(maximum))
+    return (~(np.isfinite(minimum) & np.isfinite(maximum))).astype(np.float64)

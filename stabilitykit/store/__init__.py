@@ -1,1 +1,52 @@
-"""store."""
+"""Runs on disk: their folders, TensorBoard's event files, and anybody's logs.
+
+Names are loaded when first used: naming this room costs neither pyarrow nor tensorboard.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stabilitykit.store.event_file import Scalars, read_scalars
+    from stabilitykit.store.logs import LogReading, read_csv
+    from stabilitykit.store.run import Run, is_run_folder, open_run
+    from stabilitykit.store.run_folder import RunWriter
+    from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
+
+__all__ = [
+    "LogReading",
+    "Run",
+    "RunWriter",
+    "Scalars",
+    "TensorBoardWriter",
+    "is_run_folder",
+    "open_run",
+    "read_csv",
+    "read_scalars",
+    "tensorboard_command",
+    "tensorboard_url",
+]
+
+_MODULES = {
+    "LogReading": "logs",
+    "Run": "run",
+    "RunWriter": "run_folder",
+    "Scalars": "event_file",
+    "TensorBoardWriter": "tensorboard",
+    "is_run_folder": "run",
+    "open_run": "run",
+    "read_csv": "logs",
+    "read_scalars": "event_file",
+    "tensorboard_command": "tensorboard",
+    "tensorboard_url": "tensorboard",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

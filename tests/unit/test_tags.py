@@ -27,11 +27,15 @@ def test_an_unknown_family_is_refused() -> None:
         tags.tag("act/loudness")
 
 
-@pytest.mark.parametrize(("index", "n", "site"), [(3, 6, "blocks.03"), (3, 100, "blocks.03"), (3, 101, "blocks.003")])
+@pytest.mark.parametrize(
+    ("index", "n", "site"), [(3, 6, "blocks.03"), (3, 100, "blocks.03"), (3, 101, "blocks.003")]
+)
 def test_depth_is_padded_so_that_sorting_is_depth(index: int, n: int, site: str) -> None:
     assert tags.block_site(index, n) == site
 
 
 def test_select_does_not_take_a_family_that_merely_begins_alike() -> None:
-    found = tags.select(["attn/entropy/blocks.00", "attn/entropy_min/blocks.00", "attn/entropy"], "attn/entropy")
+    found = tags.select(
+        ["attn/entropy/blocks.00", "attn/entropy_min/blocks.00", "attn/entropy"], "attn/entropy"
+    )
     assert found == ("attn/entropy/blocks.00", "attn/entropy")

@@ -104,9 +104,11 @@ def test_no_hook_is_left_behind(build: Any, step: Any, tokens: Any, fail: bool) 
     collector.detach()
     assert hooks(model, optimizer) == before
     # No attention mode is left active either.
-    assert torch.overrides._len_torch_function_stack() == 0 if hasattr(
-        torch.overrides, "_len_torch_function_stack"
-    ) else torch._C._len_torch_function_stack() == 0
+    assert (
+        torch.overrides._len_torch_function_stack() == 0
+        if hasattr(torch.overrides, "_len_torch_function_stack")
+        else torch._C._len_torch_function_stack() == 0
+    )
 
 
 def test_an_attention_that_raises_leaves_no_mode_behind(build: Any, step: Any, tokens: Any) -> None:
@@ -134,13 +136,23 @@ def test_readings_are_what_they_say(build: Any, step: Any, tokens: Any) -> None:
     total = math.sqrt(sum(g.double().square().sum().item() for g in gradients.values()))
     block = math.sqrt(sum(g.square().sum().item() for n, g in gradients.items() if n.startswith("blocks.1.")))
     change = math.sqrt(
-        sum((p - before[n]).square().sum().item() for n, p in model.named_parameters() if n.startswith("blocks.1."))
+        sum(
+            (p - before[n]).square().sum().item()
+            for n, p in model.named_parameters()
+            if n.startswith("blocks.1.")
+        )
     )
-    weight = math.sqrt(sum(p.square().sum().item() for n, p in model.named_parameters() if n.startswith("blocks.1.")))
+    weight = math.sqrt(
+        sum(p.square().sum().item() for n, p in model.named_parameters() if n.startswith("blocks.1."))
+    )
     assert readings["train/loss"] == pytest.approx(loss.item())
     assert readings["optim/lr"] == pytest.approx(1e-2)
-    assert readings["act/rms/blocks.01.resid_mid"] == pytest.approx(seen["mid"].square().mean().sqrt().item(), rel=1e-5)
-    assert readings["act/max_abs/blocks.01.resid_mid"] == pytest.approx(seen["mid"].abs().max().item(), rel=1e-6)
+    assert readings["act/rms/blocks.01.resid_mid"] == pytest.approx(
+        seen["mid"].square().mean().sqrt().item(), rel=1e-5
+    )
+    assert readings["act/max_abs/blocks.01.resid_mid"] == pytest.approx(
+        seen["mid"].abs().max().item(), rel=1e-6
+    )
     assert readings["optim/grad_norm"] == pytest.approx(total, rel=1e-5)
     assert total > 0.5, "the test shows nothing unless clipping bites"
     assert readings["grad/norm/blocks.01"] == pytest.approx(block, rel=1e-5)
@@ -149,7 +161,9 @@ def test_readings_are_what_they_say(build: Any, step: Any, tokens: Any) -> None:
     # At Adam's first step v̂ = g², so RMS_t is 1 up to ε.
     assert readings["optim/rms_t/blocks.01"] == pytest.approx(1.0, rel=1e-3)
     gain = model.blocks[1].attn_norm.weight
-    assert readings["norm/gain_rms/blocks.01.attn_norm"] == pytest.approx(gain.square().mean().sqrt().item(), rel=1e-6)
+    assert readings["norm/gain_rms/blocks.01.attn_norm"] == pytest.approx(
+        gain.square().mean().sqrt().item(), rel=1e-6
+    )
 
 
 def test_shares_are_a_partition(build: Any, step: Any, tokens: Any) -> None:
@@ -161,7 +175,8 @@ def test_shares_are_a_partition(build: Any, step: Any, tokens: Any) -> None:
     shares = [value for tag, value in readings.items() if tag.startswith("grad/share/")]
     assert sum(share**2 for share in shares) == pytest.approx(1.0, rel=1e-5)
     assert [tag for tag in readings if tag.startswith("grad/share/")] == [
-        f"grad/share/{group}" for group in ("embed", "blocks.00", "blocks.01", "blocks.02", "final_norm", "head")
+        f"grad/share/{group}"
+        for group in ("embed", "blocks.00", "blocks.01", "blocks.02", "final_norm", "head")
     ]
 
 
@@ -196,7 +211,9 @@ def test_every_reading_is_in_the_registry_and_sites_stand_in_forward_order(
     assert {split(tag)[0] for tag in readings} <= set(REGISTRY)
     sites = [tag.removeprefix("act/rms/") for tag in readings if tag.startswith("act/rms/")]
     fired = list(dict.fromkeys(order))
-    modules = list(dict.fromkeys(collector.layout.sites[i].module for i in range(len(collector.layout.sites))))
+    modules = list(
+        dict.fromkeys(collector.layout.sites[i].module for i in range(len(collector.layout.sites)))
+    )
     assert [m for m in modules if m in fired] == fired
     assert len(sites) == len(set(sites))
     assert all(row.fired for row in collector.coverage() if "act/rms" in row.statistics)
@@ -264,7 +281,11 @@ def test_nan_in_an_activation_is_named_where_it_begins(build: Any, step: Any, to
         model.blocks[1].mlp_norm.weight[3] = math.nan
     step(model, optimizer, tokens[:1], collector)
     readings = collector.collect(0).readings
-    bad = [tag.removeprefix("act/nonfinite/") for tag, v in readings.items() if tag.startswith("act/nonfinite/") and v]
+    bad = [
+        tag.removeprefix("act/nonfinite/")
+        for tag, v in readings.items()
+        if tag.startswith("act/nonfinite/") and v
+    ]
     assert bad[0] == "blocks.01.mlp_norm_out"
     assert readings["act/nonfinite/blocks.01.mlp_norm_in"] == 0.0
 

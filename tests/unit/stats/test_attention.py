@@ -17,7 +17,9 @@ def materialised(call: AttentionCall) -> Tensor:
     return s
 
 
-def make(size: float, causal: bool = True, kv_heads: int = 4, length: int = 48, seed: int = 0) -> AttentionCall:
+def make(
+    size: float, causal: bool = True, kv_heads: int = 4, length: int = 48, seed: int = 0
+) -> AttentionCall:
     g = torch.Generator().manual_seed(seed)
     q = torch.randn(3, 4, length, 16, generator=g) * size
     k = torch.randn(3, kv_heads, length, 16, generator=g)

@@ -33,7 +33,9 @@ def test_an_update_is_the_difference_of_two_snapshots() -> None:
 def test_scaled_gradients_are_g_over_root_v_and_eps_is_a_floor() -> None:
     g = [torch.tensor([3.0, 4.0])]
     assert scaled_gradient_norms(g, [torch.tensor([4.0, 4.0])], 1e-8).item() == pytest.approx(2.5)
-    assert scaled_gradient_norms(g, [torch.tensor([0.0, 4.0])], 0.5).item() == pytest.approx(math.hypot(6.0, 2.0))
+    assert scaled_gradient_norms(g, [torch.tensor([0.0, 4.0])], 0.5).item() == pytest.approx(
+        math.hypot(6.0, 2.0)
+    )
 
 
 def test_log_z_is_the_mean_over_the_tokens_looked_at() -> None:

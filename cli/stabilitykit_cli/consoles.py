@@ -1,0 +1,62 @@
+"""The two streams: results on stdout, progress on stderr."""
+
+import errno
+import io
+import os
+import sys
+
+from rich.console import Console, RenderableType
+
+MAX_WIDTH = 110
+"""Columns used at most: longer lines are hard to read."""
+FILE_WIDTH = 100
+"""Columns of results that go to a file or a pipe."""
+
+
+class StreamConsole(Console):
+    """A console that lets its caller know when the reader has gone, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what the write raised.
+
+        Raises:
+            BrokenPipeError: Always.
+        """
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def show(renderable: RenderableType, whole_lines: bool = False) -> None:
+    """Print a result on stdout, in colour on a terminal only.
+
+    Args:
+        renderable: What to print.
+        whole_lines: Whether lines are left as long as they are, so that a command can be copied.
+    """
+    console = StreamConsole(highlight=False)
+    if console.is_terminal:
+        console.width = min(console.width, MAX_WIDTH)
+    elif "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    with console.capture() as captured:
+        console.print(renderable, soft_wrap=whole_lines)
+    # Tables fill their cells with blanks, which nobody wants in a file.
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def progress() -> Console:
+    """Return the console of progress, on stderr."""
+    return StreamConsole(stderr=True, highlight=False)
+
+
+def can_redraw(console: Console) -> bool:
+    """Return whether stderr is a terminal on which lines can be drawn again."""
+    # Rich calls a file a terminal when FORCE_COLOR is set; a file must get no control codes.
+    return sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+def never_fail_on_characters() -> None:
+    """Let both streams replace characters that their encoding lacks, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

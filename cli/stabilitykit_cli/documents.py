@@ -1,0 +1,23 @@
+"""JSON documents on stdout."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout; a non-finite number becomes null, anything unknown its text."""
+    text = json.dumps(_finite(document), allow_nan=False, indent=2, default=str)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

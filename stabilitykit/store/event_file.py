@@ -1,0 +1,148 @@
+"""TensorBoard's event files: written record by record without a thread, and read back past damage."""
+
+import itertools
+import os
+import socket
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from stabilitykit.errors import DataError, RunFolderError
+from stabilitykit.store.disk import AppendFile, reason
+
+_NUMBER = itertools.count()
+_HEADER = struct.Struct("<Q4x")
+
+
+class EventFile:
+    """One event file, open for writing.
+
+    tensorboard's own ``EventFileWriter`` writes in a thread, which on a full disk dies with a traceback
+    on stderr; here the record is on disk, or the error raised, when ``write`` returns.
+
+    Args:
+        folder: Where to put it; made with its parents.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A name that sorts by time, and that two writers at once never share.
+        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
+        self._records = RecordWriter(AppendFile(folder / f"events.out.tfevents.{name}", new=True))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write(self, values: Sequence[Summary.Value], step: int) -> None:
+        """Append one event that holds all ``values``.
+
+        Raises:
+            OSError: The disk did not take it.
+        """
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """Close the file, quietly."""
+        self._records.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
+
+
+class Scalars(dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]):
+    """The scalars of a folder: tag to steps, rising, and values.
+
+    Args:
+        scalars: Tag to steps and values.
+        notes: What was damaged and passed over, one line each.
+    """
+
+    def __init__(
+        self, scalars: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]], notes: Sequence[str]
+    ) -> None:
+        super().__init__(scalars)
+        self.notes = tuple(notes)
+
+
+def read_scalars(folder: str | Path) -> Scalars:
+    """Return every scalar of the event files in a folder, whoever wrote them.
+
+    Where a step was written twice, the newer value counts.
+
+    Args:
+        folder: A folder with event files, or one event file.
+
+    Raises:
+        DataError: There is no event file.
+        RunFolderError: One cannot be read.
+    """
+    path = Path(folder)
+    files = [path] if path.is_file() else sorted(path.glob("*tfevents*"))
+    if not files:
+        raise DataError(f"{path}: no TensorBoard event file (events.out.tfevents.*) in it")
+    found: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
+    notes: list[str] = []
+    for file in files:
+        for event in _events(file, notes):
+            for value in event.summary.value:
+                number = _number(value)
+                if number is not None:
+                    steps, values = found[value.tag]
+                    steps.append(event.step)
+                    values.append(number)
+    return Scalars({tag: _newest(*series) for tag, series in found.items()}, notes)
+
+
+def _events(file: Path, notes: list[str]) -> Iterator[Event]:
+    try:
+        data = memoryview(file.read_bytes())
+    except OSError as error:
+        raise RunFolderError(f"{file}: cannot be read ({reason(error)})") from error
+    at, number = 0, 0
+    while at < len(data):
+        length = _HEADER.unpack_from(data, at)[0] if at + _HEADER.size <= len(data) else 0
+        start = at + _HEADER.size
+        # The shortest event holds a time, so a length of 0 is a zeroed stretch, not a record.
+        if length == 0 or start + length + 4 > len(data):
+            notes.append(
+                f"{file.name}: cut or damaged after record {number}; {len(data) - at} bytes passed over"
+            )
+            return
+        try:
+            yield Event.FromString(bytes(data[start : start + length]))
+        except DecodeError:
+            notes.append(f"{file.name}: record {number} is damaged; passed over")
+        at, number = start + length + 4, number + 1
+
+
+def _number(value: Summary.Value) -> float | None:
+    """Return a scalar in the older form, or in that of TensorFlow 2: a tensor without dimensions."""
+    if value.HasField("simple_value"):
+        return float(value.simple_value)
+    tensor = value.tensor
+    if not value.HasField("tensor") or tensor.tensor_shape.dim:
+        return None
+    if tensor.float_val:
+        return float(tensor.float_val[0])
+    kinds = {1: "<f4", 2: "<f8"}
+    size = {1: 4, 2: 8}.get(tensor.dtype)
+    if size is None or len(tensor.tensor_content) != size:
+        return None
+    return float(np.frombuffer(tensor.tensor_content, kinds[tensor.dtype])[0])
+
+
+def _newest(steps: list[int], values: list[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    at, numbers = np.array(steps, np.int64), np.array(values, np.float32)
+    # Reversed, because np.unique keeps the first of equals.
+    unique, first = np.unique(at[::-1], return_index=True)
+    return unique, numbers[::-1][first]

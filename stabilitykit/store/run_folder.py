@@ -1,0 +1,188 @@
+"""A run's folder: what a run was asked to do, every reading, its incidents, its verdict.
+
+``config.yaml`` is there before anything else and ``verdict.json`` after everything else, so a folder
+without the second was interrupted. Everything in between can be read at any moment, and after ``kill -9``.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stabilitykit.errors import ConfigError, RunFolderError
+from stabilitykit.records import IncidentChange, StepRecord
+from stabilitykit.store.disk import AppendFile, reason, replace_file
+from stabilitykit.store.readings import SCHEMA_VERSION, ReadingsWriter
+from stabilitykit.store.run import CONFIG, INCIDENTS, READINGS, VERDICT, is_run_folder, open_run
+
+
+class RunWriter:
+    """Writes one run's folder as the run goes on.
+
+    Once the disk has refused, every later call raises the same error, and ``close`` stays quiet.
+
+    Args:
+        folder: Where to write; made with its parents.
+        config: What the run was asked to do, resolved: texts, numbers, lists and mappings.
+        resume: Whether to go on with the run that is in the folder. Readings and incidents of steps
+            that are recorded again then give way to the new ones, and so does everything after them.
+
+    Raises:
+        RunFolderError: The folder holds something already, or cannot be written.
+        ConfigError: ``config`` holds what YAML has no word for.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+        self.folder = folder
+        self._failure: RunFolderError | None = None
+        self._rewound_to: int | None = None
+        self.last_step_kept: int | None = None
+        """The last step whose readings are on disk, or None while there is none."""
+        text = _yaml(config)
+        with self._disk("the run's folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._check_free(resume)
+            if resume:
+                self.last_step_kept = _last_step(folder)
+                (folder / VERDICT).unlink(missing_ok=True)
+            replace_file(folder / CONFIG, text)
+            (folder / READINGS).mkdir(exist_ok=True)
+            self._readings = ReadingsWriter(folder / READINGS)
+        self._newest = self.last_step_kept
+
+    def record(self, record: StepRecord) -> None:
+        """Keep one step's readings; they are on disk after at most 2 s or 256 steps.
+
+        Args:
+            record: The step. One that does not come after the last is a repetition: from it on, the
+                earlier readings and incidents no longer count.
+
+        Raises:
+            RunFolderError: The disk did not take a batch; names the last step kept.
+        """
+        if self._failure is not None:
+            raise self._failure
+        repeated = self._newest is not None and record.step <= self._newest
+        if repeated or not self._readings.fits(record.tags):
+            self._flush()
+            self._readings.begin_segment(record.tags)
+            self._rewound_to = record.step if repeated else None
+        self._newest = record.step
+        self._readings.add(record)
+        if self._readings.is_due:
+            self._flush()
+
+    def incident(self, change: IncidentChange) -> None:
+        """Append a change of an incident, after the readings it rests on.
+
+        Raises:
+            RunFolderError: The disk did not take it; names the last step kept.
+        """
+        self._flush()
+        self._append({"what": change.what, "step": change.step, "incident": change.incident.to_json()})
+
+    def verdict(self, document: Mapping[str, Any]) -> None:
+        """Write how the run ended, whole or not at all.
+
+        Args:
+            document: What ``verdict.json`` shall hold; a number that is not finite becomes null.
+
+        Raises:
+            RunFolderError: The disk did not take it; names the last step kept.
+        """
+        self._flush()
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **_finite(dict(document))}, indent=2)
+        with self._disk("the verdict"):
+            replace_file(self.folder / VERDICT, text + "\n")
+
+    def close(self) -> None:
+        """Write what is held back and let go of the files; quiet after a failure.
+
+        Raises:
+            RunFolderError: The disk did not take what was held back.
+        """
+        try:
+            if self._failure is None:
+                self._flush()
+        finally:
+            self._readings.close()
+
+    def _check_free(self, resume: bool) -> None:
+        if not any(self.folder.iterdir()) or (resume and is_run_folder(self.folder)):
+            return
+        if resume:
+            raise RunFolderError(
+                f"{self.folder}: holds no run to resume, but other files; name a run's folder"
+            )
+        raise RunFolderError(f"{self.folder}: not empty; name a new folder, or remove this one first")
+
+    def _flush(self) -> None:
+        with self._disk("readings"):
+            last = self._readings.flush()
+        if last is not None:
+            self.last_step_kept = last
+            if self._rewound_to is not None:
+                step, self._rewound_to = self._rewound_to, None
+                self._append({"what": "resumed", "step": step})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **line}, allow_nan=False) + "\n"
+        path = self.folder / INCIDENTS
+        with self._disk("an incident"):
+            file = AppendFile(path, new=False)
+            try:
+                file.write((_line_break(path) + text).encode())
+            finally:
+                file.close()
+
+    @contextmanager
+    def _disk(self, what: str) -> Iterator[None]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except RunFolderError:
+            raise
+        except OSError as error:
+            kept = "none" if self.last_step_kept is None else str(self.last_step_kept)
+            self._failure = RunFolderError(
+                f"{self.folder}: cannot write {what} ({reason(error)}); last step kept: {kept}"
+            )
+            raise self._failure from error
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    try:
+        return yaml.safe_dump(
+            {"schema_version": SCHEMA_VERSION, **config}, sort_keys=False, allow_unicode=True
+        )
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"config: {what}; accepted: texts, numbers, lists and mappings") from error
+
+
+def _last_step(folder: Path) -> int | None:
+    if not is_run_folder(folder):
+        return None
+    return open_run(folder).last_step
+
+
+def _line_break(path: Path) -> str:
+    """Return what must precede a new line: a killed run may have left half a one."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.seek(0, 2):
+            file.seek(-1, 2)
+            return "" if file.read() == b"\n" else "\n"
+    return ""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,230 @@
+"""TensorBoard beside a run: a few scalars, heat maps that carry the depth story, incidents and verdict."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from stabilitykit.errors import RunFolderError
+from stabilitykit.figures import heat_map
+from stabilitykit.records import Incident, IncidentChange, StepRecord
+from stabilitykit.store import charts
+from stabilitykit.store.depth_history import DepthHistory
+from stabilitykit.store.disk import reason
+from stabilitykit.store.event_file import EventFile
+from stabilitykit.tags import REGISTRY, select, split
+
+SPANS_PER_IMAGE = 10
+"""Heat maps are written every so many columns: every 100 steps, less often once columns are wider."""
+
+# "0" ought to mean all of them, but TensorBoard's data server then shows none.
+_SAMPLES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _HeatMap:
+    """One kind of depth × step picture."""
+
+    tag: str
+    title: str
+    family: str
+    suffix: str
+
+
+_HEAT_MAPS = (
+    _HeatMap("depth/gradient_share", "Gradient share", "grad/share", ""),
+    _HeatMap("depth/residual_rms", "Residual RMS", "act/rms", ".resid_post"),
+)
+
+
+class _Plan:
+    """Where in a record of certain tags the charted values are, and when they are due."""
+
+    def __init__(self, tags: tuple[str, ...], histories: dict[_HeatMap, DepthHistory]) -> None:
+        self.due = 0
+        self.charted = [(at, tag) for at, tag in enumerate(tags) if charts.is_charted(tag)]
+        self.heat: list[tuple[DepthHistory, NDArray[np.intp], NDArray[np.intp]]] = []
+        where = {tag: at for at, tag in enumerate(tags)}
+        for kind, history in histories.items():
+            chosen = [tag for tag in select(tags, kind.family) if tag.endswith(kind.suffix)]
+            if chosen:
+                sites = [split(tag)[1].removesuffix(kind.suffix) for tag in chosen]
+                places = np.array([where[tag] for tag in chosen], np.intp)
+                self.heat.append((history, history.rows(sites), places))
+
+
+class TensorBoardWriter:
+    """Writes event files beside a run: scalars every few steps, heat maps, incidents, the verdict.
+
+    A heat map's cell is the largest reading of its steps, whether or not these were written as scalars.
+
+    Once the disk has refused, every later call raises the same error, and ``close`` stays quiet.
+
+    Args:
+        folder: Where the event file goes; made with its parents.
+        every: Steps between two writings of scalars, and in a heat map's column at first.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, every: int = 10) -> None:
+        self.folder = folder
+        self._every = every
+        self._failure: RunFolderError | None = None
+        self._histories: dict[_HeatMap, DepthHistory] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._plan: tuple[tuple[str, ...], _Plan] | None = None
+        self._known: dict[str, None] = {}
+        self._incidents: dict[int, Incident] = {}
+        self._step = 0
+        self._image_due = 0
+        with self._disk():
+            self._file = EventFile(folder)
+
+    def record(self, record: StepRecord, force: bool = False) -> None:
+        """Take one step: into the heat maps always, as scalars when it is their turn.
+
+        Args:
+            record: The step.
+            force: Whether to write its scalars out of turn, as at a finding.
+
+        Raises:
+            RunFolderError: The disk did not take it.
+        """
+        if self._failure is not None:
+            raise self._failure
+        plan = self._plan_of(record)
+        self._step = record.step
+        for history, rows, places in plan.heat:
+            history.add(record.step, rows, record.values[places])
+        if force or record.step >= plan.due:
+            plan.due = (record.step // self._every + 1) * self._every
+            self._write(self._scalars(plan, record))
+        if record.step >= self._image_due:
+            self._write(self._images())
+
+    def incident(self, change: IncidentChange) -> None:
+        """Write the table of incidents when one opens or closes, and the heat maps when one opens.
+
+        Raises:
+            RunFolderError: The disk did not take it.
+        """
+        self._incidents[change.incident.id] = change.incident
+        if change.what == "updated":
+            return
+        self._step = max(self._step, change.step)
+        self._write([charts.text("incidents", charts.incidents_markdown(self._incidents.values()))])
+        if change.what == "opened":
+            self._write(self._images())
+
+    def close(self, verdict_text: str | None = None) -> None:
+        """Write the last heat maps, the incidents and the verdict, and close the file.
+
+        Args:
+            verdict_text: How the run ended, in Markdown; None where nobody knows.
+
+        Raises:
+            RunFolderError: The disk did not take it; after an earlier failure nothing is tried.
+        """
+        try:
+            if self._failure is None:
+                last = self._images()
+                if self._incidents:
+                    table = charts.incidents_markdown(self._incidents.values())
+                    last.append(charts.text("incidents", table))
+                if verdict_text is not None:
+                    last.append(charts.text("verdict", verdict_text))
+                self._write(last)
+        finally:
+            self._file.close()
+
+    def _plan_of(self, record: StepRecord) -> _Plan:
+        if self._plan is None or self._plan[0] is not record.tags:
+            if not self._histories:
+                first = record.step // self._every * self._every
+                self._histories = {kind: DepthHistory(first, self._every) for kind in _HEAT_MAPS}
+                self._image_due = first + self._every * SPANS_PER_IMAGE
+            if record.tags not in self._plans:
+                self._plans[record.tags] = _Plan(record.tags, self._histories)
+            self._plan = record.tags, self._plans[record.tags]
+        return self._plan[1]
+
+    def _scalars(self, plan: _Plan, record: StepRecord) -> list[Summary.Value]:
+        # TensorBoard marks a NaN by a triangle and leaves an Inf out; which it was stands in the readings.
+        values = np.where(np.isinf(record.values), np.nan, record.values).tolist()
+        scalars = [Summary.Value(tag=tag, simple_value=values[at]) for at, tag in plan.charted]
+        new = [tag for _, tag in plan.charted if tag not in self._known]
+        if new:
+            self._known.update(dict.fromkeys(new))
+            scalars.append(charts.layout(self._known))
+        return scalars
+
+    def _images(self) -> list[Summary.Value]:
+        drawn = [(kind, history) for kind, history in self._histories.items() if not history.is_empty]
+        for _, history in drawn:
+            self._image_due = (
+                (self._step // history.span // SPANS_PER_IMAGE + 1) * history.span * SPANS_PER_IMAGE
+            )
+        return [charts.picture(kind.tag, self._draw(kind, history)) for kind, history in drawn]
+
+    def _draw(self, kind: _HeatMap, history: DepthHistory) -> Image.Image:
+        values, missing = history.table()
+        return heat_map(
+            values,
+            history.sites,
+            history.step_range,
+            f"{kind.title}, largest of every {history.span} steps",
+            REGISTRY[kind.family].unit,
+            log=True,
+            missing=missing,
+            # TensorBoard shrinks pictures to cards of some 350 pixels; a narrow one stays legible.
+            width=360,
+            markers=[incident.start for incident in self._incidents.values()],
+        )
+
+    def _write(self, values: list[Summary.Value]) -> None:
+        with self._disk():
+            if values:
+                self._file.write(values, self._step)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except OSError as error:
+            self._failure = RunFolderError(f"{self.folder}: cannot write for TensorBoard ({reason(error)})")
+            raise self._failure from error
+
+
+def tensorboard_command(folder: str | Path) -> str:
+    """Return the command that shows a folder, to be typed into a shell.
+
+    It keeps every scalar: by itself TensorBoard keeps a random 1000 of each tag, and drops spikes too.
+
+    Args:
+        folder: A run's folder, or one that holds several.
+    """
+    program = (
+        "tensorboard" if shutil.which("tensorboard") else f"{shlex.quote(sys.executable)} -m tensorboard.main"
+    )
+    return f"{program} --logdir {shlex.quote(str(folder))} --samples_per_plugin scalars={_SAMPLES}"
+
+
+def tensorboard_url(port: int = 6006) -> str:
+    """Return the address of the custom scalars with smoothing off, which would hide spikes.
+
+    Args:
+        port: Where TensorBoard listens.
+    """
+    return f"http://localhost:{port}/?smoothing=0#custom_scalars&_smoothingWeight=0"

@@ -48,12 +48,13 @@ class Diagnosis:
 
     def __init__(self, detectors: Sequence[Detector] | None = None) -> None:
         self._detectors = list(default_detectors() if detectors is None else detectors)
+        self._by_kind = {detector.kind: detector for detector in self._detectors}
         self._open: dict[str, _Span] = {}
         self._closed: list[Incident] = []
         self._episodes: dict[tuple[str, str], tuple[Finding, int]] = {}
         self._seen = 0
         self._step = -1
-        self._loss = math.nan
+        self._loss: float | None = None
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
@@ -63,8 +64,8 @@ class Diagnosis:
     def update(self, record: StepRecord) -> list[IncidentChange]:
         """Take the next record and return what happened to incidents at it."""
         self._seen += 1
-        self._step = record.step
-        self._loss = record.readings.get(LOSS, self._loss)
+        if LOSS in record.readings:
+            self._loss, self._step = record.readings[LOSS], record.step
         findings = [finding for detector in self._detectors for finding in detector.update(record)]
         fresh = self._remember(findings)
         changes = self._close(record.step)
@@ -83,6 +84,8 @@ class Diagnosis:
     def _outcome(self) -> tuple[Outcome, str]:
         if not self._seen:
             return "stable", "no step was recorded"
+        if self._loss is None:
+            return "stable", f"no loss was recorded in {self._seen} steps"
         if not math.isfinite(self._loss):
             return "diverged", f"the last loss, at step {self._step}, is {self._loss}"
         if "divergence" in self._open:
@@ -112,10 +115,8 @@ class Diagnosis:
 
     def _start(self, kind: str, alarms: Sequence[Finding]) -> IncidentChange:
         first = min(alarms, key=lambda f: f.since)
-        worst = _worst(alarms)
-        evidence = sorted(
-            (finding for finding, _ in self._episodes.values()), key=lambda f: (f.since, f.step)
-        )
+        worst = max(alarms, key=self._margin)
+        evidence = sorted((finding for finding, _ in self._episodes.values()), key=_time)
         incident = Incident(
             id=len(self._closed) + len(self._open),
             kind=kind,
@@ -138,14 +139,14 @@ class Diagnosis:
         self, kind: str, alarms: Sequence[Finding], fresh: Sequence[Finding]
     ) -> IncidentChange | None:
         span = self._open[kind]
-        old, worst = span.incident, _worst(alarms)
+        old, worst = span.incident, max(alarms, key=self._margin)
         span.last_seen, span.last_step = self._seen, worst.step
         severity = max((old.severity, *(f.severity for f in alarms)), key=lambda s: s.rank)
         new = dataclasses.replace(old, severity=severity)
-        if _margin(worst) > _margin(old) or math.isnan(worst.value):
+        if self._margin(worst) > self._margin(old):
             new = dataclasses.replace(new, peak=worst.step, value=worst.value, threshold=worst.threshold)
-        if fresh and len(new.evidence) < _EVIDENCE:
-            new = _explained(dataclasses.replace(new, evidence=(*new.evidence, *fresh)[:_EVIDENCE]))
+        if fresh:
+            new = _explained(dataclasses.replace(new, evidence=_joined(old.evidence, fresh)))
         span.incident = new
         # The peak moves at many steps and is told when the incident ends; these two are news.
         if new.severity is old.severity and new.evidence == old.evidence:
@@ -153,7 +154,7 @@ class Diagnosis:
         return IncidentChange("updated", worst.step, new)
 
     def _close(self, step: int) -> list[IncidentChange]:
-        quiet = {detector.kind: detector.quiet for detector in self._detectors}
+        quiet = {kind: self._by_kind[kind].quiet for kind in self._open}
         over = [kind for kind, span in self._open.items() if self._seen - span.last_seen > quiet[kind]]
         changes = []
         for kind in over:
@@ -162,6 +163,15 @@ class Diagnosis:
             self._closed.append(incident)
             changes.append(IncidentChange("closed", step, incident))
         return changes
+
+    def _margin(self, of: Finding | Incident) -> float:
+        """Return how far beyond its threshold a value stands, as a ratio of logs; Inf when not a number."""
+        if not math.isfinite(of.value):
+            return math.inf
+        direction = self._by_kind[of.kind].direction
+        if of.value <= 0 or of.threshold <= 0:
+            return direction * (of.value - of.threshold)
+        return direction * math.log(of.value / of.threshold)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
@@ -213,29 +223,29 @@ def loss_summary(losses: Sequence[float]) -> LossSummary:
     return LossSummary(float(values[-width:].mean()), best if math.isfinite(best) else math.nan)
 
 
-def _margin(of: Finding | Incident) -> float:
-    """Return how far beyond its threshold a value stands, as a ratio of logs; Inf when not a number."""
-    if not math.isfinite(of.value):
-        return math.inf
-    if of.value <= 0 or of.threshold <= 0:
-        return abs(of.value - of.threshold)
-    return abs(math.log(of.value / of.threshold))
-
-
-def _worst(alarms: Sequence[Finding]) -> Finding:
-    return max(alarms, key=_margin)
+def _time(finding: Finding) -> tuple[int, int]:
+    return finding.since, finding.step
 
 
 def _cut(evidence: Sequence[Finding], first: Finding) -> tuple[Finding, ...]:
     """Return at most ``_EVIDENCE`` findings in time order, the opening one among them."""
     kept = list(evidence[:_EVIDENCE])
     if first not in kept:
-        kept[-1:] = [first]
+        kept = sorted([*kept[: _EVIDENCE - 1], first], key=_time)
     return tuple(kept)
+
+
+def _joined(evidence: Sequence[Finding], fresh: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the evidence with what is new of its kind and site, in time order, as far as there is room."""
+    known = {(finding.kind, finding.site) for finding in evidence}
+    more = [finding for finding in fresh if (finding.kind, finding.site) not in known]
+    return tuple(sorted([*evidence, *more[: _EVIDENCE - len(evidence)]], key=_time))
 
 
 def _explained(incident: Incident) -> Incident:
     """Return the incident with the causes and remedies that its evidence carries."""
     kinds = frozenset(finding.kind for finding in incident.evidence)
-    knowledge = KNOWLEDGE[incident.kind]
+    knowledge = KNOWLEDGE.get(incident.kind)
+    if knowledge is None:
+        return incident
     return dataclasses.replace(incident, causes=knowledge.causes(kinds), remedies=knowledge.remedies(kinds))

@@ -26,6 +26,8 @@ class Detector(ABC):
     """The kind of its findings, one of ``stabilitykit.records.KINDS``."""
     quiet: ClassVar[int] = 20
     """Records without a finding after which its incident has ended."""
+    direction: ClassVar[int] = 1
+    """1 when values above the threshold are out of the band, -1 when values below it are."""
 
     @abstractmethod
     def update(self, record: StepRecord) -> Sequence[Finding]:
@@ -55,6 +57,8 @@ class SiteColumns:
         self._schema: tuple[str, ...] | None = None
         self._columns: NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._places: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._complete = False
+        """Whether the record at hand holds every site, in the order of their places."""
         self.tags: list[str] = []
 
     @property
@@ -62,12 +66,18 @@ class SiteColumns:
         """The site of each place."""
         return [site_of(tag) for tag in self.tags]
 
+    def load(self, tags: list[str]) -> None:
+        """Take up the tags of sites that have appeared, in the order of their places."""
+        self._schema, self.tags = None, list(tags)
+
     def row(self, record: StepRecord) -> Row:
         """Return one value a site; NaN where a site was not read, nothing where none was."""
         if record.tags is not self._schema:
             self._look_up(record.tags)
         if not self._columns.size:
             return np.empty(0)
+        if self._complete:
+            return record.values[self._columns].astype(np.float64)
         row = np.full(len(self.tags), math.nan)
         row[self._places] = record.values[self._columns]
         return row
@@ -78,6 +88,7 @@ class SiteColumns:
         self.tags += [tag for tag in found if tag not in set(self.tags)]
         self._columns = np.array([tags.index(tag) for tag in found], dtype=np.intp)
         self._places = np.array([self.tags.index(tag) for tag in found], dtype=np.intp)
+        self._complete = found == self.tags
 
     def _select(self, tags: tuple[str, ...], name: str) -> tuple[str, ...]:
         return select(tags, name)

@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import loss_and_excess
+from stabilitykit.detect.loss import LossSeries
 from stabilitykit.detect.rolling import Window, robust_sigma
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -29,6 +29,7 @@ class Divergence(Detector):
 
     def __init__(self, share: float = 0.15, sigmas: float = 6.0, relative: float = 0.08) -> None:
         self._share, self._sigmas, self._relative = share, sigmas, relative
+        self._losses = LossSeries()
         self._recent = Window(self.SMOOTH)
         self._residuals = Window(self.NOISE)
         self._first = math.nan
@@ -39,8 +40,8 @@ class Divergence(Detector):
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the smoothed loss stands far above its best."""
-        both = loss_and_excess(record)
-        if both is None or not math.isfinite(both[1]):
+        both = self._losses.read(record)
+        if both is None:
             return []
         loss, excess = both
         if len(self._recent) == self.SMOOTH:
@@ -89,6 +90,7 @@ class Divergence(Detector):
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
         return {
+            "unigram": self._losses.unigram,
             "recent": list(self._recent.values),
             "residuals": list(self._residuals.values),
             "first": self._first,
@@ -103,5 +105,5 @@ class Divergence(Detector):
         for window, name in ((self._recent, "recent"), (self._residuals, "residuals")):
             window.values.clear()
             window.values.extend(state[name])
-        self._first, self._best = state["first"], state["best"]
+        self._losses.unigram, self._first, self._best = state["unigram"], state["first"], state["best"]
         self._best_loss, self._since, self._run = state["best_loss"], state["since"], state["run"]

@@ -5,10 +5,14 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Detector, Row, SiteColumns
 from stabilitykit.detect.rolling import RowWindow, Streak
 from stabilitykit.records import Finding, Severity, StepRecord
+
+_NOTHING = 1e-12
+"""What falls below this is gone; zero has no logarithm."""
 
 
 class Growth(Detector):
@@ -25,8 +29,6 @@ class Growth(Detector):
 
     statistics: ClassVar[tuple[str, ...]]
     """Families of tags that are looked at."""
-    direction: ClassVar[int] = 1
-    """1 for growth, -1 for a fall."""
     SMOOTH: ClassVar[int] = 5
     LAG: ClassVar[int] = 20
     ARMED: ClassVar[int] = 8
@@ -48,26 +50,43 @@ class Growth(Detector):
         if not row.size:
             return []
         smooth = self._smooth(row)
-        reference = self._past.oldest if len(self._past) else smooth
-        reference = np.pad(reference, (0, smooth.size - reference.size), constant_values=math.nan)
-        reference = np.where(np.isnan(reference), smooth, reference)
-        growth = self.direction * (smooth - reference)
-        limits = self._limits_of_sites()
-        with np.errstate(invalid="ignore"):
-            holds = (growth > limits) & self._also(np.exp(smooth)) & (self._seen >= self.ARMED)
-        self._streak.update(record.step, holds)
+        reference = self._reference(smooth)
         self._seen += 1
-        self._past.push(np.where(self._is_out() & (self._streak.length < self.FORGET), reference, smooth))
+        holds = self._holds(smooth, reference)
+        self._streak.update(record.step, holds)
+        if not holds.any():
+            self._past.push(smooth)
+            return []
+        self._past.push(np.where(holds & (self._streak.length < self.FORGET), reference, smooth))
+        places = np.flatnonzero(self._streak.length >= self.IN_A_ROW).tolist()
         return [
             self._finding(record.step, place, math.exp(smooth[place]), math.exp(reference[place]))
-            for place in self._in_order()
+            for place in sorted(places, key=self._streak.since)
         ]
 
     def _smooth(self, row: Row) -> Row:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # A value that is not a number is an event of its own and no part of any baseline.
-            self._recent.push(np.where(np.isfinite(row) & (row > 0), np.log(row), math.nan))
+        if self.direction < 0:
+            row = np.maximum(row, _NOTHING)
+        # A value that is not a number is an event of its own and no part of any baseline.
+        log = np.full(row.size, math.nan)
+        np.log(row, out=log, where=np.isfinite(row) & (row > 0))
+        self._recent.push(log)
         return self._recent.median()
+
+    def _reference(self, smooth: Row) -> Row:
+        """Return the level some steps ago; a site without a past is its own."""
+        if not len(self._past):
+            return smooth
+        self._past.widen(smooth.size)
+        reference = self._past.oldest
+        return np.where(np.isnan(reference), smooth, reference)
+
+    def _holds(self, smooth: Row, reference: Row) -> NDArray[np.bool_]:
+        """Return where a site is outside its band; a comparison with NaN is not."""
+        if self._seen <= self.ARMED:
+            return np.zeros(smooth.size, dtype=bool)
+        holds: NDArray[np.bool_] = self.direction * (smooth - reference) > self._limits_of_sites()
+        return holds & self._also(np.exp(smooth)) if holds.any() else holds
 
     def _limits_of_sites(self) -> Row:
         """Return the log growth that counts at each site, worked out when sites appear."""
@@ -79,15 +98,9 @@ class Growth(Detector):
         """Return the log growth that counts at a site; by default the same at all."""
         return self._limit
 
-    def _also(self, level: Row) -> np.ndarray:
+    def _also(self, level: Row) -> NDArray[np.bool_]:
         """Return where a second condition holds that a site must meet; by default everywhere."""
         return np.ones(level.size, dtype=bool)
-
-    def _is_out(self) -> np.ndarray:
-        return self._streak.length >= self.IN_A_ROW
-
-    def _in_order(self) -> list[int]:
-        return sorted(np.flatnonzero(self._is_out()).tolist(), key=self._streak.since)
 
     def _finding(self, step: int, place: int, value: float, reference: float) -> Finding:
         since = self._streak.since(place)
@@ -122,8 +135,8 @@ class Growth(Detector):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._columns = SiteColumns(*self.statistics)
-        self._columns.tags = list(state["tags"])
+        self._columns.load(state["tags"])
+        self._limits = np.empty(0)
         self._recent.load_state_dict(state["recent"])
         self._past.load_state_dict(state["past"])
         self._streak.load_state_dict(state["streak"])

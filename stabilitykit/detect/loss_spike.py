@@ -1,10 +1,9 @@
 """A jump of the loss above its own recent past."""
 
-import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import loss_and_excess
+from stabilitykit.detect.loss import LossSeries
 from stabilitykit.detect.rolling import Window, robust_sigma
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -29,6 +28,7 @@ class LossSpike(Detector):
 
     def __init__(self, sigmas: float = 7.0, relative: float = 0.08, absolute: float = 0.05) -> None:
         self._sigmas, self._relative, self._absolute = sigmas, relative, absolute
+        self._losses = LossSeries()
         self._base = Window(self.BASE)
         self._residuals = Window(self.NOISE)
         self._flagged = Window(self.LEVEL)
@@ -36,8 +36,8 @@ class LossSpike(Detector):
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""
-        both = loss_and_excess(record)
-        if both is None or not math.isfinite(both[1]):
+        both = self._losses.read(record)
+        if both is None:
             return []
         loss, excess = both
         base = self._base.median()
@@ -88,6 +88,7 @@ class LossSpike(Detector):
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
         return {
+            "unigram": self._losses.unigram,
             "base": list(self._base.values),
             "residuals": list(self._residuals.values),
             "flagged": list(self._flagged.values),
@@ -103,4 +104,4 @@ class LossSpike(Detector):
         ):
             window.values.clear()
             window.values.extend(state[name])
-        self._since = state["since"]
+        self._losses.unigram, self._since = state["unigram"], state["since"]

@@ -31,9 +31,9 @@ class NonFinite(Detector):
             self._since.clear()
             return []
         places = sorted(bad.tolist(), key=lambda place: _order(record.tags[place]))
-        tags = [record.tags[place] for place in places][: self.LISTED]
+        tags = [record.tags[place] for place in places]
         self._since = {tag: self._since.get(tag, record.step) for tag in tags}
-        return [self._finding(record, tag) for tag in tags]
+        return [self._finding(record, tag) for tag in tags[: self.LISTED]]
 
     def _finding(self, record: StepRecord, tag: str) -> Finding:
         value = record.readings[tag]

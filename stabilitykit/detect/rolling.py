@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Row
 
@@ -52,46 +53,59 @@ class Window:
 
 
 class RowWindow:
-    """The last ``size`` rows of sites; grows when sites appear."""
+    """The last ``size`` rows of sites, in a ring; widens when sites appear."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._rows: Row = np.empty((0, 0))
+        self._ring: Row = np.full((size, 0), math.nan)
+        self._pushed = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return min(self._pushed, self._size)
 
     @property
     def oldest(self) -> Row:
-        """The oldest row held."""
-        row: Row = self._rows[0]
+        """The oldest row held; NaN where a site was not there yet."""
+        row: Row = self._ring[self._pushed % self._size if self._pushed >= self._size else 0]
         return row
 
     def push(self, row: Row) -> None:
         """Let a row in; the oldest leaves a full window."""
-        missing = row.size - self._rows.shape[1]
+        self.widen(row.size)
+        self._ring[self._pushed % self._size] = row
+        self._pushed += 1
+
+    def widen(self, n_sites: int) -> None:
+        """Make room for sites that have appeared."""
+        missing = n_sites - self._ring.shape[1]
         if missing:
-            self._rows = np.pad(self._rows, ((0, 0), (0, missing)), constant_values=math.nan)
-        kept = self._rows[-(self._size - 1) :] if self._size > 1 else self._rows[:0]
-        self._rows = np.vstack([kept, row])
+            self._ring = np.pad(self._ring, ((0, 0), (0, missing)), constant_values=math.nan)
+
+    def count(self) -> NDArray[np.intp]:
+        """Return how many of the values held are numbers, per site."""
+        counts: NDArray[np.intp] = np.count_nonzero(~np.isnan(self._ring[: len(self)]), axis=0)
+        return counts
 
     def median(self) -> Row:
         """Return each site's median over the values that are numbers; NaN where there is none."""
-        return _median(self._rows)
+        return _median(self._ring[: len(self)])
 
-    def center_and_sigma(self, n_sites: int) -> tuple[Row, Row]:
-        """Return each site's median and 1.4826 MAD over the values held."""
-        rows = np.pad(self._rows, ((0, 0), (0, n_sites - self._rows.shape[1])), constant_values=math.nan)
-        center = _median(rows)
-        return center, MAD_TO_SIGMA * _median(np.abs(rows - center))
+    def sigma(self, center: Row) -> Row:
+        """Return each site's 1.4826 MAD about ``center``."""
+        return MAD_TO_SIGMA * _median(np.abs(self._ring[: len(self)] - center))
 
     def state_dict(self) -> list[list[float]]:
-        """Return the rows as plain lists."""
-        return [list(map(float, row)) for row in self._rows]
+        """Return the rows as plain lists, oldest first."""
+        first = self._pushed % self._size if self._pushed >= self._size else 0
+        rows = np.roll(self._ring, -first, axis=0)[: len(self)]
+        return [list(map(float, row)) for row in rows]
 
     def load_state_dict(self, state: list[list[float]]) -> None:
         """Take up rows from plain lists."""
-        self._rows = np.array(state, dtype=np.float64).reshape(len(state), -1)
+        n_sites = len(state[0]) if state else 0
+        self._ring = np.full((self._size, n_sites), math.nan)
+        self._ring[: len(state)] = np.array(state).reshape(len(state), n_sites)
+        self._pushed = len(state)
 
 
 class Streak:
@@ -107,6 +121,9 @@ class Streak:
         if missing:
             self.length = np.concatenate([self.length, np.zeros(missing)])
             self._since += [None] * missing
+        if not holds.any():
+            self.length[:] = 0
+            return
         for place in np.flatnonzero(holds & (self.length == 0)):
             self._since[place] = step
         self.length = np.where(holds, self.length + 1, 0)
@@ -129,8 +146,12 @@ class Streak:
 def _median(rows: Row) -> Row:
     """Return each column's median over the values that are numbers; several times faster than nanmedian."""
     ordered = np.sort(rows, axis=0)  # NaN goes last
-    count = np.sum(~np.isnan(ordered), axis=0)
+    n = len(ordered)
+    middle: Row = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
+    if not np.isnan(ordered[-1]).any():
+        return middle
+    count = n - np.isnan(ordered).sum(axis=0)
     place = np.arange(ordered.shape[1])
     low = ordered[np.maximum((count - 1) // 2, 0), place]
-    high = ordered[np.minimum(count // 2, len(ordered) - 1), place]
+    high = ordered[np.minimum(count // 2, n - 1), place]
     return np.where(count > 0, 0.5 * (low + high), math.nan)

@@ -37,22 +37,25 @@ class Spike(Detector):
         row = self._columns.row(record)
         if not row.size:
             return []
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # A value that is not a number is an event of its own and no part of any baseline.
-            log = np.where(np.isfinite(row) & (row > 0), np.log(row), math.nan)
-        if len(self._past) < self.ARMED:
+        # A value that is not a number is an event of its own and no part of any baseline.
+        log = np.full(row.size, math.nan)
+        np.log(row, out=log, where=np.isfinite(row) & (row > 0))
+        self._past.widen(row.size)
+        center = self._past.median() if len(self._past) else log
+        suspect = log > center + self._factor
+        if suspect.any():
+            suspect &= self._past.count() >= self.ARMED
+        if not suspect.any():
             self._past.push(log)
             return []
-        center, sigma = self._past.center_and_sigma(log.size)
-        limit = center + np.maximum(self._sigmas * sigma, self._factor)
-        jump = log - limit
-        self._past.push(np.fmin(log, limit))
-        places = [place for place in np.argsort(-jump).tolist() if jump[place] > 0]
+        limit = center + np.maximum(self._sigmas * self._past.sigma(center), self._factor)
+        self._past.push(np.where(suspect, np.minimum(log, limit), log))
+        jump = np.where(suspect, log - limit, -math.inf)
+        value, usual, most = np.exp(log), np.exp(center), np.exp(limit)
         return [
-            self._finding(
-                record.step, place, math.exp(log[place]), math.exp(center[place]), math.exp(limit[place])
-            )
-            for place in places
+            self._finding(record.step, place, float(value[place]), float(usual[place]), float(most[place]))
+            for place in np.argsort(-jump).tolist()
+            if jump[place] > 0
         ]
 
     def _finding(self, step: int, place: int, value: float, usual: float, limit: float) -> Finding:
@@ -73,6 +76,5 @@ class Spike(Detector):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._columns = SiteColumns(*self.statistics)
-        self._columns.tags = list(state["tags"])
+        self._columns.load(state["tags"])
         self._past.load_state_dict(state["past"])

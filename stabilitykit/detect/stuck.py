@@ -31,6 +31,7 @@ class Stuck(Detector):
         self._steps, self._margin, self._progress = steps, margin, progress
         self._recent = Window(self.SMOOTH)
         self._smooth = Window(steps)
+        self._at = Window(steps)
         self._since: int | None = None
 
     def update(self, record: StepRecord) -> list[Finding]:
@@ -47,13 +48,15 @@ class Stuck(Detector):
         if smooth < -self._margin * (1.5 if self._since is not None else 1.0):
             self._since = None
             self._smooth.values.clear()
+            self._at.values.clear()
             return []
         self._smooth.push(smooth)
+        self._at.push(record.step)
         if not self._is_parked():
             self._since = None
             return []
         if self._since is None:
-            self._since = record.step - len(self._smooth) + 1
+            self._since = int(self._at.values[0])
         return [self._finding(record.step, readings[LOSS], readings[UNIGRAM], smooth)]
 
     def _is_parked(self) -> bool:
@@ -77,12 +80,13 @@ class Stuck(Detector):
         return {
             "recent": list(self._recent.values),
             "smooth": list(self._smooth.values),
+            "at": list(self._at.values),
             "since": self._since,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        for window, name in ((self._recent, "recent"), (self._smooth, "smooth")):
+        for window, name in ((self._recent, "recent"), (self._smooth, "smooth"), (self._at, "at")):
             window.values.clear()
             window.values.extend(state[name])
         self._since = state["since"]

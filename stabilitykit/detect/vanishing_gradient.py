@@ -4,6 +4,7 @@ import sys
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Row, SiteColumns
 from stabilitykit.detect.growth import Growth
@@ -42,8 +43,9 @@ class VanishingGradient(Growth):
         self._columns = _BlockColumns(*self.statistics)
         self._share, self._behind = share, behind
 
-    def _also(self, level: Row) -> np.ndarray:
-        return (level < self._share) & (level * self._behind < np.nanmax(level, initial=0.0))
+    def _also(self, level: Row) -> NDArray[np.bool_]:
+        behind: NDArray[np.bool_] = level * self._behind < np.nanmax(level, initial=0.0)
+        return behind & (level < self._share)
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.CRITICAL if value < 0.1 * self._share else Severity.WARNING

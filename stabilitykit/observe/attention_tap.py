@@ -18,12 +18,10 @@ from torch.utils.hooks import RemovableHandle
 from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, SUM, PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
-from stabilitykit.stats import MIN_VISIBLE_KEYS, AttentionCall, entropy, largest_logit, norm_bound
+from stabilitykit.stats import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
 
 _FLASH = 1
 """What ``torch._fused_sdp_choice`` returns where the fused kernel would run."""
-
-SAMPLED_ROWS = 16
 
 
 class AttentionTap:
@@ -63,17 +61,15 @@ class AttentionTap:
         try:
             if lse is None:
                 self.kind = "sampled"
-                self._write(*_sampled_logits(call), entropy(call, None))
-            else:
-                self._write(*largest_logit(call, lse), entropy(call, lse))
+            self._write(read_attention(call, lse))
         except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
             self._on_error(self.site.name, error)
 
-    def _write(self, found: Tensor, bound: Tensor, heads: Tensor) -> None:
-        self._slots[MAXIMUM].copy_(found)
-        self._slots[BOUND].copy_(bound)
-        self._slots[SUM].copy_(heads.mean())
-        self._slots[MINIMUM].copy_(heads.amin())
+    def _write(self, reading: AttentionReading) -> None:
+        self._slots[MAXIMUM].copy_(reading.logit_max)
+        self._slots[BOUND].copy_(reading.logit_bound)
+        self._slots[SUM].copy_(reading.entropy.mean())
+        self._slots[MINIMUM].copy_(reading.entropy.amin())
         self._buffer.counts[self._row] += 1
 
 
@@ -144,11 +140,3 @@ def _is_fused(
 
 def _scale(q: Tensor, scale: float | None) -> float:
     return q.shape[-1] ** -0.5 if scale is None else scale
-
-
-def _sampled_logits(call: AttentionCall) -> tuple[Tensor, Tensor]:
-    """Return the largest logit on the rows of largest ‖q‖ of one sequence, and the bound by norms."""
-    length = torch.linalg.vector_norm(call.q[0].float(), dim=-1)
-    rows = length.topk(min(SAMPLED_ROWS, length.shape[-1]), dim=-1).indices
-    sequence = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
-    return call.logits(sequence, rows).amax(), norm_bound(call)

@@ -12,7 +12,13 @@ from torch.utils.hooks import RemovableHandle
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
 from stabilitykit.observe.locate import locate
-from stabilitykit.observe.optimizer_tap import OptimizerTap, Vector, gradient_norms
+from stabilitykit.observe.optimizer_tap import (
+    GroupVector,
+    OptimizerStep,
+    OptimizerTap,
+    Scratch,
+    gradient_norms,
+)
 from stabilitykit.observe.partials import PartialBuffer, pack
 from stabilitykit.observe.site import Coverage, Layout, Role
 from stabilitykit.observe.tap import Tap
@@ -39,14 +45,17 @@ class Collector:
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         self.layout: Layout = locate(model)
         self._modules = dict(model.named_modules())
-        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        parameters = dict(model.named_parameters())
+        self._groups = {group: [parameters[n] for n in names] for group, names in self.layout.groups.items()}
+        gains = {norm: parameters[name] for norm, name in self.layout.gains.items()}
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._buffer = PartialBuffer(len(self.layout.sites), device)
-        self._assembly = Assembly(self.layout, {n: p.numel() for n, p in self._parameters.items()})
-        self._optimizer_taps = [OptimizerTap(o, self._parameters) for o in optimizers]
+        self._assembly = Assembly(self.layout.sites)
+        self._scratch = Scratch(self._groups)
+        self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in optimizers]
         self._taps: list[Tap | AttentionTap] = []
         self._handles: list[RemovableHandle] = []
-        self._gradients: Vector | None = None
+        self._gradients: GroupVector | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = False
         self._wrote = False
@@ -89,7 +98,7 @@ class Collector:
         """Take the gradients' norms as they are now; call it unscaled and before clipping."""
         if self._armed:
             with torch.no_grad():
-                self._gradients = gradient_norms(self._parameters)
+                self._gradients = gradient_norms(self._groups, self._scratch)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
@@ -147,29 +156,25 @@ class Collector:
         """Join everything that waits on the device into one vector."""
         means = {tag: _mean(values) for tag, values in self._scalars.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
-        parts: dict[str, Vector] = {"gradients": self._gradients} if self._gradients else {}
-        corrections: list[Tensor] = []
-        for tap in self._optimizer_taps:
-            for what in ("updates", "weights", "scaled_gradients"):
-                if (vector := getattr(tap, what)) is not None:
-                    parts[what] = _joined(parts.get(what), vector)
-            if tap.second_moment_weight is not None:
-                corrections.append(tap.second_moment_weight)
+        floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
+        steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
+        parts = {"gradients": self._gradients} if self._gradients and self._gradients.groups else {}
+        if steps:
+            floats["optim/lr"] = steps[0].lr
+            parts |= {what: _joined(steps, what) for what in ("updates", "weights", "gains")}
+            scaled = _joined(steps, "scaled_gradients")
+            parts |= {"scaled_gradients": scaled} if scaled.groups else {}
+        corrections = [step.correction for step in steps if step.correction is not None][:1]
+        vectors = [value for vector in parts.values() for value in vector.values]
         device = self._buffer.rows.device
-        tensors = [
-            self._buffer.partials(),
-            *on_device.values(),
-            *(v for _, v in parts.values()),
-            *corrections[:1],
-        ]
+        tensors = [self._buffer.partials(), *on_device.values(), *vectors, *corrections]
         return PackedStep(
             vector=pack([t.to(device) for t in tensors]),
             counts=tuple(self._buffer.counts),
             scalars=tuple(on_device),
-            parts={what: tuple(names) for what, (names, _) in parts.items()},
+            parts=parts,
             corrected=bool(corrections),
-            floats={tag: v for tag, v in means.items() if not isinstance(v, Tensor)}
-            | ({"optim/lr": self._optimizer_taps[0].lr} if "updates" in parts else {}),
+            floats=floats,
         )
 
     def _begin_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -195,5 +200,11 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
     return float(sum(float(v) for v in values) / len(values))
 
 
-def _joined(first: Vector | None, second: Vector) -> Vector:
-    return second if first is None else (first[0] + second[0], torch.cat([first[1], second[1]]))
+def _joined(steps: Sequence[OptimizerStep], what: str) -> GroupVector:
+    """Return one vector of all optimizers."""
+    vectors: list[GroupVector] = [getattr(step, what) for step in steps]
+    return GroupVector(
+        [group for vector in vectors for group in vector.groups],
+        [value for vector in vectors for value in vector.values],
+        [size for vector in vectors for size in vector.sizes],
+    )

@@ -1,6 +1,7 @@
 """One buffer on the device that holds every forward partial of a step."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +9,13 @@ from torch import Tensor
 NORM, MINIMUM, MAXIMUM, BOUND, SUM = range(5)
 """Columns of the buffer, one a merge rule: root of summed squares, min, max, max, sum."""
 
+COLUMNS = 5
+
 _NEUTRAL = (0.0, float("inf"), float("-inf"), float("-inf"), 0.0)
+
+
+def _nothing() -> None:
+    """Stand in for a reference to a tensor."""
 
 
 class PartialBuffer:
@@ -25,6 +32,9 @@ class PartialBuffer:
         self.counts = [0] * n_rows
         """Elements behind each row at this step; 0 for a row that was not written."""
         self._has_merged = False
+        self._views = tuple(self.rows)
+        self._newest: Callable[[], Tensor | None] = _nothing
+        self._newest_row = self._newest_version = 0
         self.reset()
 
     def reset(self) -> None:
@@ -32,6 +42,22 @@ class PartialBuffer:
         self.rows.copy_(self._neutral.expand_as(self.rows))
         self.counts = [0] * len(self.counts)
         self._has_merged = False
+        self._newest = _nothing
+
+    def remember(self, x: Tensor, row: int) -> None:
+        """Note that a row holds the partials of ``x``, without keeping ``x`` alive."""
+        self._newest = weakref.ref(x)
+        self._newest_row, self._newest_version = row, x._version
+
+    def copy_if_same(self, x: Tensor, row: int) -> bool:
+        """Copy the newest row if it is of the very same tensor, and return whether it was.
+
+        On the residual line most sites see the tensor that the site before has just seen.
+        """
+        if self._newest() is not x or self._newest_version != x._version:
+            return False
+        self._views[row].copy_(self._views[self._newest_row])
+        return True
 
     def merge(self) -> None:
         """Fold the rows into the step's partials and make them ready for the next microbatch."""
@@ -47,6 +73,7 @@ class PartialBuffer:
             self._merged.copy_(self.rows)
             self._has_merged = True
         self.rows.copy_(self._neutral.expand_as(self.rows))
+        self._newest = _nothing
 
     def partials(self) -> Tensor:
         """Return the step's partials, still on the device."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -56,15 +55,16 @@ class Tap:
         try:
             tensor = first_tensor(value)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
-                with torch.no_grad():
-                    self._write(tensor.detach())
+                self._write(tensor)
         except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
             self._on_error(self.site.name, error)
 
     def _write_activation(self, x: Tensor) -> None:
-        write_norm_and_range(x, self._slots[NORM], self._slots[MINIMUM], self._slots[MAXIMUM])
+        if not self._buffer.copy_if_same(x, self._row):
+            write_norm_and_range(x.detach(), self._slots[NORM], self._slots[MINIMUM], self._slots[MAXIMUM])
+            self._buffer.remember(x, self._row)
         self._buffer.counts[self._row] += x.numel()
 
     def _write_log_z(self, logits: Tensor) -> None:
-        self._slots[SUM].copy_(mean_log_z(logits))
+        self._slots[SUM].copy_(mean_log_z(logits.detach()))
         self._buffer.counts[self._row] += 1

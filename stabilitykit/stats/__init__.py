@@ -1,28 +1,23 @@
 """Pure functions from tensors to mergeable partials, and from merged partials to numbers."""
 
-from stabilitykit.stats.attention import (
-    MIN_VISIBLE_KEYS,
-    AttentionCall,
-    entropy,
-    largest_logit,
-    norm_bound,
-)
+from stabilitykit.stats.attention import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
 from stabilitykit.stats.output import mean_log_z
 from stabilitykit.stats.tensor import max_abs, nonfinite, rms, write_norm_and_range
-from stabilitykit.stats.update import norms, scaled_gradient_norms, update_norms
+from stabilitykit.stats.update import FlatViews, flat, joined, norm, scaled_gradient_norm
 
 __all__ = [
     "MIN_VISIBLE_KEYS",
     "AttentionCall",
-    "entropy",
-    "largest_logit",
+    "AttentionReading",
+    "FlatViews",
+    "flat",
+    "joined",
     "max_abs",
     "mean_log_z",
     "nonfinite",
-    "norm_bound",
-    "norms",
+    "norm",
+    "read_attention",
     "rms",
-    "scaled_gradient_norms",
-    "update_norms",
+    "scaled_gradient_norm",
     "write_norm_and_range",
 ]

@@ -6,6 +6,7 @@ Notation: s_ij = scale · q_i · k_j for the keys j that row i sees, n_i of them
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -31,88 +32,108 @@ class AttentionCall:
         return self.q.shape[1] // self.k.shape[1]
 
     def logits(
-        self, sequence: Int[Tensor, "heads"], rows: Int[Tensor, "heads rows"]
+        self, sequence: Int[Tensor, "1"], rows: Int[Tensor, "heads rows"]
     ) -> Float[Tensor, "heads rows keys"]:
-        """Return the exact logits of some rows, one sequence a head; hidden keys are -inf."""
-        heads = torch.arange(self.q.shape[1], device=self.q.device)
-        q = self.q[sequence[:, None], heads[:, None], rows].float()
-        k = self.k[sequence, heads // self.group].float()
+        """Return the exact logits of some rows of one sequence; hidden keys are -inf."""
+        q = self.q[sequence, _range(self.q.shape[1], self.q.device)[:, None], rows].float()
+        k = self.k.index_select(0, sequence)[0].float()
+        if self.group > 1:
+            k = k.repeat_interleave(self.group, dim=0)
         s = torch.matmul(q, k.mT).mul_(self.scale)
         if self.causal:
-            s.masked_fill_(torch.arange(k.shape[1], device=s.device) > rows[..., None], -math.inf)
+            s.masked_fill_(_range(k.shape[1], s.device) > rows[..., None], -math.inf)
         return s
 
 
-def largest_logit(
-    call: AttentionCall, lse: Float[Tensor, "batch heads queries"], rows: int = 16
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return the largest logit found, and an upper bound of the largest there is.
+class AttentionReading(NamedTuple):
+    """What a few rows of a call tell."""
 
-    Since max_j s_ij ≤ L_i, only rows with a large L can hold the maximum. Per head, the sequence with the
-    largest L is searched: its ``rows`` rows of largest L exactly. The largest L of any row not searched
-    bounds the rest, so the found value is exact as soon as it reaches the bound.
-
-    Args:
-        call: The kernel call.
-        lse: L in nats, float32, from the kernel.
-        rows: Rows searched per head.
-    """
-    per_sequence = lse.amax(-1).topk(min(2, lse.shape[0]), dim=0)
-    sequence = per_sequence.indices[0]
-    heads = torch.arange(lse.shape[1], device=lse.device)
-    searched = lse[sequence, heads].topk(min(rows + 1, lse.shape[2]), dim=-1)
-    found = call.logits(sequence, searched.indices[:, :rows]).amax((-1, -2))
-    bound = found
-    if searched.values.shape[1] > rows:
-        bound = torch.maximum(bound, searched.values[:, rows])
-    if lse.shape[0] > 1:
-        bound = torch.maximum(bound, per_sequence.values[1])
-    return found.amax(), bound.amax()
+    logit_max: Float[Tensor, ""]
+    """Largest logit on the rows searched."""
+    logit_bound: Float[Tensor, ""]
+    """Upper bound of every logit of the call; where it equals ``logit_max``, that is exact."""
+    entropy: Float[Tensor, "heads"]
+    """Each head's mean entropy over ln n, in [0, 1]."""
 
 
-def entropy(
+class _Search(NamedTuple):
+    """Where the largest logit is looked for."""
+
+    sequence: Int[Tensor, "1"]
+    rows: Int[Tensor, "heads rows"]
+    rest: Float[Tensor, ""]
+    """Upper bound of every logit that is not looked at."""
+
+
+def read_attention(
     call: AttentionCall, lse: Float[Tensor, "batch heads queries"] | None, rows: int = 16
-) -> Float[Tensor, "heads"]:
-    """Return each head's mean attention entropy over ln n, on evenly spaced rows of the first sequence.
+) -> AttentionReading:
+    """Return the largest logit, its upper bound and the entropy of a call, from a few rows of a sequence.
 
-    H_i = −Σ_j p_ij ln p_ij with p_ij = exp(s_ij − L_i), exact on the rows looked at. The rows depend on
-    the shape alone, so nothing is drawn from the random state.
+    **Logits.** Since max_j s_ij ≤ L_i, only rows with a large L can hold the maximum. In the sequence with
+    the largest L, each head's ``rows`` rows of largest L are searched; the largest L of any row left out
+    bounds the rest, so the found value is exact as soon as it reaches the bound. Where a kernel gives no
+    L, the rows of largest ‖q‖ of the first sequence are searched, and scale · max‖q‖ · max‖k‖ is the bound.
+
+    **Entropy.** H_i = −Σ_j p_ij ln p_ij with p_ij = exp(s_ij − L_i), on evenly spaced rows of the same
+    sequence. The rows depend on shapes and values alone: nothing is drawn from the random state.
 
     Args:
-        call: The kernel call.
-        lse: L in nats, float32, from the kernel; computed for the rows looked at where it gives none.
-        rows: Rows looked at per head.
-
-    Returns:
-        One value in [0, 1] a head; NaN where a logit is NaN, or where no row sees 8 keys.
+        call: The kernel call; at least 8 rows and keys.
+        lse: L in nats, float32, from the kernel, or None where it gives none.
+        rows: Rows searched per head, and rows sampled per head.
     """
-    n_heads, n_rows = call.q.shape[1], call.q.shape[2]
-    index, maximum = _entropy_rows(n_rows, call.k.shape[2], call.causal, rows, call.q.device)
-    if index.numel() == 0:
-        return torch.full((n_heads,), math.nan, device=call.q.device)
-    sequence = torch.zeros(n_heads, dtype=torch.long, device=call.q.device)
-    s = call.logits(sequence, index.expand(n_heads, -1))
-    level = torch.logsumexp(s, -1, keepdim=True) if lse is None else lse[0][:, index, None].float()
-    p = s.sub_(level).exp_()
-    heads: Tensor = (torch.special.entr(p).sum(-1) / maximum).mean(-1)
-    return heads
+    rows = min(rows, call.q.shape[2])
+    search = _by_norm(call, rows) if lse is None else _by_lse(lse, rows)
+    index, maximum = _entropy_rows(call.q.shape[2], call.k.shape[2], call.causal, rows, call.q.device)
+    n_heads = call.q.shape[1]
+    s = call.logits(search.sequence, torch.cat([search.rows, index.expand(n_heads, -1)], dim=1))
+    found = s[:, :rows].amax()
+    sampled = s[:, rows:]
+    if lse is None:
+        level = torch.logsumexp(sampled, -1, keepdim=True)
+    else:
+        level = lse.index_select(0, search.sequence)[0][:, index, None].float()
+    p = sampled.sub_(level).exp_()
+    heads = (torch.special.entr(p).sum(-1) / maximum).mean(-1)
+    return AttentionReading(found, torch.maximum(found, search.rest), heads)
 
 
-def norm_bound(call: AttentionCall) -> Float[Tensor, ""]:
-    """Return scale · max‖q‖ · max‖k‖, an upper bound of every logit (Cauchy and Schwarz)."""
-    q = torch.linalg.vector_norm(call.q.float(), dim=-1).amax((-1, 0))
-    k = torch.linalg.vector_norm(call.k.float(), dim=-1).amax((-1, 0))
-    bound: Tensor = (q * k.repeat_interleave(call.group)).amax() * call.scale
-    return bound
+def _by_lse(lse: Float[Tensor, "batch heads queries"], rows: int) -> _Search:
+    """Return the rows of largest L in the sequence of largest L, and the largest L elsewhere."""
+    per_sequence = lse.amax((1, 2)).topk(min(2, lse.shape[0]))
+    sequence = per_sequence.indices[:1]
+    level = lse.index_select(0, sequence)[0]
+    top = level.topk(min(rows + 1, level.shape[1]), dim=-1)
+    rest = [top.values[:, rows:].flatten(), per_sequence.values[1:]]
+    return _Search(sequence, top.indices[:, :rows], _largest(torch.cat(rest)))
+
+
+def _by_norm(call: AttentionCall, rows: int) -> _Search:
+    """Return the rows of largest ‖q‖ of the first sequence, and the bound of Cauchy and Schwarz."""
+    q = torch.linalg.vector_norm(call.q.float(), dim=-1)
+    k = torch.linalg.vector_norm(call.k.float(), dim=-1).amax((0, 2)).repeat_interleave(call.group)
+    rest = (q.amax((0, 2)) * k).amax() * call.scale
+    return _Search(_range(1, q.device), q[0].topk(rows, dim=-1).indices, rest)
+
+
+def _largest(values: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Return the maximum, -inf of nothing."""
+    return values.amax() if values.numel() else values.new_full((), -math.inf)
+
+
+@lru_cache(maxsize=64)
+def _range(n: int, device: torch.device) -> Int[Tensor, "n"]:
+    """Return 0 to n - 1; made once, since these sizes recur at every step."""
+    return torch.arange(n, device=device)
 
 
 @lru_cache(maxsize=64)
 def _entropy_rows(
     n_rows: int, n_keys: int, causal: bool, rows: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Int[Tensor, "rows"], Float[Tensor, "rows"]]:
+    """Return evenly spaced rows that see enough keys, and ln n of each."""
     first = MIN_VISIBLE_KEYS - 1 if causal else 0
-    if n_keys < MIN_VISIBLE_KEYS or n_rows <= first:
-        return torch.empty(0, dtype=torch.long, device=device), torch.empty(0, device=device)
     index = torch.linspace(first, n_rows - 1, min(rows, n_rows - first)).round().long()
     visible = (index + 1).clamp_max(n_keys) if causal else torch.full_like(index, n_keys)
     return index.to(device), visible.float().log().to(device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stabilitykit.stats import AttentionCall, entropy, largest_logit, norm_bound
+from stabilitykit.stats import AttentionCall, read_attention
 
 
 def materialised(call: AttentionCall) -> Tensor:
@@ -26,34 +26,37 @@ def make(
     return AttentionCall(q, k, 16**-0.5, causal)
 
 
+def lse_of(call: AttentionCall) -> Tensor:
+    return materialised(call).logsumexp(-1).float()
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("size", [0.1, 1.0, 20.0])
-def test_the_bounds_hold_the_largest_logit(causal: bool, kv_heads: int, size: float) -> None:
+@pytest.mark.parametrize("with_lse", [True, False])
+def test_the_bounds_hold_the_largest_logit(causal: bool, kv_heads: int, size: float, with_lse: bool) -> None:
     call = make(size, causal, kv_heads)
-    s = materialised(call)
-    found, bound = largest_logit(call, s.logsumexp(-1).float())
-    exact = s.max().item()
-    assert found.item() <= exact * (1 + 1e-5) + 1e-5
-    assert bound.item() >= exact - 1e-4
-    assert norm_bound(call).item() >= exact - 1e-4
+    exact = materialised(call).max().item()
+    reading = read_attention(call, lse_of(call) if with_lse else None)
+    assert reading.logit_max.item() <= exact * (1 + 1e-5) + 1e-5
+    assert reading.logit_bound.item() >= exact - 1e-4
+    assert reading.logit_bound.item() >= reading.logit_max.item()
 
 
 def test_a_large_logit_is_found_exactly() -> None:
-    for seed in range(5):
+    for seed in range(8):
         call = make(20.0, seed=seed)
-        s = materialised(call)
-        found, bound = largest_logit(call, s.logsumexp(-1).float())
-        assert found.item() == pytest.approx(s.max().item(), rel=1e-5)
-        assert bound.item() == pytest.approx(found.item(), rel=1e-3)
+        reading = read_attention(call, lse_of(call))
+        assert reading.logit_max.item() == pytest.approx(materialised(call).max().item(), rel=1e-5)
+        assert reading.logit_bound.item() == pytest.approx(reading.logit_max.item(), rel=1e-3)
 
 
-def test_searching_every_row_of_one_sequence_is_exact() -> None:
+def test_searching_every_row_of_the_only_sequence_is_exact() -> None:
     call = make(0.3)
     one = AttentionCall(call.q[:1], call.k[:1], call.scale, True)
-    s = materialised(one)
-    found, bound = largest_logit(one, s.logsumexp(-1).float(), rows=48)
-    assert found.item() == bound.item() == pytest.approx(s.max().item(), rel=1e-5)
+    reading = read_attention(one, lse_of(one), rows=48)
+    exact = materialised(one).max().item()
+    assert reading.logit_max.item() == reading.logit_bound.item() == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -64,42 +67,43 @@ def test_entropy_on_all_rows_is_the_materialised_one(
     causal: bool, kv_heads: int, size: float, with_lse: bool
 ) -> None:
     call = make(size, causal, kv_heads)
-    s = materialised(call)[0]
-    p = s.softmax(-1)
-    h = torch.special.entr(p).sum(-1)
+    lse = lse_of(call)
+    sequence = int(lse.amax((1, 2)).argmax()) if with_lse else 0
+    h = torch.special.entr(materialised(call)[sequence].softmax(-1)).sum(-1)
     visible = torch.arange(1, 49).double() if causal else torch.full((48,), 48.0).double()
-    first = 7 if causal else 0
-    expected = (h / visible.log())[:, first:].mean(-1)
-    lse = materialised(call).logsumexp(-1).float() if with_lse else None
-    found = entropy(call, lse, rows=48)
+    expected = (h / visible.log())[:, 7 if causal else 0 :].mean(-1)
+    found = read_attention(call, lse if with_lse else None, rows=48).entropy
     torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=0)
+
+
+def test_sixteen_rows_are_enough_for_a_mean() -> None:
+    call = make(1.0, length=512)
+    lse = lse_of(call)
+    few, many = read_attention(call, lse).entropy, read_attention(call, lse, rows=512).entropy
+    torch.testing.assert_close(few, many, atol=0.03, rtol=0)
 
 
 def test_uniform_attention_has_entropy_one_and_one_hot_has_zero() -> None:
     uniform = AttentionCall(torch.zeros(1, 2, 32, 8), torch.randn(1, 2, 32, 8), 1.0, True)
-    assert entropy(uniform, None).tolist() == pytest.approx([1.0, 1.0], abs=1e-6)
-    q = torch.full((1, 1, 32, 8), 1e3)
+    assert read_attention(uniform, None).entropy.tolist() == pytest.approx([1.0, 1.0], abs=1e-6)
     k = torch.zeros(1, 1, 32, 8)
     k[:, :, 0] = 1.0
-    assert entropy(AttentionCall(q, k, 1.0, True), None).tolist() == pytest.approx([0.0], abs=1e-6)
+    one_hot = AttentionCall(torch.full((1, 1, 32, 8), 1e3), k, 1.0, True)
+    assert read_attention(one_hot, None).entropy.tolist() == pytest.approx([0.0], abs=1e-6)
 
 
-def test_nan_is_not_hidden() -> None:
+@pytest.mark.parametrize("with_lse", [True, False])
+def test_nan_is_not_hidden(with_lse: bool) -> None:
     call = make(1.0)
-    call.q[1, 2, 5, 0] = math.nan
-    lse = materialised(call).logsumexp(-1).float()
-    found, bound = largest_logit(call, lse)
-    assert math.isnan(found.item())
-    assert math.isnan(bound.item())
-
-
-def test_rows_that_see_fewer_than_eight_keys_give_no_entropy() -> None:
-    assert entropy(make(1.0, length=7), None).isnan().all()
+    call.q[1 if with_lse else 0, 2, 5, 0] = math.nan
+    reading = read_attention(call, lse_of(call) if with_lse else None)
+    assert math.isnan(reading.logit_max.item())
+    assert math.isnan(reading.logit_bound.item())
 
 
 def test_nothing_is_drawn_from_the_random_state() -> None:
     call = make(1.0)
     before = torch.get_rng_state()
-    largest_logit(call, materialised(call).logsumexp(-1).float())
-    entropy(call, None)
+    read_attention(call, lse_of(call))
+    read_attention(call, None)
     assert torch.equal(torch.get_rng_state(), before)

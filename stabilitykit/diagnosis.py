@@ -35,6 +35,8 @@ class _Span:
     last_seen: int
     """Number of the record in which it was last flagged."""
     last_step: int
+    told: Incident
+    """The incident as it was last told of."""
 
 
 class Diagnosis:
@@ -74,6 +76,15 @@ class Diagnosis:
             change = self._extend(kind, alarms, fresh) if kind in self._open else self._start(kind, alarms)
             if change is not None:
                 changes.append(change)
+        return changes
+
+    def untold(self) -> list[IncidentChange]:
+        """Return updates of open incidents whose peak has moved since they were last told of."""
+        changes = []
+        for span in self._open.values():
+            if span.incident != span.told:
+                span.told = span.incident
+                changes.append(IncidentChange("updated", self._step, span.incident))
         return changes
 
     def verdict(self, complete: bool = True) -> Verdict:
@@ -132,7 +143,7 @@ class Diagnosis:
             evidence=_cut(evidence, first),
         )
         incident = _explained(incident)
-        self._open[kind] = _Span(incident, self._seen, first.step)
+        self._open[kind] = _Span(incident, self._seen, first.step, told=incident)
         return IncidentChange("opened", first.step, incident)
 
     def _extend(
@@ -148,14 +159,15 @@ class Diagnosis:
         if fresh:
             new = _explained(dataclasses.replace(new, evidence=_joined(old.evidence, fresh)))
         span.incident = new
-        # The peak moves at many steps and is told when the incident ends; these two are news.
+        # The peak moves at many steps and is told when the incident or the run ends; these two are news.
         if new.severity is old.severity and new.evidence == old.evidence:
             return None
+        span.told = new
         return IncidentChange("updated", worst.step, new)
 
     def _close(self, step: int) -> list[IncidentChange]:
-        quiet = {kind: self._by_kind[kind].quiet for kind in self._open}
-        over = [kind for kind, span in self._open.items() if self._seen - span.last_seen > quiet[kind]]
+        silence = {kind: self._seen - span.last_seen for kind, span in self._open.items()}
+        over = [kind for kind, records in silence.items() if records > self._by_kind[kind].quiet]
         changes = []
         for kind in over:
             span = self._open.pop(kind)
@@ -192,10 +204,10 @@ class Diagnosis:
         """Take up the state that ``state_dict`` returned, with the same detectors."""
         for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
             detector.load_state_dict(detector_state)
-        self._open = {
-            kind: _Span(Incident.from_json(incident), seen, step)
-            for kind, (incident, seen, step) in state["open"].items()
-        }
+        self._open = {}
+        for kind, (document, seen, step) in state["open"].items():
+            incident = Incident.from_json(document)
+            self._open[kind] = _Span(incident, seen, step, told=incident)
         self._closed = [Incident.from_json(incident) for incident in state["closed"]]
         episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
         self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}

@@ -179,6 +179,8 @@ class Monitor:
         if self._closed:
             return
         self._closed = True
+        for change in self._diagnosis.untold():
+            self._tell(partial(_incident, change))
         document, verdict = self.summary(complete), self.verdict(complete)
         self._tell(lambda sink: sink.verdict(verdict, document))
 

@@ -78,6 +78,19 @@ class ProbeResult:
         }
 
 
+class _Announcement(L.Callback):
+    """Tells the listener of the plan once the monitor has its folder: a refused one announces nothing."""
+
+    def __init__(self, plan: ProbePlan, listener: ProbeListener | None) -> None:
+        self._plan = plan
+        self._listener = listener
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell of the plan."""
+        if self._listener:
+            self._listener.started(self._plan)
+
+
 class _Relay:
     """Passes what the monitor tells its sinks on to the listener."""
 
@@ -132,10 +145,9 @@ def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener |
             sinks=[_Relay(listener)],
             config=config,
         )
-        if listener:
-            listener.started(_plan(spec, folder, module, data.corpus))
+        plan = _plan(spec, folder, module, data.corpus)
         with log_to(listener.notice if listener else None):
-            _trainer(spec, monitor).fit(module, data)
+            _trainer(spec, monitor, _Announcement(plan, listener)).fit(module, data)
         return _result(monitor, folder, config)
 
 
@@ -143,7 +155,7 @@ def _no_policy(incident: object) -> None:
     """Let an incident be: the listener tells of it."""
 
 
-def _trainer(spec: ProbeSpec, monitor: StabilityMonitor) -> L.Trainer:
+def _trainer(spec: ProbeSpec, monitor: StabilityMonitor, announcement: L.Callback) -> L.Trainer:
     return L.Trainer(
         max_steps=spec.trainer.steps,
         max_epochs=-1,
@@ -154,7 +166,7 @@ def _trainer(spec: ProbeSpec, monitor: StabilityMonitor) -> L.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        callbacks=[monitor, Interruptible(monitor)],
+        callbacks=[monitor, announcement, Interruptible(monitor)],
     )
 
 

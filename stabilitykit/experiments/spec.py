@@ -1,6 +1,7 @@
 """What a probe is asked to do: one frozen configuration, from defaults, recipe, overrides and flags."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,21 +92,33 @@ def build_spec(
         ConfigError: Something is unknown, ill-typed or out of range; names the field and the source.
     """
     fields = _read_recipe(recipe) if recipe else {}
-    arch = arch or fields.get("arch")
-    if arch is None:
+    if arch is None and "arch" not in fields:
         raise ConfigError("arch: is required, as --arch or in the recipe; try --arch double_norm")
-    base = _merged({"model": arch_config(str(arch))}, {**fields, "arch": arch})
+    base = _based_on(str(arch or fields["arch"]), fields, None if arch else recipe)
     if recipe:
-        try:
+        with _naming(recipe):
             _validated(base)
-        except ConfigError as error:
-            raise ConfigError(f"{recipe}: {error}") from None
     for override in overrides:
         path, value = _parse(override)
         base = _merged(base, _nested(path, value))
     for path, value in (flags or {}).items():
         base = _merged(base, _nested(path, value))
     return _validated(base)
+
+
+@contextmanager
+def _naming(recipe: Path | None) -> Iterator[None]:
+    """Put the recipe's name in front of what is wrong with it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{recipe}: {error}" if recipe else str(error)) from None
+
+
+def _based_on(arch: str, fields: Mapping[str, Any], source: Path | None) -> dict[str, Any]:
+    """Return the fields on top of what the architecture's name stands for."""
+    with _naming(source):
+        return _merged({"model": arch_config(arch)}, {**fields, "arch": arch})
 
 
 def _validated(fields: Mapping[str, Any]) -> ProbeSpec:

@@ -1,0 +1,33 @@
+"""A tiny probe, a tiny Lightning run, on a small real text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stabilitykit.experiments import ProbeSpec, build_spec
+
+TINY = (
+    "model.n_layers=2",
+    "model.d_model=32",
+    "model.seq_len=16",
+    "data.batch_size=4",
+    "trainer.steps=30",
+)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real text: this repository's own sources."""
+    root = Path(__file__).parents[2]
+    path = tmp_path_factory.mktemp("corpus") / "sources.txt"
+    path.write_text("\n".join(p.read_text() for p in sorted((root / "stabilitykit").rglob("*.py"))))
+    return path
+
+
+@pytest.fixture
+def tiny(corpus: Path) -> Callable[..., ProbeSpec]:
+    def build(arch: str = "double_norm", *overrides: str) -> ProbeSpec:
+        return build_spec(arch, overrides=[*TINY, f"data.path={corpus}", *overrides])
+
+    return build

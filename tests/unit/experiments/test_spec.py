@@ -1,0 +1,122 @@
+"""What a probe is asked to do: precedence of sources, and one clear line for what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.experiments import build_spec
+
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    spec = build_spec("double_norm")
+    assert (spec.model.d_model, spec.model.n_layers, spec.model.seq_len) == (64, 6, 64)
+    assert (spec.data.batch_size, spec.trainer.steps, spec.optimizer.lr, spec.trainer.clip) == (
+        8,
+        300,
+        3e-3,
+        1.0,
+    )
+    assert spec.warmup == 30
+    assert spec.model.wiring == "double_norm"
+
+
+def test_out_norm_comes_with_qk_norm_unless_told_otherwise() -> None:
+    assert build_spec("out_norm").model.attention.qk_norm == "head"
+    bare = build_spec("out_norm", overrides=["model.attention.qk_norm=none"])
+    assert bare.model.attention.qk_norm == "none"
+
+
+def test_flags_beat_overrides_beat_the_recipe_beats_defaults(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("arch: pre_norm\noptimizer: {lr: 1e-3, weight_decay: 0.2}\nmodel: {n_layers: 3}\n")
+    spec = build_spec(None, recipe, ["optimizer.lr=2e-3", "model.n_layers=4"], {"optimizer.lr": 5e-3})
+    assert spec.arch == "pre_norm"
+    assert (spec.optimizer.lr, spec.optimizer.weight_decay, spec.model.n_layers) == (5e-3, 0.2, 4)
+    assert build_spec("post_norm", recipe).model.wiring == "post_norm"
+
+
+def test_a_null_override_gives_a_rule_its_say_again() -> None:
+    spec = build_spec(
+        "pre_norm", overrides=["schedule.warmup=7", "schedule.warmup=null", "trainer.clip=null"]
+    )
+    assert spec.warmup == 30
+    assert spec.trainer.clip is None
+
+
+def test_the_resolved_configuration_is_plain_data_with_every_rule_written_out() -> None:
+    document = build_spec("pre_norm").resolved()
+    assert yaml.safe_load(yaml.safe_dump(document)) == document
+    assert document["schedule"]["warmup"] == 30
+    assert document["model"]["feedforward"]["d_ff"] == 176
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_is_valid(recipe: Path) -> None:
+    assert build_spec(None, recipe).trainer.steps > 0
+    assert recipe.read_text().startswith("# Question:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"arch": None}, "arch: is required"),
+        ({"arch": "pre_nrom"}, "arch: got 'pre_nrom'; did you mean 'pre_norm'"),
+        ({"flags": {"optimizer.lr": 0.0}}, "optimizer.lr: got 0.0; must be greater than 0"),
+        ({"flags": {"optimizer.lr": float("nan")}}, "optimizer.lr: got nan; must be finite"),
+        ({"flags": {"optimizer.lr": float("inf")}}, "optimizer.lr: got inf; must be finite"),
+        (
+            {"flags": {"schedule.warmup": 301}},
+            "schedule.warmup: got 301; must be at most the run's steps",
+        ),
+        (
+            {"overrides": ["model.attention.n_heads=5"]},
+            "attention.n_heads: got 5; must divide d_model 64",
+        ),
+        ({"overrides": ["model.vocab_size=100"]}, "model.vocab_size: got 100; text is read as bytes"),
+        ({"overrides": ["model.n_layrs=3"]}, "model.n_layrs: not a known field; did you mean 'n_layers'?"),
+        ({"overrides": ["modle.n_layers=3"]}, "modle: not a known field; did you mean 'model'?"),
+        ({"overrides": ["model.n_layers=three"]}, "model.n_layers: got 'three'; must be a whole number"),
+        ({"overrides": ["model.n_layers"]}, "--set: got 'model.n_layers'; must be a field and a value"),
+        ({"overrides": ["model=3"]}, "model: got '3'; must be a mapping"),
+        ({"flags": {"seed": -1}}, "seed: got -1; must be at least 0"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_spec(**{"arch": "pre_norm", **arguments})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "arch: pre_norm\nmodel: {n_layer: 3}\n",
+            "model.n_layer: not a known field; did you mean 'n_layers'?",
+        ),
+        ("arch: [\n", "not YAML"),
+        ("- a\n- b\n", "must hold fields"),
+        ("arch: pre_norm\noptimizer: {lr: fast}\n", "optimizer.lr: got 'fast'; must be a number"),
+        ("arch: pre_norm\ncolour: blue\n", "colour: not a known field"),
+        ("arch: 3\n", "arch: got '3'"),
+    ],
+)
+def test_a_malformed_recipe_names_the_file_and_the_field(tmp_path: Path, text: str, message: str) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        build_spec(None, recipe)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(recipe))
+
+
+def test_a_missing_recipe_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
+        build_spec(None, Path("nowhere.yaml"))

@@ -1,0 +1,133 @@
+"""Watching a plain training loop."""
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stabilitykit import watch
+from stabilitykit.errors import ConfigError, RunFolderError
+from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.monitor import LoopMonitor
+from stabilitykit.store import open_run
+from stabilitykit.store.run_folder import RunWriter
+
+Train = Callable[..., list[Tensor]]
+
+
+@pytest.fixture
+def model() -> Transformer:
+    config = {"d_model": 16, "n_layers": 2, "seq_len": 16, "attention": {"n_heads": 2}}
+    return Transformer(TransformerConfig.model_validate(config))
+
+
+@pytest.fixture
+def optimizer(model: Transformer) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def train(model: Transformer, optimizer: torch.optim.Optimizer) -> Train:
+    batches = torch.randint(0, 256, (12, 3, 17), generator=torch.Generator().manual_seed(0))
+
+    def run(monitor: LoopMonitor | None, steps: int = 12, poison: int | None = None) -> list[Tensor]:
+        losses = []
+        for n, batch in enumerate(batches[:steps]):
+            loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+            loss = loss * math.nan if n == poison else loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+            if n != poison:
+                optimizer.step()
+            if monitor:
+                monitor.step(loss, unigram_cross_entropy=5.5)
+            losses.append(loss.detach())
+        return losses
+
+    return run
+
+
+def test_a_loop_is_kept_with_what_it_says(
+    model: Transformer, optimizer: torch.optim.Optimizer, train: Train, tmp_path: Path
+) -> None:
+    with watch(model, optimizer, tmp_path / "run", config={"note": "mine"}) as monitor:
+        losses = train(monitor)
+        assert monitor.verdict().steps == 12
+    run = open_run(tmp_path / "run")
+    records = list(run.records())
+    assert run.complete
+    assert run.config["note"] == "mine"
+    assert [r.readings["train/loss"] for r in records] == [loss.item() for loss in losses]
+    assert records[0].readings["train/unigram_cross_entropy"] == 5.5
+    assert monitor.host_reads == 12
+    assert "optim/rms_t/blocks.00" not in records[0].tags, "SGD keeps no second moments"
+
+
+def test_gradients_are_seen_before_the_loop_clips_them(
+    model: Transformer, optimizer: torch.optim.Optimizer, train: Train
+) -> None:
+    with watch(model, optimizer) as monitor:
+        train(monitor, steps=2)
+        latest = monitor.latest()
+    assert latest is not None
+    assert latest.readings["optim/grad_norm"] > 0.1
+
+
+def test_no_hook_is_left_on_model_or_optimizer(
+    model: Transformer, optimizer: torch.optim.Optimizer, train: Train
+) -> None:
+    def loop() -> None:
+        with watch(model, optimizer) as monitor:
+            train(monitor, steps=1)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        loop()
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+    assert torch._C._len_torch_function_stack() == 0
+
+
+def test_a_nan_loss_opens_an_incident_and_asks_to_stop(
+    model: Transformer, optimizer: torch.optim.Optimizer, train: Train
+) -> None:
+    with watch(model, optimizer, on_incident="stop") as monitor:
+        train(monitor, poison=11)
+        assert monitor.should_stop
+        assert [(i.kind, i.site, i.start) for i in monitor.incidents] == [("nonfinite", "train/loss", 11)]
+        assert monitor.verdict().outcome == "diverged"
+
+
+def test_a_full_disk_is_said_once_and_the_verdict_is_still_there(
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(self: RunWriter, record: object) -> None:
+        raise RunFolderError("disk full; last step kept: none")
+
+    monkeypatch.setattr(RunWriter, "record", full)
+    with caplog.at_level(logging.WARNING, "stabilitykit"):
+        with watch(model, optimizer, tmp_path / "run") as monitor:
+            train(monitor)
+        assert monitor.verdict().steps == 12
+    said = [r.getMessage() for r in caplog.records if r.name == "stabilitykit"]
+    assert said == ["disk full; last step kept: none; training goes on without it"]
+
+
+@pytest.mark.parametrize("every", [0, 1.5, "2"])
+def test_bad_arguments_are_refused(
+    model: Transformer, optimizer: torch.optim.Optimizer, every: object
+) -> None:
+    with pytest.raises(ConfigError, match="every_n_steps"), watch(model, optimizer, every_n_steps=every):  # type: ignore[arg-type]
+        pass

@@ -105,12 +105,14 @@ def _train(
 
 
 def _show(spec: "ProbeSpec", result: "ProbeResult") -> None:
-    from stabilitykit.store.tensorboard import tensorboard_command
+    from stabilitykit.store.tensorboard import tensorboard_command, tensorboard_url
     from stabilitykit_cli.render import folder_lines, probe_summary, verdict_report
 
     summary = probe_summary(spec.arch, result.steps, result.final_loss, result.best_loss)
     consoles.show(verdict_report(result.verdict, summary))
-    consoles.show(folder_lines(result.logdir, tensorboard_command(result.logdir)), whole_lines=True)
+    consoles.show(
+        folder_lines(result.logdir, tensorboard_command(result.logdir), tensorboard_url()), whole_lines=True
+    )
 
 
 def _status(result: "ProbeResult", fail_on: str | None) -> int:

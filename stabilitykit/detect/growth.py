@@ -111,10 +111,14 @@ class Growth(Detector):
             step,
             since,
             value,
-            reference * math.exp(self.direction * self._limits[place]),
+            self._threshold(reference * math.exp(self.direction * self._limits[place])),
             self._severity(site, value, reference),
             self._message(site, value, reference, since),
         )
+
+    def _threshold(self, band: float) -> float:
+        """Return the value beyond which the site is out, given the edge of its own band."""
+        return band
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.INFO

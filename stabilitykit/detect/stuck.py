@@ -26,6 +26,8 @@ class Stuck(Detector):
     quiet: ClassVar[int] = 1
 
     SMOOTH = 7
+    NEAR = 0.3
+    """Nats above the unigram law from which on a run counts as having come to it."""
 
     def __init__(self, steps: int = 40, margin: float = 0.1, progress: float = 0.05) -> None:
         self._steps, self._margin, self._progress = steps, margin, progress
@@ -33,6 +35,7 @@ class Stuck(Detector):
         self._smooth = Window(steps)
         self._at = Window(steps)
         self._since: int | None = None
+        self._near: int | None = None
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the loss is parked."""
@@ -46,17 +49,22 @@ class Stuck(Detector):
         smooth = self._recent.median()
         # Leaving takes more than entering, so that noise does not cut one incident into many.
         if smooth < -self._margin * (1.5 if self._since is not None else 1.0):
-            self._since = None
+            self._since = self._near = None
             self._smooth.values.clear()
             self._at.values.clear()
             return []
         self._smooth.push(smooth)
         self._at.push(record.step)
+        if smooth > self.NEAR:
+            self._near = None
+        elif self._near is None:
+            self._near = record.step
         if not self._is_parked():
             self._since = None
             return []
         if self._since is None:
-            self._since = int(self._at.values[0])
+            first = int(self._at.values[0])
+            self._since = first if self._near is None else max(first, self._near)
         return [self._finding(record.step, readings[LOSS], readings[UNIGRAM], smooth)]
 
     def _is_parked(self) -> bool:
@@ -82,6 +90,7 @@ class Stuck(Detector):
             "smooth": list(self._smooth.values),
             "at": list(self._at.values),
             "since": self._since,
+            "near": self._near,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -89,4 +98,4 @@ class Stuck(Detector):
         for window, name in ((self._recent, "recent"), (self._smooth, "smooth"), (self._at, "at")):
             window.values.clear()
             window.values.extend(state[name])
-        self._since = state["since"]
+        self._since, self._near = state["since"], state["near"]

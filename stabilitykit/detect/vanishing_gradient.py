@@ -47,11 +47,13 @@ class VanishingGradient(Growth):
         behind: NDArray[np.bool_] = level * self._behind < np.nanmax(level, initial=0.0)
         return behind & (level < self._share)
 
+    def _threshold(self, band: float) -> float:
+        return min(band, self._share)
+
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.CRITICAL if value < 0.1 * self._share else Severity.WARNING
 
     def _message(self, site: str, value: float, reference: float, since: int) -> str:
-        return (
-            f"{site} gets {value:.2g} of the gradient, {reference / value:.3g} times less than {self.LAG} "
-            f"steps before step {since}: it has all but stopped learning"
-        )
+        times = reference / value
+        less = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+        return f"{site} gets {value:.2g} of the gradient, {less} times less than before: it hardly learns"

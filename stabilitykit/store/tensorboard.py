@@ -25,9 +25,6 @@ from stabilitykit.tags import REGISTRY, select, split
 SPANS_PER_IMAGE = 10
 """Heat maps are written every so many columns: every 100 steps, less often once columns are wider."""
 
-# "0" ought to mean all of them, but TensorBoard's data server then shows none.
-_SAMPLES = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class _HeatMap:
@@ -210,15 +207,21 @@ class TensorBoardWriter:
 def tensorboard_command(folder: str | Path) -> str:
     """Return the command that shows a folder, to be typed into a shell.
 
-    It keeps every scalar: by itself TensorBoard keeps a random 1000 of each tag, and drops spikes too.
+    It names the TensorBoard beside the running interpreter, as briefly as the present folder allows.
 
     Args:
         folder: A run's folder, or one that holds several.
     """
-    program = (
-        "tensorboard" if shutil.which("tensorboard") else f"{shlex.quote(sys.executable)} -m tensorboard.main"
-    )
-    return f"{program} --logdir {shlex.quote(str(folder))} --samples_per_plugin scalars={_SAMPLES}"
+    beside = Path(sys.executable).with_name("tensorboard")
+    found = shutil.which("tensorboard")
+    if found and Path(found) == beside:
+        program = "tensorboard"
+    elif beside.exists():
+        inside = beside.is_relative_to(Path.cwd())
+        program = shlex.quote(str(beside.relative_to(Path.cwd()) if inside else beside))
+    else:
+        program = f"{shlex.quote(sys.executable)} -m tensorboard.main"
+    return f"{program} --logdir {shlex.quote(str(folder))}"
 
 
 def tensorboard_url(port: int = 6006) -> str:

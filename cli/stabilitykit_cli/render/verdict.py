@@ -42,14 +42,15 @@ def probe_summary(arch: str, steps: int, final_loss: float | None, best_loss: fl
     return f"{arch} · {steps} steps · final loss {number(final_loss)} · best loss {number(best_loss)}"
 
 
-def folder_lines(folder: Path, tensorboard: str) -> RenderableType:
+def folder_lines(folder: Path, tensorboard: str, address: str) -> RenderableType:
     """Return where a run is kept and how to look at it.
 
     Args:
         folder: The run's folder.
-        tensorboard: The command that opens it.
+        tensorboard: The command that shows it.
+        address: Where to look then.
     """
-    titled = [("folder", str(folder)), ("TensorBoard", tensorboard)]
+    titled = [("folder", str(folder)), ("TensorBoard", tensorboard), ("then open", address)]
     return Text("\n").join(Text.assemble((f"{title:<{_TITLE + 1}}", "dim"), line) for title, line in titled)
 
 

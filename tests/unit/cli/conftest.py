@@ -148,7 +148,10 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     modules: dict[str, dict[str, Callable[..., Any]]] = {
         "stabilitykit.experiments": {"build_spec": fake.build_spec, "probe": fake.probe},
         "stabilitykit.replay": {"replay": fake.replay},
-        "stabilitykit.store.tensorboard": {"tensorboard_command": lambda folder: f"tensorboard at {folder}"},
+        "stabilitykit.store.tensorboard": {
+            "tensorboard_command": lambda folder: f"tensorboard at {folder}",
+            "tensorboard_url": lambda: "http://localhost:6006/",
+        },
     }
     for name, contents in modules.items():
         module = ModuleType(name)

@@ -116,10 +116,8 @@ def test_jumps_of_one_step_come_largest_first_and_leave_the_others_alone():
     found = run(UpdateSpike(), records(columns))
     assert [finding.site for finding in found] == ["blocks.02", "blocks.03", "blocks.01"]
     for finding in found:
-        alone = one(
-            UpdateSpike, f"optim/update_ratio/{finding.site}", columns[f"optim/update_ratio/{finding.site}"]
-        )
-        assert alone == [finding]
+        tag = f"optim/update_ratio/{finding.site}"
+        assert one(UpdateSpike, tag, columns[tag]) == [finding]
 
 
 def test_each_site_is_armed_by_its_own_values():

@@ -30,7 +30,7 @@ def test_a_block_that_starves_is_told_in_the_third_record_with_its_beginning():
         assert (finding.kind, finding.site, finding.since) == ("vanishing_gradient", "blocks.00", 42)
         assert finding.severity is Severity.WARNING
         assert finding.value == pytest.approx(0.005)
-        assert finding.threshold == pytest.approx(0.4 / 5)
+        assert finding.threshold == pytest.approx(0.01)
     assert found[0].message.startswith("blocks.00 gets 0.005 of the gradient, 80 times less than 20 steps")
 
 

@@ -191,11 +191,17 @@ def test_nothing_recorded_at_all(tmp_path: Path):
     assert texts_of(tmp_path / "run", "verdict") == ["stable"]
 
 
-def test_command_and_address(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    assert tensorboard_command("my runs/a") == (
-        "tensorboard --logdir 'my runs/a' --samples_per_plugin scalars=1000000"
-    )
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert " -m tensorboard.main --logdir runs " in tensorboard_command("runs")
+def test_command_and_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    beside = tmp_path / "bin" / "tensorboard"
+    beside.parent.mkdir()
+    beside.touch()
+    monkeypatch.setattr("sys.executable", str(beside.with_name("python")))
+    monkeypatch.setattr("shutil.which", lambda name: str(beside))
+    assert tensorboard_command("my runs/a") == "tensorboard --logdir 'my runs/a'"
+    monkeypatch.setattr("shutil.which", lambda name: "/another/tensorboard")
+    assert tensorboard_command("runs") == f"{beside} --logdir runs"
+    monkeypatch.chdir(tmp_path)
+    assert tensorboard_command("runs") == "bin/tensorboard --logdir runs"
+    beside.unlink()
+    assert tensorboard_command("runs") == f"{tmp_path}/bin/python -m tensorboard.main --logdir runs"
     assert tensorboard_url(7007) == "http://localhost:7007/?smoothing=0#custom_scalars&_smoothingWeight=0"

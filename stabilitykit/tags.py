@@ -169,3 +169,14 @@ def select(tags: Iterable[str], name: str) -> tuple[str, ...]:
     """Return those tags that belong to the family ``name``, in order."""
     prefix = name + "/"
     return tuple(each for each in tags if each == name or each.startswith(prefix))
+
+
+def markdown_table() -> str:
+    """Return the registry as the table of docs/tags.md."""
+    rows = [
+        f"| `{family.name}{f'/<{family.sites}>' if family.sites else ''}` | {family.meaning} | "
+        f"{family.unit or '1'} | {family.merge} | {family.kind} | {'yes' if family.chart else ''} |"
+        for family in REGISTRY.values()
+    ]
+    head = ["| tag | meaning | unit | merged by | kind | chart |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"

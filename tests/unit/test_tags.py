@@ -1,6 +1,7 @@
 """Tags are well formed, and sites come out of them again."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,8 @@ def test_select_does_not_take_a_family_that_merely_begins_alike() -> None:
         ["attn/entropy/blocks.00", "attn/entropy_min/blocks.00", "attn/entropy"], "attn/entropy"
     )
     assert found == ("attn/entropy/blocks.00", "attn/entropy")
+
+
+def test_the_documents_table_is_the_registry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tags.md").read_text()
+    assert tags.markdown_table() in page, "paste tags.markdown_table() into docs/tags.md"

@@ -190,7 +190,7 @@ class Diagnosis:
         return {
             "detectors": [detector.state_dict() for detector in self._detectors],
             "open": {
-                kind: [span.incident.to_json(), span.last_seen, span.last_step]
+                kind: [span.incident.to_json(), span.told.to_json(), span.last_seen, span.last_step]
                 for kind, span in self._open.items()
             },
             "closed": [incident.to_json() for incident in self._closed],
@@ -205,9 +205,11 @@ class Diagnosis:
         for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
             detector.load_state_dict(detector_state)
         self._open = {}
-        for kind, (document, seen, step) in state["open"].items():
-            incident = Incident.from_json(document)
-            self._open[kind] = _Span(incident, seen, step, told=incident)
+        for kind, (now, told, seen, step) in state["open"].items():
+            incident = Incident.from_json(now)
+            # The same object where nothing is untold: NaN is not equal to another NaN.
+            span = _Span(incident, seen, step, incident if now == told else Incident.from_json(told))
+            self._open[kind] = span
         self._closed = [Incident.from_json(incident) for incident in state["closed"]]
         episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
         self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}

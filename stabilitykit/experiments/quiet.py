@@ -81,7 +81,7 @@ def one_thread_count(threads: int) -> Iterator[None]:
 class Interruptible(L.Callback):
     """Lets Ctrl-C end a fit after the present step, as if it had reached its end.
 
-    Lightning's own handling ends the process with ``SystemExit(1)``.
+    Lightning's own handling ends the process with ``SystemExit(1)``; a second Ctrl-C gets that.
     """
 
     def __init__(self, monitor: StabilityMonitor) -> None:
@@ -96,6 +96,8 @@ class Interruptible(L.Callback):
         def stop(number: int, frame: FrameType | None) -> None:
             self._monitor.interrupted = True
             trainer.should_stop = True
+            # A second Ctrl-C is not a polite request.
+            self._restore()
 
         self._before = signal.signal(signal.SIGINT, stop)
 

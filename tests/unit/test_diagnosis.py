@@ -75,12 +75,6 @@ def test_quiet_is_counted_in_records_and_told_in_steps():
     assert told(changes) == [("opened", 100, 0), ("closed", 170, 0)]
 
 
-def test_what_is_open_has_no_end():
-    diagnosis, changes = play(Script("loss_spike", {98: line()}))
-    assert diagnosis.incidents[0].is_open
-    assert told(changes) == [("opened", 98, 0)]
-
-
 def test_ids_follow_the_order_of_announcement_over_all_kinds():
     long = {i: line() for i in range(10, 60)}
     spikes = {i: line() for i in (5, 20, 40)}
@@ -110,6 +104,18 @@ def test_a_rise_in_severity_is_news_and_a_fall_is_not():
     assert told(changes) == [("opened", 10, 0), ("updated", 12, 0), ("closed", 18, 0)]
     assert [c.incident.severity for c in changes] == [WARNING, CRITICAL, CRITICAL]
     assert diagnosis.incidents[0].severity is CRITICAL
+
+
+def test_a_peak_that_moved_is_told_once_when_asked_for():
+    lines = {10: line(2.0), 11: line(5.0), 12: line(4.0)}
+    diagnosis, changes = play(Script("loss_spike", lines), n=13)
+    assert told(changes) == [("opened", 10, 0)]
+    (change,) = diagnosis.untold()
+    assert (change.what, change.step, change.incident.peak, change.incident.value) == ("updated", 12, 11, 5.0)
+    assert change.incident == diagnosis.incidents[0]
+    assert change.incident.is_open
+    assert diagnosis.untold() == []
+    assert play(Script("loss_spike", {10: line(math.nan), 11: line(math.nan)}), n=12)[0].untold() == []
 
 
 @pytest.mark.parametrize(

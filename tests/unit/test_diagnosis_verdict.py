@@ -119,6 +119,7 @@ RECORDS = [
 def test_resumed_from_json_at_any_record_the_rest_is_the_same():
     whole, broken = Diagnosis(), Diagnosis()
     expected = [repr(whole.update(record)) for record in RECORDS]
+    untold = repr(whole.untold())
     kinds = {incident.kind for incident in whole.incidents}
     assert kinds == {
         *("loss_spike", "nonfinite", "gradient_spike", "activation_blow_up"),
@@ -130,6 +131,7 @@ def test_resumed_from_json_at_any_record_the_rest_is_the_same():
         resumed.load_state_dict(json.loads(json.dumps(broken.state_dict())))
         assert [repr(resumed.update(each)) for each in RECORDS[cut:]] == expected[cut:], cut
         assert repr(resumed.verdict()) == repr(whole.verdict()), cut
+        assert repr(resumed.untold()) == untold, cut
         broken.update(record)
 
 

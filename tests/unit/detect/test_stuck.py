@@ -56,6 +56,16 @@ def test_it_ends_when_more_is_learned_and_does_not_flicker_before():
 
 
 @pytest.mark.parametrize(
+    ("first", "since"),
+    [([0.31] * 20, 23), ([0.29] * 20, 0), ([0.31] * 5 + [-0.12] * 9 + [0.31] * 6, 23), ([0.31] * 60, 0)],
+)
+def test_since_is_when_the_loss_came_near_the_unigram_law(first, since):
+    # The window of forty holds steps of the fall too; a median of seven is three records behind.
+    found = excesses(first + [0.28] * 40)
+    assert found[0].since == since
+
+
+@pytest.mark.parametrize(
     "healthy",
     [
         [x + y for x, y in zip(falling(200, 5.0, -1.0, 8.0), noise(200, 0.1), strict=True)],

@@ -31,7 +31,7 @@ def test_a_block_that_starves_is_told_in_the_third_record_with_its_beginning():
         assert finding.severity is Severity.WARNING
         assert finding.value == pytest.approx(0.005)
         assert finding.threshold == pytest.approx(0.01)
-    assert found[0].message.startswith("blocks.00 gets 0.005 of the gradient, 80 times less than 20 steps")
+    assert found[0].message.startswith("blocks.00 gets 0.005 of the gradient, 80 times less than before")
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.0011, Severity.WARNING), (0.0009, Severity.CRITICAL)])

@@ -59,6 +59,11 @@ class Diagnosis:
         self._loss: float | None = None
 
     @property
+    def settings(self) -> dict[str, dict[str, float]]:
+        """The limits of every detector, by kind; kept with the run."""
+        return {detector.kind: dict(detector.settings) for detector in self._detectors}
+
+    @property
     def incidents(self) -> tuple[Incident, ...]:
         """All incidents so far, in the order in which they were announced."""
         return tuple(sorted([*self._closed, *(s.incident for s in self._open.values())], key=lambda i: i.id))

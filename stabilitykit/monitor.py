@@ -2,12 +2,16 @@
 
 import logging
 import math
+import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -109,7 +113,8 @@ class Monitor:
         self._diagnosis = Diagnosis()
         self._losses: list[float] = []
         self._latest: StepRecord | None = None
-        self._sinks = [*(_keepers(folder, config or {}, resume) if folder else []), *sinks]
+        kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
+        self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
         self._collector = Collector(model, optimizers)
         self._collector.attach()
         self._closed = self._failed = False
@@ -336,6 +341,20 @@ def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHand
     first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
     handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
     return handle
+
+
+def environment() -> dict[str, Any]:
+    """Return what bit-equality holds for: versions, CPU capability, threads and what changes kernels."""
+    names = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+    return {
+        "stabilitykit": version("stabilitykit"),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "variables": {name: os.environ[name] for name in names if name in os.environ},
+    }
 
 
 def check_arguments(every_n_steps: int, on_incident: Policy) -> None:

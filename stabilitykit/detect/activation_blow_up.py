@@ -26,7 +26,7 @@ class ActivationBlowUp(Growth):
     statistics: ClassVar[tuple[str, ...]] = ("act/rms",)
 
     def __init__(self, factor: float = 50.0, inside: float = 10.0) -> None:
-        super().__init__(factor)
+        super().__init__(factor, inside=inside)
         self._inside = math.log(inside)
 
     def _limit_at(self, site: str) -> float:

@@ -29,6 +29,10 @@ class Detector(ABC):
     direction: ClassVar[int] = 1
     """1 when values above the threshold are out of the band, -1 when values below it are."""
 
+    def __init__(self, **settings: float) -> None:
+        self.settings = settings
+        """The limits it judges by; kept with the run."""
+
     @abstractmethod
     def update(self, record: StepRecord) -> Sequence[Finding]:
         """Return what is out of its band at this step, the first to leave first.

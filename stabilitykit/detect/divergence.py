@@ -28,6 +28,7 @@ class Divergence(Detector):
     SMOOTH, NOISE, IN_A_ROW = 7, 64, 5
 
     def __init__(self, share: float = 0.15, sigmas: float = 6.0, relative: float = 0.08) -> None:
+        super().__init__(share=share, sigmas=sigmas, relative=relative)
         self._share, self._sigmas, self._relative = share, sigmas, relative
         self._losses = LossSeries()
         self._recent = Window(self.SMOOTH)

@@ -21,7 +21,7 @@ class GradientSpike(Spike):
     statistics: ClassVar[tuple[str, ...]] = ("optim/grad_norm",)
 
     def __init__(self, sigmas: float = 7.0, factor: float = 4.0, alarm: float = 100.0) -> None:
-        super().__init__(sigmas, factor)
+        super().__init__(sigmas, factor, alarm=alarm)
         self._alarm = alarm
 
     def _severity(self, value: float, usual: float) -> Severity:

@@ -35,7 +35,8 @@ class Growth(Detector):
     IN_A_ROW: ClassVar[int] = 3
     FORGET: ClassVar[int] = 200
 
-    def __init__(self, factor: float) -> None:
+    def __init__(self, factor: float, **settings: float) -> None:
+        super().__init__(factor=factor, **settings)
         self._limit = math.log(factor)
         self._limits: Row = np.empty(0)
         self._columns = SiteColumns(*self.statistics)

@@ -27,6 +27,7 @@ class LossSpike(Detector):
     BASE, NOISE, ARMED, LEVEL = 7, 64, 16, 20
 
     def __init__(self, sigmas: float = 7.0, relative: float = 0.08, absolute: float = 0.05) -> None:
+        super().__init__(sigmas=sigmas, relative=relative, absolute=absolute)
         self._sigmas, self._relative, self._absolute = sigmas, relative, absolute
         self._losses = LossSeries()
         self._base = Window(self.BASE)

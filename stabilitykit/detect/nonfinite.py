@@ -22,6 +22,7 @@ class NonFinite(Detector):
     LISTED = 8
 
     def __init__(self) -> None:
+        super().__init__()
         self._since: dict[str, int] = {}
 
     def update(self, record: StepRecord) -> list[Finding]:

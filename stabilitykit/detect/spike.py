@@ -27,7 +27,8 @@ class Spike(Detector):
     ARMED: ClassVar[int] = 16
     quiet: ClassVar[int] = 5
 
-    def __init__(self, sigmas: float, factor: float) -> None:
+    def __init__(self, sigmas: float, factor: float, **settings: float) -> None:
+        super().__init__(sigmas=sigmas, factor=factor, **settings)
         self._sigmas, self._factor = sigmas, math.log(factor)
         self._columns = SiteColumns(*self.statistics)
         self._past = RowWindow(self.WINDOW)

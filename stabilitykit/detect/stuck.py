@@ -30,6 +30,7 @@ class Stuck(Detector):
     """Nats above the unigram law from which on a run counts as having come to it."""
 
     def __init__(self, steps: int = 40, margin: float = 0.1, progress: float = 0.05) -> None:
+        super().__init__(steps=steps, margin=margin, progress=progress)
         self._steps, self._margin, self._progress = steps, margin, progress
         self._recent = Window(self.SMOOTH)
         self._smooth = Window(steps)

@@ -39,7 +39,7 @@ class VanishingGradient(Growth):
     FORGET: ClassVar[int] = sys.maxsize  # A block that is starved for long is not healthy by that.
 
     def __init__(self, factor: float = 5.0, share: float = 0.01, behind: float = 30.0) -> None:
-        super().__init__(factor)
+        super().__init__(factor, share=share, behind=behind)
         self._columns = _BlockColumns(*self.statistics)
         self._share, self._behind = share, behind
 

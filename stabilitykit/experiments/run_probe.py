@@ -1,17 +1,12 @@
 """A probe: one short training run that ends in a verdict."""
 
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
-import numpy as np
-import torch
 
-import stabilitykit
 from stabilitykit.callbacks import StabilityMonitor
 from stabilitykit.errors import RunFolderError
 from stabilitykit.experiments.quiet import Interruptible, log_to, one_thread_count, quiet_lightning
@@ -137,7 +132,7 @@ def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener |
             unigram=data.corpus.unigram,
         )
         folder = _folder(spec.arch, logdir)
-        config = {**spec.resolved(), "corpus": _corpus(data.corpus), "environment": _environment()}
+        config = {**spec.resolved(), "corpus": _corpus(data.corpus), "lightning": L.__version__}
         monitor = StabilityMonitor(
             every_n_steps=spec.monitor.every_n_steps,
             on_incident=_no_policy,
@@ -227,19 +222,4 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
         "train_bytes": int(corpus.train.size),
         "unigram_entropy": float(corpus.unigram_entropy),
         "bigram_entropy": float(corpus.bigram_entropy),
-    }
-
-
-def _environment() -> dict[str, Any]:
-    """Return what bit-equality holds for: versions, CPU capability and what changes kernels."""
-    names = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
-    return {
-        "stabilitykit": stabilitykit.__version__,
-        "torch": str(torch.__version__),
-        "lightning": L.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "variables": {name: os.environ[name] for name in names if name in os.environ},
     }

@@ -91,7 +91,7 @@ def test_ids_follow_the_order_of_announcement_over_all_kinds():
 
 
 def test_the_site_and_start_are_those_that_left_first_and_the_value_is_the_worst():
-    findings = [*line(3.0, "blocks.01", since=-2), *line(9.0, "blocks.00", since=-1), *line(2.0, "blocks.02")]
+    findings = [*line(9.0, "blocks.00", since=-1), *line(3.0, "blocks.01", since=-2), *line(2.0, "blocks.02")]
     diagnosis, _ = play(Script("activation_blow_up", {10: findings}))
     (incident,) = diagnosis.incidents
     assert (incident.site, incident.start, incident.detected) == ("blocks.01", 8, 10)
@@ -238,9 +238,7 @@ def test_a_kind_that_nobody_can_explain_is_an_incident_all_the_same():
 
 
 def test_the_changes_told_are_the_incidents():
-    lines = {
-        i: line(float(i % 7 + 1), severity=CRITICAL if i % 11 == 0 else WARNING) for i in range(5, 90, 3)
-    }
+    lines = {i: line(1.0 + i % 7, severity=WARNING if i % 11 else CRITICAL) for i in range(5, 90, 3)}
     diagnosis, changes = play(Script("loss_spike", lines, quiet=2), Script("stuck", lines, quiet=5))
     newest = {change.incident.id: change.incident for change in changes}
     closed = [incident for incident in diagnosis.incidents if not incident.is_open]

@@ -106,7 +106,7 @@ EVENTFUL = {
     UNIGRAM: [3.0 if i % 10 else None for i in range(N)],
     "optim/grad_norm": changed([1.0] * N, {29: 900.0, 33: math.inf, 60: 30.0}),
     RMS: [None if i % 7 == 3 else 1.0 if i < 40 else 70.0 if i < 62 else 1.0 for i in range(N)],
-    "grad/share/blocks.00": [0.3 if i < 50 else 1e-4 for i in range(N)],
+    "grad/share/blocks.00": [0.3 if i < 50 else 1e-4 * 0.98 ** min(i - 50, 40) for i in range(N)],
     "grad/share/blocks.01": [0.9] * N,
     "grad/share/embed": [1e-5 if i < 50 else 1e-9 for i in range(N)],
 }

@@ -103,6 +103,12 @@ def test_harder_batches_are_no_divergence():
     assert losses(Divergence(), loss, [3.0] * 260) != []
 
 
+def test_the_share_of_the_best_is_of_the_loss_not_of_the_difference():
+    flat, harder = [3.0] * 60, [3.0] * 120
+    assert losses(Divergence(), flat + [3.23] * 60, harder) == []
+    assert losses(Divergence(), flat + [3.25] * 60, harder)[0].threshold == pytest.approx(3.24)
+
+
 def test_steps_without_unigram_cross_entropy_are_no_climb():
     sparse = [None if i % 10 else 3.0 for i in range(200)]
     assert losses(Divergence(), LEARNED, sparse) == []

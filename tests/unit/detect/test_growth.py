@@ -167,6 +167,16 @@ def test_readings_of_every_tenth_step_count_as_rows_of_their_own():
     assert {finding.since for finding in found} == {420}
 
 
+def test_the_limits_of_sites_come_with_the_state_that_is_taken_up():
+    inside, line = "act/rms/blocks.03.mlp_out", LINE
+    series = {line: [1.0] * 40 + [20.0] * 20, inside: [1.0] * 40 + [20.0] * 20}
+    used, other = ActivationBlowUp(), ActivationBlowUp()
+    run(used, records({inside: [1.0] * 30, line: [1.0] * 30}))
+    run(other, records(series)[:30])
+    used.load_state_dict(other.state_dict())
+    assert {finding.site for finding in run(used, records(series)[30:])} == {"blocks.03.mlp_out"}
+
+
 @pytest.mark.parametrize(
     ("site", "factor", "severity"),
     [

@@ -118,11 +118,11 @@ def test_a_run_that_is_resumed_from_json_at_any_record_finds_the_same(kind):
     broken = detector(kind)
     for cut, record in enumerate(EVENTFUL):
         state = json.loads(json.dumps(broken.state_dict()))
-        # One that has seen another run takes up the state whole.
-        for resumed in (detector(kind), used):
-            resumed.load_state_dict(state)
-            found = [repr(resumed.update(each)) for each in EVENTFUL[cut : cut + 40]]
-            assert found == expected[cut : cut + 40], cut
+        # One that has run already takes up the state whole.
+        resumed = used if cut % 2 else detector(kind)
+        resumed.load_state_dict(state)
+        found = [repr(resumed.update(each)) for each in EVENTFUL[cut : cut + 40]]
+        assert found == expected[cut : cut + 40], cut
         broken.update(record)
 
 

@@ -70,6 +70,11 @@ def test_since_is_the_first_of_a_stretch_per_site():
     ]
 
 
+def test_a_record_in_which_all_is_well_ends_a_stretch():
+    found = run(NonFinite(), records({LOSS: [math.nan, math.nan, 1.0, math.nan]}))
+    assert [(finding.step, finding.since) for finding in found] == [(0, 0), (1, 0), (3, 3)]
+
+
 def test_few_are_listed_and_the_others_are_not_forgotten():
     all_bad = dict.fromkeys(RMS, math.nan)
     detector = NonFinite()

@@ -114,6 +114,14 @@ def test_a_site_keeps_its_place_whatever_is_read_in_whatever_order(reads):
     assert columns.tags == places
 
 
+def test_places_that_are_taken_up_hold_at_once():
+    columns = SiteColumns("act/rms")
+    record = StepRecord.of(0, {tag: VALUE[tag] for tag in SITES})
+    assert columns.row(record).tolist() == [0, 1, 2]
+    columns.load([SITES[2], SITES[0]])
+    assert columns.row(record).tolist() == [2, 0, 1]
+
+
 def test_families_are_not_confused_with_those_whose_names_they_begin():
     columns = SiteColumns("attn/logit_max")
     record = StepRecord.of(0, {"attn/logit_max_bound/blocks.00": 9.0, "attn/logit_max/blocks.00": 5.0})

@@ -57,7 +57,13 @@ def test_it_ends_when_more_is_learned_and_does_not_flicker_before():
 
 @pytest.mark.parametrize(
     ("first", "since"),
-    [([0.31] * 20, 23), ([0.29] * 20, 0), ([0.31] * 5 + [-0.12] * 9 + [0.31] * 6, 23), ([0.31] * 60, 0)],
+    [
+        ([0.31] * 20, 23),
+        ([0.29] * 20, 0),
+        ([0.31] * 5 + [-0.12] * 9 + [0.31] * 6, 23),
+        ([0.31] * 60, 0),
+        ([0.28] * 10 + [0.35] * 10, 23),
+    ],
 )
 def test_since_is_when_the_loss_came_near_the_unigram_law(first, since):
     # The window of forty holds steps of the fall too; a median of seven is three records behind.

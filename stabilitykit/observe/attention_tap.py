@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, SUM, PartialBuffer
+from stabilitykit.observe.partials import MINIMUM, SUM, PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
 from stabilitykit.stats import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
@@ -32,7 +32,7 @@ class AttentionTap:
         self.kind = "exact or bound"
         self._row = row
         self._buffer = buffer
-        self._slots = tuple(buffer.rows[row])
+        self._slots = buffer.rows[row, MINIMUM : SUM + 1]
         self._armed = armed
         self._on_error = on_error
         self._modes: list[_AttentionMode] = []
@@ -66,10 +66,10 @@ class AttentionTap:
             self._on_error(self.site.name, error)
 
     def _write(self, reading: AttentionReading) -> None:
-        self._slots[MAXIMUM].copy_(reading.logit_max)
-        self._slots[BOUND].copy_(reading.logit_bound)
-        self._slots[SUM].copy_(reading.entropy.mean())
-        self._slots[MINIMUM].copy_(reading.entropy.amin())
+        entropy = reading.entropy
+        # In the order of the buffer's columns: minimum, maximum, bound, sum.
+        numbers = [entropy.amin(), reading.logit_max, reading.logit_bound, entropy.mean()]
+        torch.stack(numbers, out=self._slots)
         self._buffer.counts[self._row] += 1
 
 

@@ -137,8 +137,10 @@ class OptimizerTap:
             step.weights.add(name, norm(after), after.numel())
             step.updates.add(name, norm(after.sub_(self._before[name])), after.numel())
             self._scaled_gradient(step, name, parameters)
-        for name, gain in self._gains.items():
-            step.gains.add(name, norm(gain), gain.numel())
+        if self._gains:
+            gains: list[Tensor] = list(self._gains.values())
+            for name, gain, value in zip(self._gains, gains, torch._foreach_norm(gains), strict=True):
+                step.gains.add(name, value, gain.numel())
         self.step = step
 
     def _scaled_gradient(self, step: OptimizerStep, name: str, parameters: Sequence[nn.Parameter]) -> None:

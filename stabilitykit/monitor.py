@@ -123,9 +123,14 @@ class Monitor:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
         self._collector.arm(not self._failed and self.steps % self._every_n_steps == 0)
 
-    def read_gradients(self) -> None:
-        """Take the gradients as they are now; call it unscaled and before clipping."""
-        self._guard(self._collector.read_gradients)
+    def read_gradients(self, if_unread: bool = False) -> None:
+        """Take the gradients as they are now; call it unscaled and before clipping.
+
+        Args:
+            if_unread: Only where they have not been taken at this step.
+        """
+        read = self._collector.read_gradients_if_unread if if_unread else self._collector.read_gradients
+        self._guard(read)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss."""
@@ -317,14 +322,19 @@ def watch(
         every_n_steps=every_n_steps,
         on_incident=on_incident,
     )
-    hook = _after_backward(model, monitor.read_gradients)
+    hooks = [
+        _after_backward(model, monitor.read_gradients),
+        # Where that parameter got no gradient, clipped norms are better than none.
+        optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
+    ]
     complete = False
     try:
         monitor.arm()
         yield LoopMonitor(monitor)
         complete = True
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         monitor.close(complete)
 
 

@@ -100,6 +100,11 @@ class Collector:
             with torch.no_grad():
                 self._gradients = gradient_norms(self._groups, self._scratch)
 
+    def read_gradients_if_unread(self) -> None:
+        """Take the gradients' norms if nobody has taken them at this step."""
+        if self._gradients is None:
+            self.read_gradients()
+
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
         for name, value in scalars.items():

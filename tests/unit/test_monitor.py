@@ -79,6 +79,21 @@ def test_gradients_are_seen_before_the_loop_clips_them(
     assert latest.readings["optim/grad_norm"] > 0.1
 
 
+def test_gradients_are_seen_where_the_first_parameter_gets_none(
+    model: Transformer, optimizer: torch.optim.Optimizer
+) -> None:
+    with watch(model, optimizer) as monitor:
+        x = torch.randn(2, 16, 16)
+        loss = model.head(model.blocks[1](x)).square().mean()
+        loss.backward()
+        optimizer.step()
+        monitor.step(loss)
+        latest = monitor.latest()
+    assert latest is not None
+    assert "grad/norm/blocks.01" in latest.tags
+    assert "grad/norm/blocks.00" not in latest.tags
+
+
 def test_no_hook_is_left_on_model_or_optimizer(
     model: Transformer, optimizer: torch.optim.Optimizer, train: Train
 ) -> None:

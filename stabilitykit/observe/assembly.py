@@ -121,7 +121,7 @@ def _updates(packed: PackedStep, parts: Mapping[str, Numbers], correction: float
         columns = [(_tags("optim/update_ratio", groups), parts["updates"] / parts["weights"])]
     if "scaled_gradients" in parts:
         vector = packed.parts["scaled_gradients"]
-        rms_t = parts["scaled_gradients"] * np.sqrt(correction / np.array(vector.sizes))
+        rms_t = np.sqrt(parts["scaled_gradients"] * correction / np.array(vector.sizes))
         columns.append((_tags("optim/rms_t", tuple(vector.groups)), rms_t))
     gains = packed.parts["gains"]
     gain_rms = parts["gains"] / np.sqrt(np.array(gains.sizes, dtype=np.float64))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.stats import FlatViews, flat, joined, norm, scaled_gradient_norm
+from stabilitykit.stats import FlatViews, flat, joined, norm, scaled_gradient_square
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
 """Trainable parameters by group, in forward order."""
@@ -154,7 +154,7 @@ class OptimizerTap:
         moments = self._moments[name].of([state[p]["exp_avg_sq"] for p in seen])
         moment = joined(moments, self._scratch.two)
         size = gradient.numel()
-        step.scaled_gradients.add(name, scaled_gradient_norm(gradient, moment, settings["eps"]), size)
+        step.scaled_gradients.add(name, scaled_gradient_square(gradient, moment, settings["eps"]), size)
         if step.correction is None:
             steps_taken = torch.as_tensor(state[seen[0]]["step"])
             step.correction = 1.0 - torch.as_tensor(settings["betas"][1]) ** steps_taken

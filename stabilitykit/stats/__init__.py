@@ -3,7 +3,7 @@
 from stabilitykit.stats.attention import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
 from stabilitykit.stats.output import mean_log_z
 from stabilitykit.stats.tensor import max_abs, nonfinite, rms, write_norm_and_range
-from stabilitykit.stats.update import FlatViews, flat, joined, norm, scaled_gradient_norm
+from stabilitykit.stats.update import FlatViews, flat, joined, norm, scaled_gradient_square
 
 __all__ = [
     "MIN_VISIBLE_KEYS",
@@ -18,6 +18,6 @@ __all__ = [
     "norm",
     "read_attention",
     "rms",
-    "scaled_gradient_norm",
+    "scaled_gradient_square",
     "write_norm_and_range",
 ]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stabilitykit.stats import FlatViews, flat, joined, mean_log_z, norm, scaled_gradient_norm
+from stabilitykit.stats import FlatViews, flat, joined, mean_log_z, norm, scaled_gradient_square
 
 
 def test_a_group_is_joined_whatever_its_shapes_and_layouts() -> None:
@@ -43,9 +43,9 @@ def test_flat_views_follow_values_and_notice_a_tensor_that_moved() -> None:
 
 def test_scaled_gradients_are_g_over_root_v_and_eps_is_a_floor() -> None:
     g = torch.tensor([3.0, 4.0])
-    assert scaled_gradient_norm(g.clone(), torch.tensor([4.0, 4.0]), 1e-8).item() == pytest.approx(2.5)
-    floored = scaled_gradient_norm(g.clone(), torch.tensor([0.0, 4.0]), 0.5)
-    assert floored.item() == pytest.approx(math.hypot(6.0, 2.0))
+    assert scaled_gradient_square(g.clone(), torch.tensor([4.0, 4.0]), 1e-8).item() == pytest.approx(2.5**2)
+    floored = scaled_gradient_square(g.clone(), torch.tensor([0.0, 4.0]), 0.5)
+    assert floored.item() == pytest.approx(6.0**2 + 2.0**2)
 
 
 def test_log_z_is_the_mean_over_the_tokens_looked_at() -> None:

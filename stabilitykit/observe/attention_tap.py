@@ -6,6 +6,7 @@ gradients are bit-equal. Everywhere else the model's own call runs untouched and
 beside it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -92,18 +93,18 @@ class _AttentionMode(TorchFunctionMode):
             return func(*args, **kwargs)
         arguments = _arguments(*args, **kwargs)
         q, k, v, mask, _, causal, scale, _ = arguments
-        observable = mask is None and q.dim() == 4
-        if observable and _is_fused(*arguments):
+        if q.dim() != 4:
+            return func(*args, **kwargs)
+        bias = _as_bias(mask, q.dtype)
+        lse = None
+        if _is_fused(*arguments):
             output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                q, k, v, 0.0, causal, attn_mask=None, scale=scale
+                q, k, v, 0.0, causal, attn_mask=bias, scale=scale
             )
-            with torch.no_grad():
-                self._see(AttentionCall(q.detach(), k.detach(), _scale(q, scale), causal), lse)
-            return output
-        output = func(*args, **kwargs)
-        if observable:
-            with torch.no_grad():
-                self._see(AttentionCall(q.detach(), k.detach(), _scale(q, scale), causal), None)
+        else:
+            output = func(*args, **kwargs)
+        with torch.no_grad():
+            self._see(_call(q, k, scale, causal, bias), lse)
         return output
 
 
@@ -138,5 +139,17 @@ def _is_fused(
     return choice == _FLASH
 
 
-def _scale(q: Tensor, scale: float | None) -> float:
-    return q.shape[-1] ** -0.5 if scale is None else scale
+def _as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return a mask as what is added to the logits; of a truth value, False hides the key."""
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -math.inf)
+
+
+def _call(q: Tensor, k: Tensor, scale: float | None, causal: bool, bias: Tensor | None) -> AttentionCall:
+    """Return the call as its statistics want it."""
+    if bias is not None:
+        bias = bias.detach().expand(*q.shape[:3], k.shape[2])
+    return AttentionCall(
+        q.detach(), k.detach(), q.shape[-1] ** -0.5 if scale is None else scale, causal, bias
+    )

@@ -25,6 +25,8 @@ class AttentionCall:
     scale: float
     causal: bool
     """Top-left aligned: row i sees keys 0 to i."""
+    bias: Float[Tensor, "batch heads queries keys"] | None = None
+    """What is added to the logits, -inf where a key is hidden; an expanded view is enough."""
 
     @property
     def group(self) -> int:
@@ -40,6 +42,8 @@ class AttentionCall:
         if self.group > 1:
             k = k.repeat_interleave(self.group, dim=0)
         s = torch.matmul(q, k.mT).mul_(self.scale)
+        if self.bias is not None:
+            s += self.bias[sequence, _range(self.q.shape[1], s.device)[:, None], rows]
         if self.causal:
             s.masked_fill_(_range(k.shape[1], s.device) > rows[..., None], -math.inf)
         return s
@@ -73,10 +77,12 @@ def read_attention(
     **Logits.** Since max_j s_ij ≤ L_i, only rows with a large L can hold the maximum. In the sequence with
     the largest L, each head's ``rows`` rows of largest L are searched; the largest L of any row left out
     bounds the rest, so the found value is exact as soon as it reaches the bound. Where a kernel gives no
-    L, the rows of largest ‖q‖ of the first sequence are searched, and scale · max‖q‖ · max‖k‖ is the bound.
+    L, the rows of largest ‖q‖ of the first sequence are searched, and scale · max‖q‖ · max‖k‖, plus the
+    largest bias, is the bound. Logits are those that the softmax sees, bias included.
 
     **Entropy.** H_i = −Σ_j p_ij ln p_ij with p_ij = exp(s_ij − L_i), on evenly spaced rows of the same
-    sequence. The rows depend on shapes and values alone: nothing is drawn from the random state.
+    sequence; under a bias that hides keys, n is what is left of them. The rows depend on shapes and values
+    alone: nothing is drawn from the random state.
 
     Args:
         call: The kernel call; at least 8 rows and keys.
@@ -90,13 +96,24 @@ def read_attention(
     s = call.logits(search.sequence, torch.cat([search.rows, index.expand(n_heads, -1)], dim=1))
     found = s[:, :rows].amax()
     sampled = s[:, rows:]
+    visible = None if call.bias is None else (sampled != -math.inf).sum(-1)
     if lse is None:
         level = torch.logsumexp(sampled, -1, keepdim=True)
     else:
         level = lse.index_select(0, search.sequence)[0][:, index, None].float()
-    p = sampled.sub_(level).exp_()
-    heads = (torch.special.entr(p).sum(-1) / maximum).mean(-1)
+    spread = torch.special.entr(sampled.sub_(level).exp_()).sum(-1)
+    heads = (spread / maximum).mean(-1) if visible is None else _mean_share(spread, visible)
     return AttentionReading(found, torch.maximum(found, search.rest), heads)
+
+
+def _mean_share(
+    spread: Float[Tensor, "heads rows"], visible: Int[Tensor, "heads rows"]
+) -> Float[Tensor, "heads"]:
+    """Return each head's mean entropy over ln n, over the rows that see two keys or more."""
+    counts = visible > 1
+    share = torch.where(counts, spread / visible.clamp_min(2).log(), 0.0)
+    heads: Tensor = share.sum(-1) / counts.sum(-1).clamp_min(1)
+    return heads
 
 
 def _by_lse(lse: Float[Tensor, "batch heads queries"], rows: int) -> _Search:
@@ -114,6 +131,8 @@ def _by_norm(call: AttentionCall, rows: int) -> _Search:
     q = torch.linalg.vector_norm(call.q.float(), dim=-1)
     k = torch.linalg.vector_norm(call.k.float(), dim=-1).amax((0, 2)).repeat_interleave(call.group)
     rest = (q.amax((0, 2)) * k).amax() * call.scale
+    if call.bias is not None:
+        rest = rest + call.bias.amax()
     return _Search(_range(1, q.device), q[0].topk(rows, dim=-1).indices, rest)
 
 

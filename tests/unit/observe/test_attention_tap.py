@@ -14,25 +14,27 @@ from stabilitykit.observe import Collector
 class Attention(nn.Module):
     """Causal attention of one head size, with what callers do to it."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, mask: Tensor | None = None) -> None:
         super().__init__()
         self.qkv = nn.Linear(32, 96)
         self.dropout = dropout
+        self.mask = mask
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).view(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, is_causal=True)
+        hidden = {"is_causal": True} if self.mask is None else {"attn_mask": self.mask}
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout, **hidden)
         return out.transpose(1, 2).flatten(2)
 
 
 class Marked(nn.Module):
     """One block with the names that are looked for."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, mask: Tensor | None = None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([nn.Module()])
         self.blocks[0].resid_pre = nn.Identity()
-        self.blocks[0].attn = Attention(dropout)
+        self.blocks[0].attn = Attention(dropout, mask)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.blocks[0].attn(self.blocks[0].resid_pre(x))
@@ -120,3 +122,30 @@ def test_short_sequences_give_no_attention_readings_rather_than_nan(x: Tensor, d
     readings, _ = watched(model, x[:, :7].to(dtype))
     assert not any(tag.startswith("attn/") for tag in readings)
     assert all(math.isfinite(value) for value in readings.values())
+
+
+@pytest.mark.parametrize("kind", ["truth values", "numbers", "a number a head"])
+def test_masks_are_seen_and_change_no_bit(x: Tensor, kind: str) -> None:
+    window = (torch.ones(40, 40).tril() * torch.ones(40, 40).triu(-15)).bool()
+    bias = torch.zeros(40, 40).masked_fill(~window, -math.inf)
+    heads = bias - torch.arange(4.0)[:, None, None] * torch.arange(40.0).flip(0)
+    mask = {"truth values": window, "numbers": bias, "a number a head": heads}[kind]
+    torch.manual_seed(0)
+    model = Marked(mask=mask)
+    bare = model(x)
+    bare.square().mean().backward()
+    gradient = model.blocks[0].attn.qkv.weight.grad.clone()
+    model.zero_grad()
+    collector = Collector(model, [])
+    collector.attach()
+    collector.arm()
+    seen = model(x)
+    seen.square().mean().backward()
+    assert torch.equal(seen, bare)
+    assert torch.equal(model.blocks[0].attn.qkv.weight.grad, gradient)
+    readings = collector.collect(0).readings
+    q, k, _ = model.blocks[0].attn.qkv(x).view(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
+    s = (q @ k.mT / math.sqrt(8) + (heads if kind == "a number a head" else bias)).max().item()
+    assert readings["attn/logit_max/blocks.00"] <= s + 1e-4
+    assert readings["attn/logit_max_bound/blocks.00"] >= s - 1e-4
+    assert 0 < readings["attn/entropy_min/blocks.00"] <= readings["attn/entropy/blocks.00"] <= 1

@@ -107,3 +107,39 @@ def test_nothing_is_drawn_from_the_random_state() -> None:
     read_attention(call, lse_of(call))
     read_attention(call, None)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def biased(call: AttentionCall, kind: str) -> AttentionCall:
+    """Return the call under a bias: a window of 12 keys, distances as in ALiBi, or both."""
+    i, j = torch.arange(48)[:, None], torch.arange(48)
+    bias = torch.zeros(4, 48, 48)
+    if kind != "distances":
+        bias = bias.masked_fill((j > i) | (j <= i - 12), -math.inf)
+    if kind != "window":
+        bias = bias - 0.1 * torch.arange(1, 5)[:, None, None] * (i - j).abs()
+    return AttentionCall(call.q, call.k, call.scale, False, bias.expand(3, 4, 48, 48))
+
+
+@pytest.mark.parametrize("kind", ["window", "distances", "both"])
+@pytest.mark.parametrize("size", [0.3, 20.0])
+@pytest.mark.parametrize("with_lse", [True, False])
+def test_a_bias_is_part_of_the_logits_and_hides_keys(kind: str, size: float, with_lse: bool) -> None:
+    call = biased(make(size, kv_heads=2), kind)
+    assert call.bias is not None
+    s = materialised(call) + call.bias
+    lse = s.logsumexp(-1).float()
+    reading = read_attention(call, lse if with_lse else None, rows=48)
+    assert reading.logit_max.item() <= s.max().item() + 1e-4
+    assert reading.logit_bound.item() >= s.max().item() - 1e-4
+    sequence = int(lse.amax((1, 2)).argmax()) if with_lse else 0
+    h = torch.special.entr(s[sequence].softmax(-1)).sum(-1)
+    n = (s[sequence] != -math.inf).sum(-1)
+    expected = torch.stack([(h[a][n[a] > 1] / n[a][n[a] > 1].log()).mean() for a in range(4)])
+    torch.testing.assert_close(reading.entropy.double(), expected, atol=1e-3, rtol=0)
+
+
+def test_a_window_of_one_key_has_no_entropy_rather_than_nan() -> None:
+    call = make(1.0)
+    bias = torch.full((48, 48), -math.inf).fill_diagonal_(0.0).expand(3, 4, 48, 48)
+    alone = AttentionCall(call.q, call.k, call.scale, False, bias)
+    assert read_attention(alone, None).entropy.tolist() == [0.0] * 4

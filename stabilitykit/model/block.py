@@ -23,7 +23,7 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self._norms = {name: norm_names(name, config.slots) for name in ("attn", "mlp")}
+        self._norms = {name: norm_names(name, config.slots(0, name)) for name in ("attn", "mlp")}
         self.resid_pre = nn.Identity()
         self._add_sublayer("attn", Attention(config), config)
         self.resid_mid = nn.Identity()

@@ -30,7 +30,7 @@ def initialize(model: nn.Module, config: InitConfig, seed: int) -> None:
                 std = (2 / (module.in_features + module.out_features)) ** 0.5
                 _draw(module.weight, std, generator)
             case nn.Embedding() | LearnedPositions():
-                _draw(module.weight, config.embed_std, generator)
+                _draw(module.weight, config.embed_std or 0.02, generator)
             case RMSNorm() | LayerNorm():
                 module.weight.fill_(1.0)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from stabilitykit.training.corpus import Corpus, build_corpus, read_corpus
     from stabilitykit.training.data import TextDataModule
     from stabilitykit.training.module import TransformerModule
-    from stabilitykit.training.schedules import lr_factor, resolve_warmup
+    from stabilitykit.training.schedules import lr_factor, resolve_schedule, resolve_warmup
 
 __all__ = [
     "Corpus",
@@ -20,6 +20,7 @@ __all__ = [
     "build_corpus",
     "lr_factor",
     "read_corpus",
+    "resolve_schedule",
     "resolve_warmup",
 ]
 
@@ -33,6 +34,7 @@ _ROOMS = {
     "build_corpus": "stabilitykit.training.corpus",
     "lr_factor": "stabilitykit.training.schedules",
     "read_corpus": "stabilitykit.training.corpus",
+    "resolve_schedule": "stabilitykit.training.schedules",
     "resolve_warmup": "stabilitykit.training.schedules",
 }
 

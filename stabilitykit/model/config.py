@@ -80,7 +80,7 @@ class TransformerConfig(Config):
     """From the line to logits."""
     initialization: InitConfig = InitConfig()
     """How weights are drawn."""
-    pattern: tuple[LayerKind, ...] = Field((LayerKind(),), min_length=1)
+    pattern: tuple[LayerKind, ...] = (LayerKind(),)
     """Kinds of layers, repeated over the depth."""
     overrides: tuple[LayerOverride, ...] = ()
     """Wirings of single layers; a later entry wins."""
@@ -132,7 +132,11 @@ class TransformerConfig(Config):
     @property
     def logit_scale(self) -> float:
         """Factor on q·k, resolved."""
-        rules = {"rsqrt_head_dim": self.head_dim**-0.5, "inv_head_dim": 1 / self.head_dim, "none": 1.0}
+        rules = {
+            "rsqrt_head_dim": 1 / math.sqrt(self.head_dim),
+            "inv_head_dim": 1 / self.head_dim,
+            "none": 1.0,
+        }
         scale = self.attention.logit_scale
         return rules[scale] if isinstance(scale, str) else scale
 
@@ -159,7 +163,7 @@ class TransformerConfig(Config):
         section = self.initialization
         if section.embed_std is not None:
             return section.embed_std
-        return {"tfixup": self.d_model**-0.5, "t5": 1.0}.get(section.scheme, 0.02)
+        return {"tfixup": 1 / math.sqrt(self.d_model), "t5": 1.0}.get(section.scheme, 0.02)
 
     def resolved(self) -> "TransformerConfig":
         """Return the same configuration with every size that was left to a rule written out."""

@@ -76,6 +76,8 @@ def _buckets(config: "TransformerConfig") -> Refusals:
 
 
 def _pattern(config: "TransformerConfig") -> Refusals:
+    if not config.pattern:
+        yield "pattern", "got an empty list; must hold at least one kind of layer"
     for i, kind in enumerate(config.pattern):
         if kind.span == "full" and kind.window is not None:
             yield f"pattern.{i}.window", f"got {kind.window}; a full layer has none"
@@ -99,6 +101,8 @@ def _qk_norm(config: "TransformerConfig") -> Refusals:
             yield "attention.qk_norm_at", "got post_rope; needs attention.qk_norm head"
     if section.qk_gain_per_head and (section.qk_norm != "head" or not config.qk_norm.gain):
         yield "attention.qk_gain_per_head", "got true; needs attention.qk_norm head, with a gain"
+    if section.qk_gain_per_head and config.qk_norm.bias:
+        yield "attention.qk_gain_per_head", "got true; goes without a bias in attention.qk_norm_config"
     if section.qk_norm_at == "post_rope" and section.qk_norm == "full":
         yield "attention.qk_norm_at", "got post_rope; the full-width norm stands before the split into heads"
     if section.qk_norm_at == "post_rope" and config.position.kind != "rope":
@@ -150,6 +154,8 @@ def _residual(config: "TransformerConfig") -> Refusals:
 
 def _overrides(config: "TransformerConfig") -> Refusals:
     for i, override in enumerate(config.overrides):
+        if not override.layers:
+            yield f"overrides.{i}.layers", "got an empty list; must hold at least one layer"
         for layer in override.layers:
             if not 0 <= layer < config.n_layers:
                 yield (
@@ -162,10 +168,7 @@ def _initialization(config: "TransformerConfig") -> Refusals:
     section = config.initialization
     if section.zero_head and config.head.tied:
         yield "initialization.zero_head", "got true; head.tied would zero the embedding"
-    if (section.scheme == "mup") != (section.base_width is not None):
-        reason = "is required by scheme mup" if section.scheme == "mup" else "needs initialization.scheme mup"
-        yield "initialization.base_width", reason
-    if section.std != type(section)().std and section.scheme not in ("normal", "gpt2", "llama_depth", "mup"):
+    if section.std != type(section)().std and section.scheme not in ("normal", "gpt2", "llama_depth"):
         yield "initialization.std", f"got {section.std:g}; the scheme {section.scheme} sets it by itself"
 
 
@@ -175,10 +178,10 @@ def _wirings(config: "TransformerConfig") -> list[tuple[str, str]]:
 
 _RULES: tuple[Callable[["TransformerConfig"], Refusals], ...] = (
     _heads,
+    _pattern,
     _norms,
     _positions,
     _buckets,
-    _pattern,
     _qk_norm,
     _temperature,
     _feedforward,

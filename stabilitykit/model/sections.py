@@ -21,7 +21,6 @@ Scheme = Literal[
     "subln",
     "tfixup",
     "t5",
-    "mup",
 ]
 
 
@@ -184,15 +183,13 @@ class InitConfig(Config):
     scheme: Scheme = "xavier"
     """Rule for the matrices' standard deviations."""
     std: float = Field(0.02, ge=0)
-    """Standard deviation that the schemes normal, gpt2, llama_depth and mup start from."""
+    """Standard deviation that the schemes normal, gpt2 and llama_depth start from."""
     embed_std: float | None = Field(None, ge=0)
     """That of token and position embeddings; when left out, 0.02, d_model^-½ in tfixup and 1 in t5."""
     zero_branch_out: bool = False
     """Whether each sublayer's last matrix starts at zero."""
     zero_head: bool = False
     """Whether the head's matrix starts at zero."""
-    base_width: int | None = Field(None, gt=0)
-    """The d_model at which mup's standard deviation is std."""
 
 
 class LayerKind(Config):
@@ -211,7 +208,7 @@ class LayerKind(Config):
 class LayerOverride(Config):
     """A wiring of their own for some layers."""
 
-    layers: tuple[int, ...] = Field(min_length=1)
+    layers: tuple[int, ...]
     """Numbers of the layers, from 0."""
     wiring: WiringName
     """Their wiring, in both sublayers."""

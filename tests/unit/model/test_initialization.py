@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.model import Transformer, TransformerConfig, arch_config, initialize, validated
-from stabilitykit.model.config import ARCHS
+from stabilitykit.model.config import WIRINGS
 
 
 def small(**fields: object) -> TransformerConfig:
@@ -37,19 +37,19 @@ def test_initialize_draws_anew() -> None:
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(3.0)
-    initialize(model, model.config.initialization, seed=7)
+    initialize(model, model.config, seed=7)
     assert same_weights(model, Transformer(small(), seed=7))
 
 
 def test_double_precision_gets_the_same_draws() -> None:
     model = Transformer(small(), seed=7).double()
-    initialize(model, model.config.initialization, seed=7)
+    initialize(model, model.config, seed=7)
     assert same_weights(model.float(), Transformer(small(), seed=7))
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_one_seed_gives_every_wiring_the_same_matrices(arch: str) -> None:
-    pre, other = Transformer(small(), seed=3), Transformer(small(**arch_config(arch)), seed=3)
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_one_seed_gives_every_wiring_the_same_matrices(wiring: str) -> None:
+    pre, other = Transformer(small(), seed=3), Transformer(small(wiring=wiring), seed=3)
     others = dict(other.named_parameters())
     assert all(torch.equal(w, others[name]) for name, w in pre.named_parameters() if "norm" not in name)
 

@@ -43,6 +43,14 @@ class Attention(nn.Module):
         self.head_scale = nn.Parameter(torch.ones(self.n_heads)) if self._section.head_scale else None
         self.sinks = nn.Parameter(torch.zeros(self.n_heads)) if self._section.sinks == "learned" else None
 
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the heads' factors to 1 and the sinks to 0, in place."""
+        if self.head_scale is not None:
+            self.head_scale.fill_(1.0)
+        if self.sinks is not None:
+            self.sinks.zero_()
+
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Context | None = None
     ) -> Float[Tensor, "batch seq d_model"]:

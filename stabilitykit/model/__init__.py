@@ -21,11 +21,14 @@ if TYPE_CHECKING:
         arch_config,
         validated,
     )
+    from stabilitykit.model.huggingface import from_hf
     from stabilitykit.model.initialization import initialize
+    from stabilitykit.model.presets import PRESETS, preset
     from stabilitykit.model.transformer import Transformer
 
 __all__ = [
     "ARCHS",
+    "PRESETS",
     "WIRINGS",
     "AttentionConfig",
     "EmbeddingConfig",
@@ -40,13 +43,18 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "arch_config",
+    "from_hf",
     "initialize",
+    "preset",
     "validated",
 ]
 
 _ELSEWHERE = {
     "Transformer": "stabilitykit.model.transformer",
+    "PRESETS": "stabilitykit.model.presets",
+    "from_hf": "stabilitykit.model.huggingface",
     "initialize": "stabilitykit.model.initialization",
+    "preset": "stabilitykit.model.presets",
 }
 
 

@@ -78,12 +78,15 @@ def _buckets(config: "TransformerConfig") -> Refusals:
 def _pattern(config: "TransformerConfig") -> Refusals:
     if not config.pattern:
         yield "pattern", "got an empty list; must hold at least one kind of layer"
+    positioned = config.position.kind in ("rope", "alibi", "t5_bias")
+    if positioned and not any(kind.position for kind in config.pattern):
+        yield "position.kind", f"got {config.position.kind}; no layer of the pattern has a position, say none"
     for i, kind in enumerate(config.pattern):
         if kind.span == "full" and kind.window is not None:
             yield f"pattern.{i}.window", f"got {kind.window}; a full layer has none"
         if kind.span != "full" and kind.window is None:
             yield f"pattern.{i}.window", f"is required for a {kind.span} layer"
-        if not kind.position and config.position.kind not in ("rope", "alibi", "t5_bias"):
+        if not kind.position and not positioned:
             reason = f"got false; position.kind {config.position.kind} enters before the first layer"
             yield f"pattern.{i}.position", reason
         if not kind.qk_norm and config.attention.qk_norm == "none":

@@ -127,7 +127,8 @@ def check_one(fields: dict[str, Any]) -> None:
     loss.backward()
     assert loss.isfinite()
     for name, weight in model.named_parameters():
-        assert weight.grad is not None or name.endswith("shift"), name
+        # The layers that would use the table may lie beyond the last one.
+        assert weight.grad is not None or name == "logit_bias.weight", name
         assert weight.grad is None or weight.grad.isfinite().all(), name
 
 

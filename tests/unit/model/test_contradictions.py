@@ -46,6 +46,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"pattern": [{"position": False}]},
         "pattern.0.position: got false; position.kind learned enters before",
     ),
+    (
+        {"position": {"kind": "rope"}, "pattern": [{"position": False}]},
+        "position.kind: got rope; no layer of",
+    ),
     ({"pattern": [{"qk_norm": False}]}, "pattern.0.qk_norm: got false; attention.qk_norm is none"),
     ({"attention": {"qk_norm_config": {}}}, "attention.qk_norm_config: needs attention.qk_norm head or full"),
     ({"attention": {"v_norm": True}}, "attention.v_norm: got true; needs attention.qk_norm head or full"),

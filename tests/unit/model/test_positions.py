@@ -1,19 +1,25 @@
 """Positions against their formulas and the laws they should obey."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
+from stabilitykit.model import Transformer
 from stabilitykit.model.config import LayerKind
-from stabilitykit.model.context import Context
+from stabilitykit.model.context import Context, contexts
 from stabilitykit.model.positions import alibi_slopes, rotate, rotation, sine_positions, t5_buckets
 
+Build = Callable[..., Transformer]
+Tokens = Int[Tensor, "batch seq"]
 DOUBLE = torch.zeros((), dtype=torch.float64)
 
 
-def heads(length: int = 9, width: int = 8) -> torch.Tensor:
+def heads(length: int = 9, width: int = 8) -> Float[Tensor, "2 3 length width"]:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(2, 3, length, width, generator=generator, dtype=torch.float64)
 
@@ -96,16 +102,16 @@ def test_buckets_by_hand(buckets: int, max_distance: int) -> None:
     assert table[149, 0] == buckets - 1
 
 
-def attention_output(model, x, layer=0):  # type: ignore[no-untyped-def]
+def attention_output(
+    model: Transformer, x: Float[Tensor, "batch seq d_model"], layer: int = 0
+) -> Float[Tensor, "batch seq d_model"]:
     """The attention of one layer, in its own context."""
-    from stabilitykit.model.context import contexts
-
     shared = contexts(model.config, model.logit_bias, x)
     return model.blocks[layer].attn(x, shared[model.config.layer_kind(layer)])
 
 
 @pytest.mark.parametrize("kind", ["rope", "alibi", "t5_bias", "none"])
-def test_relative_positions_see_no_shift(build, kind: str) -> None:  # type: ignore[no-untyped-def]
+def test_relative_positions_see_no_shift(build: Build, kind: str) -> None:
     # Windows of equal content at different places give equal outputs where all earlier keys are cut off.
     model = build(position={"kind": kind}, pattern=[{"span": "sliding", "window": 3}])
     x = torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat(1, 3, 1)
@@ -113,7 +119,7 @@ def test_relative_positions_see_no_shift(build, kind: str) -> None:  # type: ign
     torch.testing.assert_close(out[:, 4:8], out[:, 8:12])
 
 
-def test_alibi_adds_minus_slope_times_distance(build) -> None:  # type: ignore[no-untyped-def]
+def test_alibi_adds_minus_slope_times_distance(build: Build) -> None:
     bias = build(position={"kind": "alibi"}).logit_bias(5, DOUBLE)
     for head, slope in enumerate(alibi_slopes(4).tolist()):
         for i in range(5):
@@ -121,7 +127,7 @@ def test_alibi_adds_minus_slope_times_distance(build) -> None:  # type: ignore[n
                 assert bias[head, i, j].item() == pytest.approx(-slope * (i - j))
 
 
-def test_all_layers_share_one_table(build, tokens) -> None:  # type: ignore[no-untyped-def]
+def test_all_layers_share_one_table(build: Build, tokens: Tokens) -> None:
     model = build(position={"kind": "t5_bias", "buckets": 6, "max_distance": 8})
     assert [n for n, _ in model.named_parameters() if "bias" in n] == ["logit_bias.weight"]
     assert model.logit_bias.weight.shape == (6, 4)
@@ -129,7 +135,7 @@ def test_all_layers_share_one_table(build, tokens) -> None:  # type: ignore[no-u
     assert model.logit_bias.weight.grad.abs().min() > 0
 
 
-def test_layers_can_go_without(build) -> None:  # type: ignore[no-untyped-def]
+def test_layers_can_go_without(build: Build) -> None:
     x = torch.randn(1, 12, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for kind in ("rope", "alibi", "t5_bias"):
         model = build(position={"kind": kind}, pattern=[{}, {"position": False}])
@@ -137,9 +143,7 @@ def test_layers_can_go_without(build) -> None:  # type: ignore[no-untyped-def]
         assert torch.equal(attention_output(model, x, 1), model.blocks[1].attn(x, Context()))
 
 
-def test_sliding_layers_have_their_own_base(build) -> None:  # type: ignore[no-untyped-def]
-    from stabilitykit.model.context import contexts
-
+def test_sliding_layers_have_their_own_base(build: Build) -> None:
     pattern = [{"span": "sliding", "window": 4}, {}]
     model = build(position={"kind": "rope", "theta": 50.0, "theta_local": 7.0}, pattern=pattern)
     shared = contexts(model.config, None, torch.zeros(1, 5, 16))
@@ -147,7 +151,7 @@ def test_sliding_layers_have_their_own_base(build) -> None:  # type: ignore[no-u
         assert torch.equal(shared[kind].rotation.cos, rotation(5, 4, theta, False, torch.zeros(())).cos)
 
 
-def test_sines_are_added_to_the_scaled_embedding(build, tokens) -> None:  # type: ignore[no-untyped-def]
+def test_sines_are_added_to_the_scaled_embedding(build: Build, tokens: Tokens) -> None:
     model = build(position={"kind": "sine"}, embedding={"scale": "sqrt_d"})
     expected = F.embedding(tokens, model.embed.token.weight) * 4 + sine_positions(12, 16).double()
     torch.testing.assert_close(model.embed(tokens), expected)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import Config, TransformerConfig, arch_config, refusal, validated
 from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
-from stabilitykit.training.schedules import resolve_warmup
+from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
 _BYTES = 256
 
@@ -70,7 +70,7 @@ class ProbeSpec(Config):
         """Return the whole configuration as plain data, every rule written out."""
         document = self.model_dump(mode="json")
         document["model"] = self.model.resolved().model_dump(mode="json")
-        document["schedule"]["warmup"] = self.warmup
+        document["schedule"] = resolve_schedule(self.schedule, self.trainer.steps).model_dump(mode="json")
         return document
 
 

@@ -8,33 +8,53 @@ if TYPE_CHECKING:
         ARCHS,
         WIRINGS,
         AttentionConfig,
+        EmbeddingConfig,
         FeedForwardConfig,
+        HeadConfig,
         InitConfig,
+        LayerKind,
+        LayerOverride,
         NormConfig,
+        PositionConfig,
+        ResidualConfig,
         TransformerConfig,
         arch_config,
         validated,
     )
+    from stabilitykit.model.huggingface import from_hf
     from stabilitykit.model.initialization import initialize
+    from stabilitykit.model.presets import PRESETS, preset
     from stabilitykit.model.transformer import Transformer
 
 __all__ = [
     "ARCHS",
+    "PRESETS",
     "WIRINGS",
     "AttentionConfig",
+    "EmbeddingConfig",
     "FeedForwardConfig",
+    "HeadConfig",
     "InitConfig",
+    "LayerKind",
+    "LayerOverride",
     "NormConfig",
+    "PositionConfig",
+    "ResidualConfig",
     "Transformer",
     "TransformerConfig",
     "arch_config",
+    "from_hf",
     "initialize",
+    "preset",
     "validated",
 ]
 
 _ELSEWHERE = {
     "Transformer": "stabilitykit.model.transformer",
+    "PRESETS": "stabilitykit.model.presets",
+    "from_hf": "stabilitykit.model.huggingface",
     "initialize": "stabilitykit.model.initialization",
+    "preset": "stabilitykit.model.presets",
 }
 
 

@@ -1,39 +1,118 @@
 """Causal self-attention."""
 
-import torch.nn.functional as F
+from functools import partial
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stabilitykit.model.config import TransformerConfig
-from stabilitykit.model.norms import RMSNorm
+from stabilitykit.model.config import LayerKind, TransformerConfig
+from stabilitykit.model.context import Context
+from stabilitykit.model.norms import Norm, PerHeadNorm, build_norm
+from stabilitykit.model.positions import rotate
+from stabilitykit.model.scores import eager, fused
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention through torch's fused kernel.
+    """Causal self-attention with any number of query heads to a key and value head.
 
-    With ``qk_norm="head"`` queries and keys pass an RMSNorm over each head's width before their dot
-    product, with one gain shared by the heads (Henry et al. 2010.04245).
+    Queries and keys may pass a norm (Henry et al. 2010.04245), before or after their rotation; heads may
+    share keys and values (Shazeer 1911.02150, Ainslie et al. 2305.13245). Logits that are capped or have a
+    sink are written to memory; all others run through torch's fused kernel.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, kind: LayerKind | None = None) -> None:
         super().__init__()
-        width, self.n_heads = config.d_model, config.attention.n_heads
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width, bias=False)
-        self.o_proj = nn.Linear(width, width, bias=False)
-        normed = config.attention.qk_norm == "head"
-        self.q_norm = RMSNorm(config.head_dim, config.norm.eps) if normed else None
-        self.k_norm = RMSNorm(config.head_dim, config.norm.eps) if normed else None
+        self._section, self._scale = config.attention, config.logit_scale
+        self.n_heads, self.n_kv_heads = config.attention.n_heads, config.n_kv_heads
+        width, heads, kv_heads = (
+            config.d_model,
+            self.n_heads * config.head_dim,
+            self.n_kv_heads * config.head_dim,
+        )
+        bias = self._section.qkv_bias
+        self.q_proj = nn.Linear(width, heads, bias=bias)
+        self.k_proj = nn.Linear(width, kv_heads, bias=bias)
+        self.v_proj = nn.Linear(width, kv_heads, bias=bias)
+        self.out_norm = build_norm(config.norm, heads) if self._section.out_norm else None
+        self.o_proj = nn.Linear(heads, width, bias=self._section.out_bias)
+        normed = self._section.qk_norm != "none" and (kind is None or kind.qk_norm)
+        self.q_norm = _head_norm(config, self.n_heads) if normed else None
+        self.k_norm = _head_norm(config, self.n_kv_heads) if normed else None
+        self.v_norm = _head_norm(config, self.n_kv_heads) if normed and self._section.v_norm else None
+        self.head_scale = nn.Parameter(torch.ones(self.n_heads)) if self._section.head_scale else None
+        self.sinks = nn.Parameter(torch.zeros(self.n_heads)) if self._section.sinks == "learned" else None
 
-    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        """Return what every position gathers from itself and the positions before it."""
-        q, k, v = (self._heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        out: Tensor = self.o_proj(gathered.transpose(1, 2).flatten(2))
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the heads' factors to 1 and the sinks to 0, in place."""
+        if self.head_scale is not None:
+            self.head_scale.fill_(1.0)
+        if self.sinks is not None:
+            self.sinks.zero_()
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], context: Context | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return what every position gathers from itself and the positions before it.
+
+        Args:
+            x: What the layer reads.
+            context: Mask, rotation and temperature; plainly causal when left out.
+        """
+        context = context or Context()
+        q = self._heads(self.q_proj(x), self.n_heads, self.q_norm, context)
+        k = self._heads(self.k_proj(x), self.n_kv_heads, self.k_norm, context)
+        v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, Context())
+        if context.temperature is not None:
+            q = q * context.temperature.unsqueeze(-1)
+        if self.n_kv_heads < self.n_heads:
+            k, v = (each.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for each in (k, v))
+        gathered = self._attend(q, k, v, context)
+        if self.head_scale is not None:
+            gathered = gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
+        joined = gathered.transpose(1, 2).flatten(2)
+        if self.out_norm is not None:
+            joined = self.out_norm(joined)
+        out: Tensor = self.o_proj(joined)
         return out
 
-    def _heads(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch heads seq head_dim"]:
-        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
+    def _heads(
+        self,
+        x: Float[Tensor, "batch seq width"],
+        n_heads: int,
+        norm: Norm | PerHeadNorm | None,
+        context: Context,
+    ) -> Float[Tensor, "batch heads seq head_dim"]:
+        """Return a projection clipped, split into heads, normalised and rotated, in the configured order."""
+        if self._section.clip_qkv is not None:
+            x = x.clamp(-self._section.clip_qkv, self._section.clip_qkv)
+        if norm is not None and self._section.qk_norm == "full":
+            x = norm(x)
+        heads = x.view(*x.shape[:-1], n_heads, -1).transpose(1, 2)
+        steps = [norm] if norm is not None and self._section.qk_norm == "head" else []
+        turns = [] if context.rotation is None else [partial(rotate, turn=context.rotation)]
+        for step in turns + steps if self._section.qk_norm_at == "post_rope" else steps + turns:
+            heads = step(heads)
+        return heads
+
+    def _attend(
+        self,
+        q: Float[Tensor, "batch heads seq head_dim"],
+        k: Float[Tensor, "batch heads seq head_dim"],
+        v: Float[Tensor, "batch heads seq head_dim"],
+        context: Context,
+    ) -> Float[Tensor, "batch heads seq head_dim"]:
+        section, dropout = self._section, self._section.dropout if self.training else 0.0
+        if section.implementation == "auto" and section.softcap is None and section.sinks == "none":
+            return fused(q, k, v, context.mask, self._scale, dropout)
+        sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
+        return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)
+
+
+def _head_norm(config: TransformerConfig, n_heads: int) -> Norm | PerHeadNorm:
+    """Return a new norm for queries, keys or values of that many heads."""
+    if config.attention.qk_gain_per_head:
+        return PerHeadNorm(n_heads, config.head_dim, config.qk_norm)
+    full = config.attention.qk_norm == "full"
+    return build_norm(config.qk_norm, n_heads * config.head_dim if full else config.head_dim)

@@ -1,57 +1,151 @@
 """One block, for every placement of norms."""
 
+import math
+
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.model.attention import Attention
 from stabilitykit.model.config import Slots, TransformerConfig
+from stabilitykit.model.context import Context
 from stabilitykit.model.feedforward import FeedForward
 from stabilitykit.model.norms import build_norm
+from stabilitykit.model.residual import Gpas, build_gate
+
+_DATA_ORDER = ("line_in", "branch_in", "function", "branch_out", "gate", "mark", "line_out", "gpas")
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each a branch off the residual line.
+    """Attention and feed-forward, each a branch off the residual line.
 
     Each sublayer ``f`` has up to four norms; an absent one is no module at all::
 
-        u = N_line_in(x);  x' = N_line_out(u + N_branch_out(f(N_branch_in(u))))
+        u = N_line_in(x);  x' = N_line_out(a·u + s·N_branch_out(f(N_branch_in(u))))
 
-    The identity modules ``resid_pre``, ``attn_out``, ``resid_mid``, ``mlp_out`` and ``resid_post`` mark the
-    places that others may want to look at. A sublayer's first norm in data order is ``attn_norm`` or
-    ``mlp_norm``; a second one carries its slot, ``attn_out_norm``.
+    In parallel order both branches read the same u and are added at once; the line's norms act once.
+
+    The identity modules ``resid_pre``, ``attn_out``, ``resid_mid`` (in serial order), ``mlp_out`` and
+    ``resid_post`` mark the places that others may want to look at: the line, and what is added to it. A
+    sublayer's first norm in data order is ``attn_norm`` or ``mlp_norm``; a second one carries its slot,
+    ``attn_out_norm``.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, layer: int = 0) -> None:
         super().__init__()
-        self._norms = {name: norm_names(name, config.slots) for name in ("attn", "mlp")}
+        self._parallel = config.order == "parallel"
+        self._section = config.residual
+        self._depth_scale = (layer + 1) ** -0.5 if config.residual.depth_scale == "inv_sqrt_layer" else 1.0
+        self._slots = {name: config.slots(layer, name) for name in ("attn", "mlp")}
+        self._skips = {name: _skip_scale(config, slots) for name, slots in self._slots.items()}
+        self._norms = {name: norm_names(name, slots) for name, slots in self._own_slots(config).items()}
         self.resid_pre = nn.Identity()
-        self._add_sublayer("attn", Attention(config), config)
-        self.resid_mid = nn.Identity()
+        self._add_sublayer("attn", Attention(config, config.layer_kind(layer)), config)
+        if not self._parallel:
+            self.resid_mid = nn.Identity()
         self._add_sublayer("mlp", FeedForward(config), config)
         self.resid_post = nn.Identity()
 
-    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        """Return the residual line after the block."""
-        x = self.resid_mid(self._sublayer("attn", self.resid_pre(x)))
-        after: Tensor = self.resid_post(self._sublayer("mlp", x))
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], context: Context | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return the residual line after the block.
+
+        Args:
+            x: The line before it.
+            context: What its attention needs to know; plainly causal when left out.
+        """
+        x = self.resid_pre(x)
+        if self._parallel:
+            x = self._both(x, context)
+        else:
+            x = self.resid_mid(self._sublayer("attn", x, context))
+            x = self._sublayer("mlp", x, context)
+        after: Tensor = self.resid_post(x)
         return after
+
+    def _own_slots(self, config: TransformerConfig) -> dict[str, tuple[str, ...]]:
+        """Return the slots each sublayer holds: parallel branches share the line's, maybe their first."""
+        if not self._parallel:
+            return {name: slots.names for name, slots in self._slots.items()}
+        elsewhere = {
+            "attn": {"line_out"},
+            "mlp": {"line_in"} | ({"branch_in"} if config.shared_norm else set()),
+        }
+        return {
+            name: tuple(slot for slot in slots.names if slot not in elsewhere[name])
+            for name, slots in self._slots.items()
+        }
 
     def _add_sublayer(self, name: str, function: nn.Module, config: TransformerConfig) -> None:
         """Register a sublayer's modules in data order, so that listing modules lists sites by depth."""
         modules = {"function": (name, function), "mark": (f"{name}_out", nn.Identity())}
         for slot, norm_name in self._norms[name].items():
             modules[slot] = (norm_name, build_norm(config.norm, config.d_model))
-        for place in ("line_in", "branch_in", "function", "branch_out", "mark", "line_out"):
+        gate = build_gate(config, self._slots[name].skip)
+        if gate is not None:
+            modules["gate"] = (f"{name}_gate", gate)
+        if config.residual.gpas and not (self._parallel and name == "attn"):
+            modules["gpas"] = (f"{name}_gpas", Gpas())
+        for place in _DATA_ORDER:
             if place in modules:
                 self.add_module(*modules[place])
 
     def _sublayer(
-        self, name: str, x: Float[Tensor, "batch seq d_model"]
+        self, name: str, x: Float[Tensor, "batch seq d_model"], context: Context | None
     ) -> Float[Tensor, "batch seq d_model"]:
         line = self._norm(name, "line_in", x)
-        branch = self.get_submodule(name)(self._norm(name, "branch_in", line))
-        added = self.get_submodule(f"{name}_out")(self._norm(name, "branch_out", branch))
-        return self._norm(name, "line_out", line + added)
+        added = self._branch(name, line, self._first_norm(name, line), context)
+        return self._joined(name, line, added)
+
+    def _both(
+        self, x: Float[Tensor, "batch seq d_model"], context: Context | None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        line = self._norm("attn", "line_in", x)
+        read = self._first_norm("attn", line)
+        added = self._branch("attn", line, read, context)
+        if "branch_in" in self._norms["mlp"]:
+            read = self._first_norm("mlp", line)
+        return self._joined("mlp", line, added + self._branch("mlp", line, read, context))
+
+    def _first_norm(
+        self, name: str, line: Float[Tensor, "batch seq d_model"]
+    ) -> Float[Tensor, "batch seq d_model"]:
+        read = self._norm(name, "branch_in", line)
+        scaled = self._depth_scale != 1 and "branch_in" in self._norms[name]
+        return read * self._depth_scale if scaled else read
+
+    def _branch(
+        self,
+        name: str,
+        line: Float[Tensor, "batch seq d_model"],
+        read: Float[Tensor, "batch seq d_model"],
+        context: Context | None,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return what is added to the line."""
+        function = self.get_submodule(name)
+        branch = function(read, context) if name == "attn" else function(read)
+        branch = self._norm(name, "branch_out", branch)
+        if self._slots[name].skip == "lerp":
+            # (1 − s)·u + s·b, written as u plus what is added.
+            branch = branch - line
+        if self._section.branch_scale != 1:
+            branch = branch * self._section.branch_scale
+        if hasattr(self, f"{name}_gate"):
+            branch = self.get_submodule(f"{name}_gate")(branch)
+        if self._section.dropout:
+            branch = F.dropout(branch, self._section.dropout, self.training)
+        added: Tensor = self.get_submodule(f"{name}_out")(branch)
+        return added
+
+    def _joined(
+        self, name: str, line: Float[Tensor, "batch seq d_model"], added: Float[Tensor, "batch seq d_model"]
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Return the line with the branch added to it, after the norm on the line."""
+        if self._skips[name] != 1:
+            line = line * self._skips[name]
+        line = self._norm(name, "line_out", line + added)
+        return self.get_submodule(f"{name}_gpas")(line) if self._section.gpas else line
 
     def _norm(
         self, sublayer: str, slot: str, x: Float[Tensor, "batch seq d_model"]
@@ -60,12 +154,19 @@ class Block(nn.Module):
         return x if name is None else self.get_submodule(name)(x)
 
 
-def norm_names(sublayer: str, slots: Slots) -> dict[str, str]:
+def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:
     """Return the module name of every norm a sublayer has, by slot, in data order.
 
     Args:
         sublayer: ``attn`` or ``mlp``.
-        slots: The wiring's row of the table.
+        slots: The slots that hold a norm, in data order.
     """
-    names = {slot: f"{sublayer}_{slot.removeprefix('branch_')}_norm" for slot in slots.names}
-    return {**names, **dict.fromkeys(slots.names[:1], f"{sublayer}_norm")}
+    names = {slot: f"{sublayer}_{slot.removeprefix('branch_')}_norm" for slot in slots}
+    return {**names, **dict.fromkeys(slots[:1], f"{sublayer}_norm")}
+
+
+def _skip_scale(config: TransformerConfig, slots: Slots) -> float:
+    """Return the factor on the line past a sublayer."""
+    if slots.skip == "deepnorm":
+        return math.sqrt(math.sqrt(2 * config.n_layers))
+    return config.residual.skip_scale

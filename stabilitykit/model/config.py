@@ -1,21 +1,41 @@
-"""What a transformer is made of: frozen configuration, and the table of norm placements. No torch."""
+"""What a transformer is made of: one frozen configuration of composable parts. No torch."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+import math
+from fractions import Fraction
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stabilitykit.errors import ConfigError, closest
+from stabilitykit.model.contradictions import check
+from stabilitykit.model.sections import (
+    AttentionConfig,
+    EmbeddingConfig,
+    FeedForwardConfig,
+    HeadConfig,
+    InitConfig,
+    LayerKind,
+    LayerOverride,
+    NormConfig,
+    PositionConfig,
+    ResidualConfig,
+)
 from stabilitykit.model.validation import Config, refusal, validated
+from stabilitykit.model.wirings import ARCHS, WIRINGS, Slots, WiringName, arch_config
 
 __all__ = [
     "ARCHS",
     "WIRINGS",
     "AttentionConfig",
     "Config",
+    "EmbeddingConfig",
     "FeedForwardConfig",
+    "HeadConfig",
     "InitConfig",
+    "LayerKind",
+    "LayerOverride",
     "NormConfig",
+    "PositionConfig",
+    "ResidualConfig",
     "Slots",
     "TransformerConfig",
     "WiringName",
@@ -25,72 +45,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """Where a sublayer has norms, in the order the data meets them.
-
-    ``u = N_line_in(x);  x' = N_line_out(u + N_branch_out(f(N_branch_in(u))))``
-    """
-
-    line_in: bool = False
-    branch_in: bool = False
-    branch_out: bool = False
-    line_out: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The slots that hold a norm, in data order."""
-        return tuple(name for name in self.__slots__ if getattr(self, name))
-
-
-WiringName = Literal["post_norm", "pre_norm", "double_norm", "out_norm"]
-"""How norms and residual line are wired."""
-
-WIRINGS: dict[WiringName, Slots] = {
-    "post_norm": Slots(line_out=True),
-    "pre_norm": Slots(branch_in=True),
-    "double_norm": Slots(branch_in=True, branch_out=True),
-    "out_norm": Slots(branch_out=True),
-}
-"""The norm slots of every wiring, the same for both sublayers of a block."""
-
-
-class NormConfig(Config):
-    """The norm used in every slot and before the head."""
-
-    kind: Literal["rmsnorm", "layernorm"] = "rmsnorm"
-    """RMSNorm, or LayerNorm; both have a gain and no bias."""
-    eps: float = Field(1e-5, gt=0)
-    """Added to the mean square (RMSNorm) or the variance (LayerNorm) before the root."""
-
-
-class AttentionConfig(Config):
-    """Causal self-attention."""
-
-    n_heads: int = Field(4, gt=0)
-    """Attention heads; must divide d_model."""
-    qk_norm: Literal["none", "head"] = "none"
-    """Whether queries and keys are normalised, each head over its own width."""
-
-
-class FeedForwardConfig(Config):
-    """The gated feed-forward sublayer (SwiGLU)."""
-
-    d_ff: int | None = Field(None, gt=0)
-    """Hidden width; when left out, 8/3 of d_model rounded up to a multiple of 8."""
-
-
-class InitConfig(Config):
-    """How weights are drawn; gains start at 1."""
-
-    scheme: Literal["xavier"] = "xavier"
-    """Linear weights: normal with variance 2/(fan_in + fan_out)."""
-    embed_std: float = Field(0.02, ge=0)
-    """Standard deviation of token and position embeddings."""
-
-
 class TransformerConfig(Config):
-    """A decoder-only transformer: learned positions, no biases, untied head."""
+    """A decoder-only transformer."""
 
     vocab_size: int = Field(256, gt=0)
     """Distinct tokens; 256 for text read as bytes."""
@@ -102,73 +58,121 @@ class TransformerConfig(Config):
     """Longest sequence, in tokens."""
     wiring: WiringName = "pre_norm"
     """Where the norms stand."""
+    order: Literal["serial", "parallel"] = "serial"
+    """Feed-forward after attention, or both from the same line."""
+    shared_norm: bool = False
+    """Whether parallel branches share their first norm."""
+    final_norm: Literal["auto"] | bool = "auto"
+    """Whether a norm stands before the head; auto: unless the last sublayer ends in one or has none."""
     norm: NormConfig = NormConfig()
     """The norm in every slot."""
+    position: PositionConfig = PositionConfig()
+    """How a token's position is told."""
     attention: AttentionConfig = AttentionConfig()
     """Causal self-attention."""
     feedforward: FeedForwardConfig = FeedForwardConfig()
     """The feed-forward sublayer."""
+    residual: ResidualConfig = ResidualConfig()
+    """How a branch joins the line."""
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    """From tokens to the line."""
+    head: HeadConfig = HeadConfig()
+    """From the line to logits."""
     initialization: InitConfig = InitConfig()
     """How weights are drawn."""
+    pattern: tuple[LayerKind, ...] = (LayerKind(),)
+    """Kinds of layers, repeated over the depth."""
+    overrides: tuple[LayerOverride, ...] = ()
+    """Wirings of single layers; a later entry wins."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "TransformerConfig":
-        n_heads, d_model = self.attention.n_heads, self.d_model
-        if d_model % n_heads:
-            divisors = ", ".join(str(n) for n in range(1, d_model + 1) if d_model % n == 0)
-            raise refusal(
-                "attention.n_heads", f"got {n_heads}; must divide d_model {d_model}, accepted: {divisors}"
-            )
+    def _refuse_contradictions(self) -> "TransformerConfig":
+        check(self)
         return self
 
-    @property
-    def slots(self) -> Slots:
-        """The norm slots of both sublayers."""
-        return WIRINGS[self.wiring]
+    def layer_kind(self, layer: int) -> LayerKind:
+        """Return what the layer of that number, from 0, attends to."""
+        return self.pattern[layer % len(self.pattern)]
+
+    def wiring_of(self, layer: int, sublayer: str) -> WiringName:
+        """Return the wiring of a layer's sublayer, ``attn`` or ``mlp``."""
+        for override in reversed(self.overrides):
+            if layer in override.layers:
+                return override.wiring
+        own = self.attention.wiring if sublayer == "attn" else self.feedforward.wiring
+        return own or self.wiring
+
+    def slots(self, layer: int, sublayer: str) -> Slots:
+        """Return the norm slots of a layer's sublayer, ``attn`` or ``mlp``."""
+        return WIRINGS[self.wiring_of(layer, sublayer)]
 
     @property
     def has_final_norm(self) -> bool:
-        """Whether a norm stands before the head: unless the last sublayer leaves the line normalised."""
-        return not self.slots.line_out
+        """Whether a norm stands before the head."""
+        if self.final_norm != "auto":
+            return self.final_norm
+        last = self.slots(self.n_layers - 1, "mlp")
+        return bool(last.names) and not last.line_out
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Key and value heads, resolved."""
+        return self.attention.n_kv_heads or self.attention.n_heads
 
     @property
     def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.d_model // self.attention.n_heads
+        """Width of one attention head, resolved."""
+        return self.attention.head_dim or self.d_model // self.attention.n_heads
+
+    @property
+    def rotary_dim(self) -> int:
+        """Features of a head that rope rotates."""
+        return int(self.head_dim * self.position.rotary_fraction)
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on q·k, resolved."""
+        rules = {
+            "rsqrt_head_dim": 1 / math.sqrt(self.head_dim),
+            "inv_head_dim": 1 / self.head_dim,
+            "none": 1.0,
+        }
+        scale = self.attention.logit_scale
+        return rules[scale] if isinstance(scale, str) else scale
+
+    @property
+    def qk_norm(self) -> NormConfig:
+        """The norm of queries and keys, resolved."""
+        return self.attention.qk_norm_config or NormConfig(eps=self.norm.eps)
 
     @property
     def d_ff(self) -> int:
         """Hidden width of the feed-forward sublayer, resolved."""
-        if self.feedforward.d_ff is not None:
-            return self.feedforward.d_ff
-        return -(-self.d_model * 8 // (3 * 8)) * 8
+        section = self.feedforward
+        if section.d_ff is not None:
+            return section.d_ff
+        ratio = Fraction(8, 3) if section.gated else Fraction(4)
+        if section.ratio is not None:
+            # A typed ratio such as 2.6667 is meant as the fraction near by.
+            ratio = Fraction(section.ratio).limit_denominator(10_000)
+        return math.ceil(self.d_model * ratio / section.multiple_of) * section.multiple_of
+
+    @property
+    def embed_std(self) -> float:
+        """Standard deviation of embeddings at the start, resolved."""
+        section = self.initialization
+        if section.embed_std is not None:
+            return section.embed_std
+        return {"tfixup": 1 / math.sqrt(self.d_model), "t5": 1.0}.get(section.scheme, 0.02)
 
     def resolved(self) -> "TransformerConfig":
-        """Return the same configuration with every value that was left to a rule written out."""
+        """Return the same configuration with every size that was left to a rule written out."""
+        heads = {"n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim}
         return self.model_copy(
-            update={"feedforward": self.feedforward.model_copy(update={"d_ff": self.d_ff})}
+            update={
+                "final_norm": self.has_final_norm,
+                "attention": self.attention.model_copy(update=heads),
+                "feedforward": self.feedforward.model_copy(update={"d_ff": self.d_ff, "ratio": None}),
+                "initialization": self.initialization.model_copy(update={"embed_std": self.embed_std}),
+            }
         )
-
-
-ARCHS: tuple[str, ...] = get_args(WiringName)
-"""What ``--arch`` takes."""
-
-_ARCH_EXTRAS: dict[str, dict[str, Any]] = {
-    # Attention reads the bare line there: without QK-norm logits grow with the line's mean square.
-    "out_norm": {"attention": {"qk_norm": "head"}},
-}
-
-
-def arch_config(arch: str) -> dict[str, Any]:
-    """Return the nested fields of ``TransformerConfig`` that an architecture's name stands for.
-
-    Args:
-        arch: One of ``ARCHS``.
-
-    Raises:
-        ConfigError: There is no such architecture; the closest names are given.
-    """
-    if arch not in ARCHS:
-        raise ConfigError(f"arch: got {arch!r}; {closest(arch, ARCHS)}")
-    extras = {section: dict(fields) for section, fields in _ARCH_EXTRAS.get(arch, {}).items()}
-    return {"wiring": arch, **extras}

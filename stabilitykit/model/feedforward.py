@@ -1,22 +1,44 @@
-"""The gated feed-forward sublayer."""
+"""The feed-forward sublayer."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stabilitykit.model.activations import ACTIVATIONS
 from stabilitykit.model.config import TransformerConfig
+from stabilitykit.model.norms import build_norm
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: ``(silu(x W_gate) ⊗ x W_up) W_down`` (Shazeer 2002.05202)."""
+    """``act(x W_up) W_down``, or gated ``(act(x W_gate) ⊗ x W_up) W_down`` (Shazeer 2002.05202)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
-        self.up_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
-        self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=False)
+        section, width, hidden = config.feedforward, config.d_model, config.d_ff
+        self.gate_proj = nn.Linear(width, hidden, bias=section.bias) if section.gated else None
+        self.up_proj = nn.Linear(width, hidden, bias=section.bias)
+        self.mid_norm = build_norm(config.norm, hidden) if section.mid_norm else None
+        self.down_proj = nn.Linear(hidden, width, bias=section.bias)
+        self._activation = ACTIVATIONS[section.activation]
+        self._clamp, self._dropout = section.clamp, section.dropout
 
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
         """Return the sublayer's output, each position on its own."""
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        hidden = self._hidden(x)
+        if self.mid_norm is not None:
+            hidden = self.mid_norm(hidden)
+        if self._dropout:
+            hidden = F.dropout(hidden, self._dropout, self.training)
+        out: Tensor = self.down_proj(hidden)
         return out
+
+    def _hidden(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_ff"]:
+        if self.gate_proj is None:
+            return self._activation(self._clamped(self.up_proj(x)))
+        gate = self.gate_proj(x)
+        if self._clamp is not None:
+            gate = gate.clamp(max=self._clamp)
+        return self._activation(gate) * self._clamped(self.up_proj(x))
+
+    def _clamped(self, x: Float[Tensor, "batch seq d_ff"]) -> Float[Tensor, "batch seq d_ff"]:
+        return x if self._clamp is None else x.clamp(-self._clamp, self._clamp)

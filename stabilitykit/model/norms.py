@@ -1,7 +1,4 @@
-"""RMSNorm and LayerNorm, with a gain and without a bias."""
-
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+"""Every kind of norm, with the same choice of gain and bias."""
 
 import torch
 import torch.nn.functional as F
@@ -9,101 +6,158 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.model.config import NormConfig
+from stabilitykit.model.rms_norm import rms_norm
+from stabilitykit.model.sections import NormKind
 
 
-class RMSNorm(nn.Module):
-    """Returns ``gain · x / √(mean(x²) + eps)`` over the last axis (Zhang & Sennrich 1910.07467).
-
-    Half precision is computed in float32 and returned in the input's type.
-    """
-
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """Return ``x`` at unit mean square along its last axis, times the gain."""
-        wide = _at_least_float32(x)
-        return _rms_norm(wide, self.weight.to(wide.dtype), self.eps).to(x.dtype)
-
-
-class LayerNorm(nn.Module):
-    """Returns ``gain · (x − mean(x)) / √(var(x) + eps)`` over the last axis (Ba et al. 1607.06450).
+class Norm(nn.Module):
+    """Base of the norms: ``(weight + offset) ⊗ normalise(x) + bias``, weight and bias where configured.
 
     Half precision is computed in float32 and returned in the input's type.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, config: NormConfig | None = None) -> None:
         super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
+        config = config or NormConfig()
+        self.eps, self.offset = config.eps, config.gain_offset
+        self.weight = nn.Parameter(torch.full((width,), 1.0 - self.offset)) if config.gain else None
+        self.bias = nn.Parameter(torch.zeros(width)) if config.bias else None
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set all parameters to where they start, in place: the gain to 1, the bias to 0."""
+        if self.weight is not None:
+            self.weight.fill_(1.0 - self.offset)
+        if self.bias is not None:
+            self.bias.zero_()
 
     def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """Return ``x`` at zero mean and unit variance along its last axis, times the gain."""
-        wide = _at_least_float32(x)
-        weight = self.weight.to(wide.dtype)
-        return F.layer_norm(wide, weight.shape, weight, None, self.eps).to(x.dtype)
+        """Return ``x`` normalised along its last axis."""
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        normed = self._scaled(wide, self._gain(wide.dtype))
+        if self.bias is not None:
+            normed = normed + self.bias.to(wide.dtype)
+        return normed.to(x.dtype)
 
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` normalised, before gain and bias."""
+        raise NotImplementedError
 
-def build_norm(config: NormConfig, width: int) -> RMSNorm | LayerNorm:
-    """Return a new norm of the configured kind over ``width`` features."""
-    return RMSNorm(width, config.eps) if config.kind == "rmsnorm" else LayerNorm(width, config.eps)
-
-
-class _RMSNormFunction(torch.autograd.Function):
-    """RMSNorm with a closed-form backward: torch has none on CPU and differentiates a chain of operations.
-
-    With ``r = (mean(x²) + eps)^-½`` per row, ``y = g·r·x`` and width ``d``::
-
-        dx = r·(g·dy) − x·r³/d · Σ_features(g·dy·x)
-        dg = Σ_rows(dy·r·x)
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Float[Tensor, "*rows width"], gain: Float[Tensor, "width"], eps: float
+    def _scaled(
+        self, x: Float[Tensor, "*rows width"], gain: Float[Tensor, "width"] | None
     ) -> Float[Tensor, "*rows width"]:
-        inverse = _inverse_rms(x, eps)
-        ctx.save_for_backward(x, gain, inverse)
-        ctx.eps = eps
-        return (x * inverse).mul_(gain)
+        normed = self.normalise(x)
+        return normed if gain is None else normed * gain
 
-    @staticmethod
-    def backward(
-        ctx: Any, dy: Float[Tensor, "*rows width"]
-    ) -> tuple[Float[Tensor, "*rows width"], Float[Tensor, "width"], None]:
-        x, gain, inverse = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            # A second derivative is wanted, and the saved root would count as a constant.
-            inverse = _inverse_rms(x, ctx.eps)
-        with _full_precision(x.device.type):
-            product = dy * x
-            dgain = product.flatten(0, -2).mT @ inverse.flatten()
-            pull = (product @ gain).unsqueeze(-1).mul_(inverse**3).div_(x.shape[-1])
-            dx = (dy * gain).mul_(inverse).addcmul_(x, pull, value=-1)
-        return dx, dgain, None
+    def _gain(self, dtype: torch.dtype) -> Float[Tensor, "width"] | None:
+        if self.weight is None:
+            return None
+        weight = self.weight.to(dtype)
+        return weight + self.offset if self.offset else weight
 
 
-def _rms_norm(
-    x: Float[Tensor, "*rows width"], gain: Float[Tensor, "width"], eps: float
-) -> Float[Tensor, "*rows width"]:
-    result: Tensor = _RMSNormFunction.apply(x, gain, eps)  # type: ignore[no-untyped-call]  # torch's gap
-    return result
+class RMSNorm(Norm):
+    """Divides by ``√(mean(x²) + eps)`` (Zhang & Sennrich 1910.07467)."""
+
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` at unit mean square."""
+        return rms_norm(x, None, self.eps)
+
+    def _scaled(
+        self, x: Float[Tensor, "*rows width"], gain: Float[Tensor, "width"] | None
+    ) -> Float[Tensor, "*rows width"]:
+        return rms_norm(x, gain, self.eps)
 
 
-def _inverse_rms(x: Float[Tensor, "*rows width"], eps: float) -> Float[Tensor, "*rows 1"]:
-    # The vector norm is one fused pass; squaring and averaging would write x² to memory first.
-    square_sum: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
-    return square_sum.div_(x.shape[-1]).add_(eps).rsqrt_()
+class LayerNorm(Norm):
+    """Subtracts the mean and divides by ``√(var(x) + eps)`` (Ba et al. 1607.06450)."""
+
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` at zero mean and unit variance."""
+        return self._scaled(x, None)
+
+    def _scaled(
+        self, x: Float[Tensor, "*rows width"], gain: Float[Tensor, "width"] | None
+    ) -> Float[Tensor, "*rows width"]:
+        return F.layer_norm(x, x.shape[-1:], gain, None, self.eps)
 
 
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    # Autocast would take matrix-vector products to half precision; switching it off costs more than they do.
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
+class L2Norm(Norm):
+    """Divides by the vector's length, or by eps where that is larger."""
+
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` at length 1."""
+        return F.normalize(x, dim=-1, eps=self.eps)
 
 
-def _at_least_float32(x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+class DyT(Norm):
+    """Takes ``tanh(αx)``, α learned: no statistics at all (Zhu et al. 2503.10622)."""
+
+    def __init__(self, width: int, config: NormConfig | None = None) -> None:
+        super().__init__(width, config)
+        self.alpha0 = (config or NormConfig()).alpha0
+        self.alpha = nn.Parameter(torch.tensor(self.alpha0))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set all parameters to where they start, in place."""
+        super().reset()
+        self.alpha.fill_(self.alpha0)
+
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` squashed between -1 and 1."""
+        return torch.tanh(self.alpha.to(x.dtype) * x)
+
+
+class Derf(DyT):
+    """Takes ``erf(αx + s)``, α and s learned (Chen et al. 2512.10938)."""
+
+    def __init__(self, width: int, config: NormConfig | None = None) -> None:
+        super().__init__(width, config)
+        self.shift = nn.Parameter(torch.tensor(0.0))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set all parameters to where they start, in place."""
+        super().reset()
+        self.shift.zero_()
+
+    def normalise(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Return ``x`` squashed between -1 and 1."""
+        return torch.erf(self.alpha.to(x.dtype) * x + self.shift.to(x.dtype))
+
+
+class PerHeadNorm(nn.Module):
+    """Normalises each head over its own width, with a gain of its own for every head."""
+
+    def __init__(self, n_heads: int, width: int, config: NormConfig) -> None:
+        super().__init__()
+        self.offset = config.gain_offset
+        self.inner = build_norm(config.model_copy(update={"gain": False, "gain_offset": 0.0}), width)
+        self.weight = nn.Parameter(torch.full((n_heads, width), 1.0 - self.offset))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the gains to 1, in place."""
+        self.weight.fill_(1.0 - self.offset)
+
+    def forward(self, x: Float[Tensor, "batch heads seq width"]) -> Float[Tensor, "batch heads seq width"]:
+        """Return every head normalised, times its gain."""
+        gain = (self.weight + self.offset).to(x.dtype)
+        normed: Tensor = self.inner(x)
+        return normed * gain.unsqueeze(1)
+
+
+NORMS: dict[NormKind, type[Norm]] = {
+    "rmsnorm": RMSNorm,
+    "layernorm": LayerNorm,
+    "l2": L2Norm,
+    "dyt": DyT,
+    "derf": Derf,
+}
+"""The class of every kind."""
+
+
+def build_norm(config: NormConfig, width: int) -> Norm:
+    """Return a new norm of the configured kind over ``width`` features."""
+    return NORMS[config.kind](width, config)

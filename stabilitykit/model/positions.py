@@ -1,10 +1,12 @@
-"""How a token's position enters the residual line."""
+"""How a token's position is told: vectors, rotations, and biases on the attention logits."""
+
+import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import TransformerConfig
 
 
@@ -16,25 +18,112 @@ class LearnedPositions(nn.Module):
         self.weight = nn.Parameter(torch.zeros(seq_len, d_model))
 
     def forward(self, length: int) -> Float[Tensor, "seq d_model"]:
-        """Return the vectors of the first ``length`` positions.
-
-        Raises:
-            ConfigError: There are fewer positions than that.
-        """
-        if length > len(self.weight):
-            raise ConfigError(f"model.seq_len: got a sequence of {length} tokens; at most {len(self.weight)}")
+        """Return the vectors of the first ``length`` positions."""
         return self.weight[:length]
 
 
-class Embedding(nn.Module):
-    """Turns tokens into the residual line: token embedding plus position embedding."""
+def sine_positions(length: int, d_model: int) -> Float[Tensor, "seq d_model"]:
+    """Return sines in the even features and cosines in the odd ones (Vaswani et al. 1706.03762).
+
+    Feature pair ``i`` has the frequency ``10000^(−2i/d_model)``.
+    """
+    pairs = torch.arange(0, d_model, 2, dtype=torch.float32) / d_model
+    angles = torch.outer(torch.arange(length, dtype=torch.float32), 10_000.0**-pairs)
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)[:, :d_model]
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of every position's angles, as rope turns pairs of features by them."""
+
+    cos: Float[Tensor, "seq pairs"]
+    sin: Float[Tensor, "seq pairs"]
+    interleaved: bool
+
+
+def rotation(length: int, width: int, theta: float, interleaved: bool, like: Tensor) -> Rotation:
+    """Return the rotation of ``length`` positions: pair ``i`` turns by ``theta^(−2i/width)`` a token.
+
+    Args:
+        length: Tokens.
+        width: Features that are rotated; even.
+        theta: Base of the wavelengths.
+        interleaved: Whether neighbours are a pair, rather than i and i + width/2.
+        like: A tensor on the device and in the type the result should have.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    exponents = torch.arange(0, width, 2, dtype=dtype, device=like.device) / width
+    angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), theta**-exponents)
+    return Rotation(angles.cos().to(like.dtype), angles.sin().to(like.dtype), interleaved)
+
+
+def rotate(
+    x: Float[Tensor, "batch heads seq head_dim"], turn: Rotation
+) -> Float[Tensor, "batch heads seq head_dim"]:
+    """Return ``x`` with the leading features rotated by their positions (Su et al. 2104.09864)."""
+    width = 2 * turn.cos.shape[-1]
+    turned, rest = x[..., :width], x[..., width:]
+    one, other = (turned[..., 0::2], turned[..., 1::2]) if turn.interleaved else turned.chunk(2, dim=-1)
+    pair = (one * turn.cos - other * turn.sin, other * turn.cos + one * turn.sin)
+    rotated = torch.stack(pair, -1).flatten(-2) if turn.interleaved else torch.cat(pair, -1)
+    return torch.cat((rotated.to(x.dtype), rest), -1)
+
+
+def alibi_slopes(n_heads: int) -> Float[Tensor, "heads"]:
+    """Return each head's slope (Press et al. 2108.12409).
+
+    For a power of two ``2^(−8i/n)``; otherwise those of the next lower power of two, then every other one
+    of twice that many.
+    """
+    lower = 2 ** math.floor(math.log2(n_heads))
+    slopes = [2 ** (-8 * (i + 1) / lower) for i in range(lower)]
+    between = [2 ** (-4 * (i + 1) / lower) for i in range(0, 2 * lower, 2)]
+    return torch.tensor((slopes + between)[:n_heads])
+
+
+def t5_buckets(length: int, buckets: int, max_distance: int) -> Int[Tensor, "seq seq"]:
+    """Return the bucket of every pair of query and key (Raffel et al. 1910.10683, one direction).
+
+    The first half of the buckets are single distances; the rest grow by a constant factor up to
+    ``max_distance``, from which on all distances share the last one. Later keys count as distance 0.
+    """
+    position = torch.arange(length)
+    distance = (position[:, None] - position[None, :]).clamp(min=0)
+    single = buckets // 2
+    grown = torch.log(distance.clamp(min=1) / single) / math.log(max_distance / single)
+    wide = (single + (grown * (buckets - single)).long()).clamp(max=buckets - 1)
+    return torch.where(distance < single, distance, wide)
+
+
+class AlibiBias(nn.Module):
+    """Lowers a head's logits in proportion to the distance; nothing is learned."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.token = nn.Embedding(config.vocab_size, config.d_model)
-        self.position = LearnedPositions(config.seq_len, config.d_model)
+        self._n_heads = config.attention.n_heads
 
-    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        """Return the residual line before the first block."""
-        embedded: Tensor = self.token(tokens) + self.position(tokens.shape[1])
-        return embedded
+    def forward(self, length: int, like: Tensor) -> Float[Tensor, "heads seq seq"]:
+        """Return what is added to the logits of every head, query and key."""
+        position = torch.arange(length)
+        distance = position[:, None] - position[None, :]
+        return (-alibi_slopes(self._n_heads)[:, None, None] * distance).to(like)
+
+
+class T5Bias(nn.Module):
+    """Holds a learned bias for every head and bucket of distances; all layers share it."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self._buckets, self._max_distance = config.position.buckets, config.position.max_distance
+        self.weight = nn.Parameter(torch.zeros(self._buckets, config.attention.n_heads))
+
+    def forward(self, length: int, like: Tensor) -> Float[Tensor, "heads seq seq"]:
+        """Return what is added to the logits of every head, query and key."""
+        buckets = t5_buckets(length, self._buckets, self._max_distance).to(like.device)
+        return self.weight[buckets].permute(2, 0, 1).to(like.dtype)
+
+
+def build_logit_bias(config: TransformerConfig) -> AlibiBias | T5Bias | None:
+    """Return the configured bias on the attention logits, if there is one."""
+    kinds: dict[str, type[AlibiBias | T5Bias]] = {"alibi": AlibiBias, "t5_bias": T5Bias}
+    kind = kinds.get(config.position.kind)
+    return None if kind is None else kind(config)

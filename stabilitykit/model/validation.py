@@ -1,6 +1,6 @@
 """Turn what somebody typed into a frozen configuration, or into one line that says what is wrong with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -59,25 +59,49 @@ def validated(cls: type[ConfigT], mapping: object, where: str = "model") -> Conf
     try:
         return cls.model_validate(mapping)
     except ValidationError as error:
-        raise ConfigError(_one_line(error, where)) from None
+        raise ConfigError(_one_line(error, cls, where)) from None
 
 
-def _one_line(error: ValidationError, where: str) -> str:
-    first, *others = error.errors(include_url=False)
-    line = " ".join(_describe(first, where).split())
-    return f"{line} (and {len(others)} more)" if others else line
+def _one_line(error: ValidationError, cls: type[BaseModel], where: str) -> str:
+    by_path: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        by_path.setdefault(".".join([where, *_fields(details["loc"], cls)]), []).append(details)
+    path, errors = next(iter(by_path.items()))
+    line = " ".join(_describe(errors, path).split())
+    return f"{line} (and {len(by_path) - 1} more)" if len(by_path) > 1 else line
 
 
-def _describe(error: ErrorDetails, where: str) -> str:
-    path = ".".join([where, *map(str, error["loc"])])
+def _fields(loc: tuple[int | str, ...], cls: Any) -> Iterator[str]:
+    """Yield the fields and places in lists that lead to an error, without pydantic's branches of unions."""
+    for part in loc:
+        if isinstance(part, int):
+            yield str(part)
+        elif part in getattr(cls, "model_fields", {}):
+            yield part
+            cls = _section(cls.model_fields[part].annotation)
+
+
+def _section(annotation: Any) -> Any:
+    """Return the section that an annotation holds, alone, optional or in a tuple."""
+    sections = [a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields")]
+    return sections[0] if sections else None
+
+
+def _describe(errors: list[ErrorDetails], path: str) -> str:
+    """Return the line for all errors of one field; there are several where each branch of a union refused."""
+    error = errors[0]
     context = error.get("ctx", {})
     if error["type"] == _REFUSAL:
         return f"{path}.{context['path']}: {context['reason']}"
     if error["type"] == "missing":
         return f"{path}: is required"
+    reasons = [_reason(each) for each in errors]
+    return f"{path}: got {_short(error['input'])}; {', or '.join(reasons)}"
+
+
+def _reason(error: ErrorDetails) -> str:
     accepted = _ACCEPTED.get(error["type"])
-    reason = accepted(context, error["input"]) if accepted else _lower_first(error["msg"])
-    return f"{path}: got {_short(error['input'])}; {reason}"
+    return accepted(error.get("ctx", {}), error["input"]) if accepted else _lower_first(error["msg"])
 
 
 def _literal(context: Mapping[str, Any], value: Any) -> str:
@@ -96,6 +120,8 @@ _ACCEPTED: dict[str, Callable[[Mapping[str, Any], Any], str]] = {
     "less_than": _must_be("less than {lt:g}"),
     "less_than_equal": _must_be("at most {le:g}"),
     "finite_number": _must_be("finite"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _must_be("true or false")),
+    **dict.fromkeys(("tuple_type", "list_type"), _must_be("a list")),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _must_be("a whole number")),
     **dict.fromkeys(("float_type", "float_parsing"), _must_be("a number")),
     **dict.fromkeys(("model_type", "model_attributes_type"), _must_be("a mapping of field names to values")),

@@ -7,32 +7,39 @@ if TYPE_CHECKING:
     from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
     from stabilitykit.training.corpus import Corpus, build_corpus, read_corpus
     from stabilitykit.training.data import TextDataModule
+    from stabilitykit.training.loss import LossParts, cross_entropy_with_z_loss
     from stabilitykit.training.module import TransformerModule
-    from stabilitykit.training.schedules import lr_factor, resolve_warmup
+    from stabilitykit.training.schedules import lr_factor, resolve_schedule, resolve_warmup
 
 __all__ = [
     "Corpus",
     "DataConfig",
+    "LossParts",
     "OptimizerConfig",
     "ScheduleConfig",
     "TextDataModule",
     "TransformerModule",
     "build_corpus",
+    "cross_entropy_with_z_loss",
     "lr_factor",
     "read_corpus",
+    "resolve_schedule",
     "resolve_warmup",
 ]
 
 _ROOMS = {
     "Corpus": "stabilitykit.training.corpus",
     "DataConfig": "stabilitykit.training.config",
+    "LossParts": "stabilitykit.training.loss",
     "OptimizerConfig": "stabilitykit.training.config",
     "ScheduleConfig": "stabilitykit.training.config",
     "TextDataModule": "stabilitykit.training.data",
     "TransformerModule": "stabilitykit.training.module",
     "build_corpus": "stabilitykit.training.corpus",
+    "cross_entropy_with_z_loss": "stabilitykit.training.loss",
     "lr_factor": "stabilitykit.training.schedules",
     "read_corpus": "stabilitykit.training.corpus",
+    "resolve_schedule": "stabilitykit.training.schedules",
     "resolve_warmup": "stabilitykit.training.schedules",
 }
 

@@ -1,11 +1,11 @@
 """How a run learns and from what: frozen configuration. No torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from stabilitykit.model.config import Config
+from stabilitykit.model.validation import Config, refusal
 
 
 class OptimizerConfig(Config):
@@ -24,14 +24,30 @@ class OptimizerConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """How the learning rate moves: linear warmup, then constant or cosine."""
+    """How the learning rate moves: linear warmup, then constant, down to the end, or down near the end."""
 
-    kind: Literal["constant", "cosine"] = "constant"
-    """What follows the warmup."""
+    kind: Literal["constant", "cosine", "linear", "wsd"] = "constant"
+    """What follows the warmup; wsd (warmup, stable, decay) is constant and decays over its last steps."""
     warmup: int | None = Field(None, ge=0)
     """Warmup steps; when left out, a tenth of the steps."""
+    decay_steps: int | None = Field(None, gt=0)
+    """Last steps over which wsd decays; when left out, decay_ratio of the steps."""
+    decay_ratio: float | None = Field(None, gt=0, le=1)
+    """Share of the steps over which wsd decays; when both are left out, a fifth."""
+    decay_shape: Literal["linear", "sqrt", "cosine"] = "sqrt"
+    """How wsd decays with the share p of its decay that is done: as 1 − p, 1 − √p or (1 + cos πp)/2."""
     final_ratio: float = Field(0.1, ge=0, le=1)
-    """Last learning rate over the peak, for cosine."""
+    """Last learning rate over the peak, for cosine, linear and wsd."""
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.decay_steps is not None and self.decay_ratio is not None:
+            raise refusal("decay_ratio", f"got {self.decay_ratio:g}; decay_steps is given already")
+        for name in ("decay_steps", "decay_ratio", "decay_shape"):
+            value = getattr(self, name)
+            if self.kind != "wsd" and value != type(self).model_fields[name].default:
+                raise refusal(name, f"got {value}; needs schedule.kind wsd, not {self.kind}")
+        return self
 
 
 class DataConfig(Config):

@@ -15,6 +15,7 @@ from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.transformer import Transformer
 from stabilitykit.training.config import OptimizerConfig, ScheduleConfig
+from stabilitykit.training.loss import cross_entropy_with_z_loss
 from stabilitykit.training.schedules import lr_factor, resolve_warmup
 
 
@@ -22,7 +23,8 @@ class TransformerModule(LightningModule):
     """Trains a transformer on next-token prediction with AdamW; clipping is the Trainer's.
 
     Its dict of a training step carries ``unigram_cross_entropy`` beside the loss: what a model would lose on
-    the same targets that knew nothing but the training split's frequencies.
+    the same targets that knew nothing but the training split's frequencies. With ``model.head.z_loss`` above
+    0 the loss, which is what is optimised, is the sum of ``cross_entropy`` and ``z_loss``, both in the dict.
     """
 
     def __init__(
@@ -68,25 +70,25 @@ class TransformerModule(LightningModule):
         return logits
 
     def training_step(self, batch: Int[Tensor, "batch window"], batch_idx: int) -> dict[str, Tensor]:
-        """Return the mean loss of a batch, in nats a token, and the unigram's on the same targets.
+        """Return the mean loss of a batch, in nats a token, its parts, and the unigram's on the same targets.
 
         Args:
             batch: Windows of one token more than is predicted.
             batch_idx: Not looked at.
         """
-        step = {"loss": self._loss(batch)}
+        step = self._losses(batch)
         if self.unigram_surprise is not None:
             step["unigram_cross_entropy"] = self.unigram_surprise[batch[:, 1:]].mean()
         return step
 
     def validation_step(self, batch: Int[Tensor, "batch window"], batch_idx: int) -> None:
-        """Log ``val_loss``, the mean loss of the validation windows in nats a token.
+        """Log ``val_loss``, the mean cross-entropy of the validation windows in nats a token.
 
         Args:
             batch: Windows of one token more than is predicted.
             batch_idx: Not looked at.
         """
-        self.log("val_loss", self._loss(batch), batch_size=len(batch))
+        self.log("val_loss", F.cross_entropy(*self._predictions(batch)), batch_size=len(batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule, which moves every optimizer step.
@@ -111,6 +113,15 @@ class TransformerModule(LightningModule):
             {"params": others, "weight_decay": 0.0},
         ]
 
-    def _loss(self, batch: Int[Tensor, "batch window"]) -> Float[Tensor, ""]:
-        logits = self(batch[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+    def _losses(self, batch: Int[Tensor, "batch window"]) -> dict[str, Tensor]:
+        logits, targets = self._predictions(batch)
+        coefficient = self.model.config.head.z_loss
+        if not coefficient:
+            return {"loss": F.cross_entropy(logits, targets)}
+        parts = cross_entropy_with_z_loss(logits, targets, coefficient)
+        return {"loss": parts.total, "cross_entropy": parts.cross_entropy, "z_loss": parts.z_loss}
+
+    def _predictions(
+        self, batch: Int[Tensor, "batch window"]
+    ) -> tuple[Float[Tensor, "token vocab"], Int[Tensor, "token"]]:
+        return self(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()

@@ -1,12 +1,17 @@
 """Weights follow from configuration and seed alone, with the statistics they should have."""
 
+import math
+from typing import get_args
+
 import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.model import Transformer, TransformerConfig, arch_config, initialize, validated
-from stabilitykit.model.config import ARCHS
+from stabilitykit.model.config import WIRINGS
+from stabilitykit.model.initialization import SCHEMES
+from stabilitykit.model.sections import Scheme
 
 
 def small(**fields: object) -> TransformerConfig:
@@ -37,19 +42,19 @@ def test_initialize_draws_anew() -> None:
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(3.0)
-    initialize(model, model.config.initialization, seed=7)
+    initialize(model, model.config, seed=7)
     assert same_weights(model, Transformer(small(), seed=7))
 
 
 def test_double_precision_gets_the_same_draws() -> None:
     model = Transformer(small(), seed=7).double()
-    initialize(model, model.config.initialization, seed=7)
+    initialize(model, model.config, seed=7)
     assert same_weights(model.float(), Transformer(small(), seed=7))
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_one_seed_gives_every_wiring_the_same_matrices(arch: str) -> None:
-    pre, other = Transformer(small(), seed=3), Transformer(small(**arch_config(arch)), seed=3)
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_one_seed_gives_every_wiring_the_same_matrices(wiring: str) -> None:
+    pre, other = Transformer(small(), seed=3), Transformer(small(wiring=wiring), seed=3)
     others = dict(other.named_parameters())
     assert all(torch.equal(w, others[name]) for name, w in pre.named_parameters() if "norm" not in name)
 
@@ -92,3 +97,102 @@ def last_line(model: Transformer) -> Float[Tensor, "batch seq d_model"]:
     model.blocks[-1].resid_post.register_forward_hook(lambda _m, _i, out: lines.append(out))
     model(torch.randint(256, (2, 64), generator=torch.Generator().manual_seed(0)))
     return lines[0]
+
+
+L, D, FF, H, G, K = 4, 64, 96, 4, 2, 24
+SHAPES = {
+    "q": (D, H * K), "k": (D, G * K), "v": (D, G * K), "o": (H * K, D),
+    "gate": (D, FF), "up": (D, FF), "down": (FF, D), "head": (D, 256),
+}  # fmt: skip
+
+
+def xavier(part: str) -> float:
+    return (2 / sum(SHAPES[part])) ** 0.5
+
+
+def expected_std(scheme: str, part: str, layer: int) -> float:
+    """The table of the papers, by part."""
+    ends, values = part in ("o", "down"), part not in ("q", "k", "head")
+    match scheme:
+        case "xavier":
+            return xavier(part)
+        case "normal":
+            return 0.03
+        case "gpt2":
+            return 0.03 / (2 * L) ** 0.5 if ends else 0.03
+        case "llama_depth":
+            return 0.03 / (2 * (layer + 1)) ** 0.5 if ends else 0.03
+        case "small":
+            return (2 / (5 * D)) ** 0.5
+        case "wang":
+            return 2 / (L * D**0.5) if ends else (2 / (5 * D)) ** 0.5
+        case "deepnorm":
+            return xavier(part) * ((8 * L) ** -0.25 if values else 1)
+        case "subln":
+            return xavier(part) * (math.log(2 * L) ** 0.5 if values else 1)
+        case "tfixup":
+            return xavier(part) * (0.67 * L**-0.25 if values else 1)
+        case _:
+            inputs = {"q": D * K, "o": H * K, "down": FF}
+            return inputs.get(part, D) ** -0.5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_draws_by_its_table(scheme: str) -> None:
+    std = {"std": 0.03} if scheme in ("normal", "gpt2", "llama_depth") else {}
+    fields = {
+        "d_model": D,
+        "n_layers": L,
+        "attention": {"n_heads": H, "n_kv_heads": G, "head_dim": K},
+        "feedforward": {"d_ff": FF},
+        "initialization": {"scheme": scheme, **std},
+    }
+    model = Transformer(validated(TransformerConfig, fields), seed=0)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            part = name.rpartition(".")[2].removesuffix("_proj").replace("linear", "head")
+            layer = int(name.split(".")[1]) if part != "head" else 0
+            expected = expected_std(scheme, part, layer)
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.05), name
+    embed_std = {"tfixup": D**-0.5, "t5": 1.0}.get(scheme, 0.02)
+    assert model.embed.token.weight.std().item() == pytest.approx(embed_std, rel=0.05)
+
+
+def test_the_table_of_schemes_is_complete() -> None:
+    assert set(SCHEMES) == set(get_args(Scheme))
+
+
+def test_branches_and_head_can_start_at_zero_and_change_nothing_else() -> None:
+    fields = {"zero_branch_out": True, "zero_head": True}
+    model, other = Transformer(small(initialization=fields), seed=2), Transformer(small(), seed=2)
+    for name, weight in model.named_parameters():
+        zero = name.endswith(("o_proj.weight", "down_proj.weight")) or name.startswith("head")
+        assert torch.equal(weight, torch.zeros_like(weight) if zero else other.get_parameter(name)), name
+
+
+def test_biases_start_at_zero() -> None:
+    fields = {
+        "attention": {"qkv_bias": True, "out_bias": True},
+        "feedforward": {"bias": True},
+        "head": {"bias": True},
+        "norm": {"kind": "layernorm", "bias": True},
+    }
+    biases = [w for name, w in Transformer(small(**fields)).named_parameters() if name.endswith("bias")]
+    assert len(biases) == 2 * (4 + 3 + 2) + 2
+    assert not any(bias.any() for bias in biases)
+
+
+def test_everything_learned_is_drawn_or_set_anew() -> None:
+    fields = {
+        "norm": {"kind": "derf", "bias": True},
+        "attention": {"qk_norm": "head", "qk_gain_per_head": True, "sinks": "learned", "head_scale": True},
+        "position": {"kind": "t5_bias"},
+        "residual": {"gate": "vector", "gate_init": 0.1, "gpas": True},
+    }
+    model = Transformer(small(**fields), seed=7)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(3.0)
+    initialize(model, model.config, seed=7)
+    assert same_weights(model, Transformer(small(**fields), seed=7))
+    assert model.logit_bias.weight.std().item() == pytest.approx(0.25, rel=0.3)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stabilitykit.model.config import NormConfig
-from stabilitykit.model.norms import LayerNorm, RMSNorm, build_norm
+from stabilitykit.model.norms import NORMS, LayerNorm, PerHeadNorm, RMSNorm, build_norm
 
 # (scale of the input, eps): eps negligible, of the size of the mean square, and dominant.
 REGIMES = [(1.0, 1e-5), (1e-2, 1e-4), (1e-3, 1e-2)]
@@ -21,7 +21,7 @@ def make(
     width: int, eps: float, dtype: torch.dtype, scale: float
 ) -> tuple[RMSNorm, Float[Tensor, "2 5 width"]]:
     generator = torch.Generator().manual_seed(0)
-    norm = RMSNorm(width, eps).to(dtype)
+    norm = RMSNorm(width, NormConfig(eps=eps)).to(dtype)
     with torch.no_grad():
         norm.weight.copy_(torch.randn(width, generator=generator))
     x = torch.randn(2, 5, width, generator=generator, dtype=dtype) * scale
@@ -60,12 +60,12 @@ def test_rms_norm_equals_torchs(scale: float, eps: float, dtype: torch.dtype) ->
 
 
 def test_eps_counts_where_the_input_is_small() -> None:
-    norm = RMSNorm(3, eps=1e-4)
+    norm = RMSNorm(3, NormConfig(eps=1e-4))
     # mean square 1e-4, as large as eps: the root is √2 of the input's own.
     torch.testing.assert_close(norm(torch.full((1, 3), 1e-2)), torch.full((1, 3), 2**-0.5))
 
 
-@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+@pytest.mark.parametrize("kind", NORMS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(kind: str, dtype: torch.dtype) -> None:
     norm = build_norm(NormConfig(kind=kind), 16)
@@ -100,3 +100,76 @@ def test_layer_norm_is_centred_and_has_a_gain_but_no_bias() -> None:
     torch.testing.assert_close(y.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(y.square().mean(-1), torch.ones(4), atol=1e-3, rtol=0)
     assert [name for name, _ in norm.named_parameters()] == ["weight"]
+
+
+def formula(kind: str, x: Float[Tensor, "rows width"], eps: float) -> Float[Tensor, "rows width"]:
+    match kind:
+        case "rmsnorm":
+            return x / ((x**2).sum(-1, keepdim=True) / x.shape[-1] + eps) ** 0.5
+        case "layernorm":
+            centred = x - x.sum(-1, keepdim=True) / x.shape[-1]
+            return centred / ((centred**2).sum(-1, keepdim=True) / x.shape[-1] + eps) ** 0.5
+        case "l2":
+            return x / (x**2).sum(-1, keepdim=True) ** 0.5
+        case "dyt":
+            return (torch.exp(1.6 * x) - 1) / (torch.exp(1.6 * x) + 1)
+        case _:
+            return torch.special.ndtr((0.8 * x) * 2**0.5) * 2 - 1
+
+
+@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize(
+    ("gain", "bias", "offset"), [(True, True, 0.0), (True, False, 1.0), (False, True, 0.0)]
+)
+def test_every_kind_equals_its_formula(kind: str, gain: bool, bias: bool, offset: float) -> None:
+    fields = {"alpha0": 0.8} if kind in ("dyt", "derf") else {}
+    config = NormConfig(kind=kind, eps=1e-3, gain=gain, bias=bias, gain_offset=offset, **fields)
+    norm = build_norm(config, 6).double()
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    fresh = formula(kind, x, 1e-3)
+    torch.testing.assert_close(norm(x), fresh, rtol=1e-6, atol=1e-7)
+    with torch.no_grad():
+        for weight in (norm.weight, norm.bias):
+            if weight is not None:
+                weight.copy_(torch.randn(6, generator=generator))
+    expected = fresh * (norm.weight + offset) if gain else fresh
+    expected = expected + norm.bias if bias else expected
+    torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-7)
+    norm.reset()
+    torch.testing.assert_close(norm(x), fresh, rtol=1e-6, atol=1e-7)
+
+
+def test_only_what_is_configured_is_learned() -> None:
+    names = {
+        kind: [name for name, _ in build_norm(NormConfig(kind=kind, gain=False), 4).named_parameters()]
+        for kind in NORMS
+    }
+    assert names == {"rmsnorm": [], "layernorm": [], "l2": [], "dyt": ["alpha"], "derf": ["alpha", "shift"]}
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_derivatives_without_a_gain_are_exact(eps: float) -> None:
+    norm = RMSNorm(4, NormConfig(eps=eps, gain=False))
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(norm, (x,))
+    assert torch.autograd.gradgradcheck(norm, (x,))
+
+
+def test_a_zero_vector_has_a_finite_norm_and_gradient() -> None:
+    for kind in NORMS:
+        x = torch.zeros(2, 4, requires_grad=True)
+        build_norm(NormConfig(kind=kind), 4)(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.isfinite().all(), kind
+
+
+def test_a_gain_for_every_head() -> None:
+    norm = PerHeadNorm(3, 4, NormConfig(kind="layernorm", gain_offset=1.0))
+    x = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(norm(x), F.layer_norm(x, (4,)))
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(12.0).view(3, 4))
+    for head in range(3):
+        expected = F.layer_norm(x[:, head], (4,)) * (norm.weight[head] + 1)
+        torch.testing.assert_close(norm(x)[:, head], expected)

@@ -27,6 +27,22 @@ from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig
         (ScheduleConfig, {"kind": "cosin"}, "it.kind: got 'cosin'; did you mean 'cosine'?"),
         (ScheduleConfig, {"warmup": -1}, "it.warmup: got -1; must be at least 0"),
         (ScheduleConfig, {"final_ratio": 2}, "it.final_ratio: got 2; must be at most 1"),
+        (
+            ScheduleConfig,
+            {"kind": "wsd", "decay_steps": 3, "decay_ratio": 0.2},
+            "it.decay_ratio: got 0.2; decay_steps is given already",
+        ),
+        (
+            ScheduleConfig,
+            {"kind": "cosine", "decay_steps": 3},
+            "it.decay_steps: got 3; needs schedule.kind wsd, not cosine",
+        ),
+        (
+            ScheduleConfig,
+            {"decay_shape": "linear"},
+            "it.decay_shape: got linear; needs schedule.kind wsd, not constant",
+        ),
+        (ScheduleConfig, {"kind": "wsd", "decay_ratio": 0}, "it.decay_ratio: got 0; must be greater than 0"),
         (DataConfig, {"batch_size": 0}, "it.batch_size: got 0; must be greater than 0"),
         (DataConfig, {"path": 3}, "it.path: got 3; must be a path"),
     ],

@@ -5,18 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.model import TransformerConfig
+from stabilitykit.model import HeadConfig, TransformerConfig
 from stabilitykit.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
 
 Make = Callable[..., tuple[TransformerModule, TextDataModule]]
 MakeTrainer = Callable[..., Trainer]
 
 
-def bare(total_steps: int = 4, **options: object) -> TransformerModule:
-    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8)
+def bare(total_steps: int = 4, z_loss: float = 0.0, **options: object) -> TransformerModule:
+    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8, head=HeadConfig(z_loss=z_loss))
     return TransformerModule(config, OptimizerConfig(), ScheduleConfig(), total_steps, 0, **options)
 
 
@@ -35,6 +36,45 @@ def test_a_step_returns_the_loss_and_the_unigrams_on_the_same_targets(parts: Mak
 
 def test_without_a_unigram_there_is_only_the_loss() -> None:
     assert set(bare().training_step(torch.randint(256, (2, 9)), 0)) == {"loss"}
+
+
+def test_without_z_loss_the_loss_is_torchs_own_to_the_bit() -> None:
+    module, batch = bare(), torch.randint(256, (2, 9))
+    expected = F.cross_entropy(module(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+    assert torch.equal(module.training_step(batch, 0)["loss"], expected)
+
+
+def test_with_z_loss_the_step_carries_the_losss_parts() -> None:
+    batch = torch.randint(256, (2, 9))
+    step = bare(z_loss=0.01).training_step(batch, 0)
+    assert set(step) == {"loss", "cross_entropy", "z_loss"}
+    assert step["cross_entropy"].item() == pytest.approx(bare().training_step(batch, 0)["loss"].item())
+    log_z = bare()(batch[:, :-1]).logsumexp(-1)
+    assert step["z_loss"].item() == pytest.approx(0.01 * log_z.square().mean().item(), rel=1e-5)
+    assert step["loss"].item() == pytest.approx(step["cross_entropy"].item() + step["z_loss"].item())
+
+
+def test_z_loss_pulls_log_z_towards_zero() -> None:
+    def log_z_after(z_loss: float) -> float:
+        module = bare(z_loss=z_loss)
+        batch = torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(0))
+        optimizer = module.configure_optimizers()["optimizer"]
+        for _ in range(100):
+            optimizer.zero_grad()
+            module.training_step(batch, 0)["loss"].backward()
+            optimizer.step()
+        return float(module(batch[:, :-1]).detach().logsumexp(-1).abs().mean())
+
+    assert log_z_after(1.0) < 0.7 * log_z_after(0.0)
+
+
+def test_validation_scores_the_cross_entropy_alone(parts: Make, trainer: MakeTrainer) -> None:
+    _, data = parts()
+    scores = [
+        trainer(limit_val_batches=1.0).validate(bare(z_loss=z_loss), data, verbose=False)
+        for z_loss in (0.0, 0.1)
+    ]
+    assert scores[0] == scores[1]
 
 
 def test_the_unigram_is_in_no_checkpoint(parts: Make) -> None:

@@ -1,0 +1,87 @@
+"""What all layers of a kind share in one forward: mask, rotation, temperature."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from stabilitykit.model.config import LayerKind, TransformerConfig
+from stabilitykit.model.positions import Rotation, rotation
+
+
+class Context(NamedTuple):
+    """What a layer's attention needs to know beside the line; without any of it, it is plainly causal."""
+
+    mask: Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None = None
+    """True where a key is visible, or what is added to the logits; None for plainly causal."""
+    rotation: Rotation | None = None
+    """The turn of queries and keys."""
+    temperature: Float[Tensor, "seq"] | None = None
+    """Factor on every query."""
+
+
+def contexts(
+    config: TransformerConfig, logit_bias: nn.Module | None, line: Float[Tensor, "batch seq d_model"]
+) -> dict[LayerKind, Context]:
+    """Return the context of every kind of layer in the pattern, made once for all layers.
+
+    Args:
+        config: The model's configuration.
+        logit_bias: The model's bias on attention logits, if it has one.
+        line: The embedded tokens, for length, device and type.
+    """
+    length = line.shape[1]
+    bias = None if logit_bias is None else logit_bias(length, line)
+    return {
+        kind: Context(
+            _mask(kind, bias if kind.position else None, length, line.device),
+            _rotation(config, kind, line),
+            _temperature(config, kind, line),
+        )
+        for kind in dict.fromkeys(config.pattern)
+    }
+
+
+def visible(kind: LayerKind, length: int, device: torch.device | None = None) -> Bool[Tensor, "seq seq"]:
+    """Return which key, by column, each query, by row, sees in a layer of that kind."""
+    query = torch.arange(length, device=device)[:, None]
+    key = torch.arange(length, device=device)[None, :]
+    seen = key <= query
+    if kind.span == "sliding" and kind.window is not None:
+        seen = seen & (key > query - kind.window)
+    if kind.span == "chunked" and kind.window is not None:
+        seen = seen & (key // kind.window == query // kind.window)
+    return seen
+
+
+def _mask(
+    kind: LayerKind, bias: Float[Tensor, "heads seq seq"] | None, length: int, device: torch.device
+) -> Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None:
+    if bias is not None:
+        return bias.masked_fill(~visible(kind, length, device), float("-inf"))
+    # Plain causality has a faster kernel than any mask.
+    plain = kind.window is None or length <= kind.window
+    return None if plain else visible(kind, length, device)
+
+
+def _rotation(
+    config: TransformerConfig, kind: LayerKind, line: Float[Tensor, "batch seq d_model"]
+) -> Rotation | None:
+    position = config.position
+    if position.kind != "rope" or not kind.position:
+        return None
+    theta = position.theta
+    if kind.span == "sliding" and position.theta_local is not None:
+        theta = position.theta_local
+    return rotation(line.shape[1], config.rotary_dim, theta, position.layout == "interleaved", line)
+
+
+def _temperature(
+    config: TransformerConfig, kind: LayerKind, line: Float[Tensor, "batch seq d_model"]
+) -> Float[Tensor, "seq"] | None:
+    floor, scale = config.attention.temperature_floor, config.attention.temperature_scale
+    if floor is None or kind.position:
+        return None
+    position = torch.arange(1, line.shape[1] + 1, device=line.device, dtype=torch.float32)
+    return (1 + scale * torch.log(torch.floor(position / floor) + 1)).to(line.dtype)

@@ -1,0 +1,196 @@
+"""What a transformer's configuration may not say at once, each with the field to blame and why. No torch."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from stabilitykit.model.sections import NormConfig
+from stabilitykit.model.validation import refusal
+
+if TYPE_CHECKING:
+    from stabilitykit.model.config import TransformerConfig
+
+Refusals = Iterator[tuple[str, str]]
+
+
+def check(config: "TransformerConfig") -> None:
+    """Refuse the first contradiction in a configuration.
+
+    Raises:
+        PydanticCustomError: There is one; it carries the field's dotted path and the reason.
+    """
+    for rule in _RULES:
+        for path, reason in rule(config):
+            raise refusal(path, reason)
+
+
+def _heads(config: "TransformerConfig") -> Refusals:
+    section, width = config.attention, config.d_model
+    if section.head_dim is None and width % section.n_heads:
+        divisors = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+        reason = f"got {section.n_heads}; must divide d_model {width}, accepted: {divisors}"
+        yield "attention.n_heads", reason
+    if section.n_heads % config.n_kv_heads:
+        reason = f"got {config.n_kv_heads}; must divide n_heads {section.n_heads}"
+        yield "attention.n_kv_heads", reason
+
+
+def _norms(config: "TransformerConfig") -> Refusals:
+    yield from _norm("norm", config.norm)
+    if config.attention.qk_norm_config is not None:
+        yield from _norm("attention.qk_norm_config", config.attention.qk_norm_config)
+
+
+def _norm(path: str, norm: NormConfig) -> Refusals:
+    if norm.gain_offset and not norm.gain:
+        yield f"{path}.gain_offset", f"got {norm.gain_offset:g}; must be 0 where gain is false"
+    if norm.alpha0 != NormConfig().alpha0 and norm.kind not in ("dyt", "derf"):
+        yield f"{path}.alpha0", f"got {norm.alpha0:g}; only the kinds dyt and derf have an α, not {norm.kind}"
+
+
+def _positions(config: "TransformerConfig") -> Refusals:
+    position, default = config.position, type(config.position)()
+    if position.kind != "rope":
+        for name in ("theta", "theta_local", "rotary_fraction", "layout"):
+            if getattr(position, name) != getattr(default, name):
+                yield f"position.{name}", f"got {getattr(position, name)}; needs position.kind rope"
+        return
+    if config.rotary_dim < 2 or config.rotary_dim % 2:
+        share = f"got {position.rotary_fraction:g} of head_dim {config.head_dim}"
+        yield "position.rotary_fraction", f"{share}; must leave an even number of features to rotate"
+    if position.theta_local is not None and all(kind.span != "sliding" for kind in config.pattern):
+        yield "position.theta_local", f"got {position.theta_local:g}; needs a sliding layer in the pattern"
+
+
+def _buckets(config: "TransformerConfig") -> Refusals:
+    position, default = config.position, type(config.position)()
+    if position.kind != "t5_bias":
+        for name in ("buckets", "max_distance"):
+            if getattr(position, name) != getattr(default, name):
+                yield f"position.{name}", f"got {getattr(position, name)}; needs position.kind t5_bias"
+    elif position.max_distance <= position.buckets // 2:
+        least = position.buckets // 2 + 1
+        yield (
+            "position.max_distance",
+            f"got {position.max_distance}; must be at least {least}, over half the buckets",
+        )
+
+
+def _pattern(config: "TransformerConfig") -> Refusals:
+    if not config.pattern:
+        yield "pattern", "got an empty list; must hold at least one kind of layer"
+    positioned = config.position.kind in ("rope", "alibi", "t5_bias")
+    if positioned and not any(kind.position for kind in config.pattern):
+        yield "position.kind", f"got {config.position.kind}; no layer of the pattern has a position, say none"
+    for i, kind in enumerate(config.pattern):
+        if kind.span == "full" and kind.window is not None:
+            yield f"pattern.{i}.window", f"got {kind.window}; a full layer has none"
+        if kind.span != "full" and kind.window is None:
+            yield f"pattern.{i}.window", f"is required for a {kind.span} layer"
+        if not kind.position and not positioned:
+            reason = f"got false; position.kind {config.position.kind} enters before the first layer"
+            yield f"pattern.{i}.position", reason
+        if not kind.qk_norm and config.attention.qk_norm == "none":
+            yield f"pattern.{i}.qk_norm", "got false; attention.qk_norm is none"
+
+
+def _qk_norm(config: "TransformerConfig") -> Refusals:
+    section = config.attention
+    if section.qk_norm == "none":
+        if section.qk_norm_config is not None:
+            yield "attention.qk_norm_config", "needs attention.qk_norm head or full"
+        if section.v_norm:
+            yield "attention.v_norm", "got true; needs attention.qk_norm head or full"
+        if section.qk_norm_at != "pre_rope":
+            yield "attention.qk_norm_at", "got post_rope; needs attention.qk_norm head"
+    if section.qk_gain_per_head and (section.qk_norm != "head" or not config.qk_norm.gain):
+        yield "attention.qk_gain_per_head", "got true; needs attention.qk_norm head, with a gain"
+    if section.qk_gain_per_head and config.qk_norm.bias:
+        yield "attention.qk_gain_per_head", "got true; goes without a bias in attention.qk_norm_config"
+    if section.qk_norm_at == "post_rope" and section.qk_norm == "full":
+        yield "attention.qk_norm_at", "got post_rope; the full-width norm stands before the split into heads"
+    if section.qk_norm_at == "post_rope" and config.position.kind != "rope":
+        yield "attention.qk_norm_at", f"got post_rope; needs position.kind rope, not {config.position.kind}"
+
+
+def _temperature(config: "TransformerConfig") -> Refusals:
+    section = config.attention
+    if section.temperature_floor is None:
+        if section.temperature_scale != type(section)().temperature_scale:
+            yield "attention.temperature_scale", "needs attention.temperature_floor"
+    elif all(kind.position for kind in config.pattern):
+        yield "attention.temperature_floor", "needs a layer without position in the pattern"
+
+
+def _feedforward(config: "TransformerConfig") -> Refusals:
+    section = config.feedforward
+    if section.d_ff is not None and section.ratio is not None:
+        yield "feedforward.ratio", f"got {section.ratio:g}; d_ff {section.d_ff} says the width already"
+
+
+def _order(config: "TransformerConfig") -> Refusals:
+    wirings = _wirings(config)
+    if config.order == "serial":
+        if config.shared_norm:
+            yield "shared_norm", "got true; needs order parallel"
+        return
+    if any(attn != mlp for attn, mlp in wirings):
+        yield "order", "got parallel; attention and feedforward must have the same wiring"
+    if any("lerp" in pair for pair in wirings):
+        yield "order", "got parallel; the wiring lerp takes one branch at a time"
+    if config.shared_norm and not all(config.slots(i, "attn").branch_in for i in range(config.n_layers)):
+        yield "shared_norm", "got true; needs a wiring with a norm at the branches' start in every layer"
+
+
+def _residual(config: "TransformerConfig") -> Refusals:
+    section, wirings = config.residual, {name for pair in _wirings(config) for name in pair}
+    for name in ("skip_scale", "branch_scale"):
+        value = getattr(section, name)
+        if value != 1 and "lerp" in wirings:
+            yield f"residual.{name}", f"got {value:g}; the wiring lerp weighs line and branch itself"
+    if section.skip_scale != 1 and "deepnorm" in wirings:
+        yield "residual.skip_scale", f"got {section.skip_scale:g}; the wiring deepnorm sets it itself"
+    if section.gate_init is not None and section.gate == "none" and "lerp" not in wirings:
+        yield "residual.gate_init", f"got {section.gate_init:g}; needs residual.gate scalar or vector"
+    if section.depth_scale != "none" and not wirings & {"pre_norm", "double_norm"}:
+        yield "residual.depth_scale", f"got {section.depth_scale}; needs the wiring pre_norm or double_norm"
+
+
+def _overrides(config: "TransformerConfig") -> Refusals:
+    for i, override in enumerate(config.overrides):
+        if not override.layers:
+            yield f"overrides.{i}.layers", "got an empty list; must hold at least one layer"
+        for layer in override.layers:
+            if not 0 <= layer < config.n_layers:
+                yield (
+                    f"overrides.{i}.layers",
+                    f"got {layer}; must be at least 0 and below n_layers {config.n_layers}",
+                )
+
+
+def _initialization(config: "TransformerConfig") -> Refusals:
+    section = config.initialization
+    if section.zero_head and config.head.tied:
+        yield "initialization.zero_head", "got true; head.tied would zero the embedding"
+    if section.std != type(section)().std and section.scheme not in ("normal", "gpt2", "llama_depth"):
+        yield "initialization.std", f"got {section.std:g}; the scheme {section.scheme} sets it by itself"
+
+
+def _wirings(config: "TransformerConfig") -> list[tuple[str, str]]:
+    return [(config.wiring_of(i, "attn"), config.wiring_of(i, "mlp")) for i in range(config.n_layers)]
+
+
+_RULES: tuple[Callable[["TransformerConfig"], Refusals], ...] = (
+    _heads,
+    _pattern,
+    _norms,
+    _positions,
+    _buckets,
+    _qk_norm,
+    _temperature,
+    _feedforward,
+    _overrides,
+    _order,
+    _residual,
+    _initialization,
+)
+"""In the order in which somebody would want to hear of them."""

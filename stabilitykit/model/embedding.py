@@ -1,0 +1,68 @@
+"""The two ends: from tokens to the residual line, and from the line to logits."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.model.config import TransformerConfig
+from stabilitykit.model.norms import build_norm
+from stabilitykit.model.positions import LearnedPositions, sine_positions
+
+
+class Embedding(nn.Module):
+    """Turns tokens into the residual line: scaled token embedding, positions, norm, dropout."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self._seq_len, self._dropout = config.seq_len, config.embedding.dropout
+        scale = config.embedding.scale
+        self._scale = config.d_model**0.5 if scale == "sqrt_d" else float(scale)
+        self._sine = config.position.kind == "sine"
+        self.token = nn.Embedding(config.vocab_size, config.d_model)
+        learned = config.position.kind == "learned"
+        self.position = LearnedPositions(config.seq_len, config.d_model) if learned else None
+        self.norm = build_norm(config.norm, config.d_model) if config.embedding.norm else None
+
+    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        """Return the residual line before the first block.
+
+        Raises:
+            ConfigError: The sequence is longer than the configuration allows.
+        """
+        length = tokens.shape[1]
+        if length > self._seq_len:
+            raise ConfigError(f"model.seq_len: got a sequence of {length} tokens; at most {self._seq_len}")
+        line: Tensor = self.token(tokens)
+        if self._scale != 1:
+            line = line * self._scale
+        if self.position is not None:
+            line = line + self.position(length)
+        elif self._sine:
+            line = line + sine_positions(length, line.shape[-1]).to(line)
+        if self.norm is not None:
+            line = self.norm(line)
+        return F.dropout(line, self._dropout, self.training) if self._dropout else line
+
+
+class Head(nn.Module):
+    """Projects the residual line to logits; ``logits`` marks them for others to look at."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        scale = config.head.scale
+        self._scale = config.d_model**-0.5 if scale == "rsqrt_d" else float(scale)
+        self._softcap = config.head.softcap
+        self.linear = nn.Linear(config.d_model, config.vocab_size, bias=config.head.bias)
+        self.logits = nn.Identity()
+
+    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq vocab"]:
+        """Return one logit a token of the vocabulary: scaled, then capped."""
+        scores = self.linear(x)
+        if self._scale != 1:
+            scores = scores * self._scale
+        if self._softcap is not None:
+            scores = self._softcap * torch.tanh(scores / self._softcap)
+        logits: Tensor = self.logits(scores)
+        return logits

@@ -1,0 +1,127 @@
+"""Families with LayerNorm: what their transformers configurations mean in ours."""
+
+from typing import Any
+
+from stabilitykit.model.huggingface.reading import Fields, activation, common, heads, require, theta
+
+
+def gpt1(config: Any) -> Fields:
+    """Return the fields of an ``OpenAIGPTConfig``. Its "gelu" is the tanh form."""
+    fields = _gpt(config)
+    named = "gelu_tanh" if config.afn == "gelu" else activation(config.afn)
+    return {**fields, "wiring": "post_norm", "feedforward": {**fields["feedforward"], "activation": named}}
+
+
+def gpt2(config: Any) -> Fields:
+    """Return the fields of a ``GPT2Config``."""
+    require(config, scale_attn_by_inverse_layer_idx=False, add_cross_attention=False)
+    fields = _gpt(config)
+    scale = "rsqrt_head_dim" if config.scale_attn_weights else "none"
+    return {**fields, "attention": {**fields["attention"], "logit_scale": scale}}
+
+
+def opt(config: Any) -> Fields:
+    """Return the fields of an ``OPTConfig``."""
+    require(config, enable_bias=True, layer_norm_elementwise_affine=True, _remove_final_layer_norm=False)
+    require(config, word_embed_proj_dim=config.hidden_size)
+    return common(config) | {
+        "wiring": "pre_norm" if config.do_layer_norm_before else "post_norm",
+        "norm": _layernorm(1e-5),
+        "position": {"kind": "learned"},
+        "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
+        "feedforward": _plain(config.activation_function, config.ffn_dim),
+    }
+
+
+def gptj(config: Any) -> Fields:
+    """Return the fields of a ``GPTJConfig``."""
+    head_dim = config.hidden_size // config.num_attention_heads
+    fields = common(config)
+    return fields | {
+        "order": "parallel",
+        "shared_norm": True,
+        "norm": _layernorm(config.layer_norm_epsilon),
+        "position": {
+            "kind": "rope",
+            "layout": "interleaved",
+            "rotary_fraction": config.rotary_dim / head_dim,
+        },
+        "attention": heads(config),
+        "feedforward": _plain(config.activation_function, config.n_inner or 4 * config.hidden_size),
+        "head": {**fields["head"], "bias": True},
+    }
+
+
+def gpt_neox(config: Any) -> Fields:
+    """Return the fields of a ``GPTNeoXConfig``."""
+    base = theta(config, more=("partial_rotary_factor",))
+    return common(config) | {
+        "order": "parallel" if config.use_parallel_residual else "serial",
+        "norm": _layernorm(config.layer_norm_eps),
+        "position": {
+            "kind": "rope",
+            "theta": base,
+            "rotary_fraction": config.rope_parameters["partial_rotary_factor"],
+        },
+        "attention": {
+            **heads(config),
+            "qkv_bias": config.attention_bias,
+            "out_bias": config.attention_bias,
+        },
+        "feedforward": _plain(config.hidden_act, config.intermediate_size),
+    }
+
+
+def bloom(config: Any) -> Fields:
+    """Return the fields of a ``BloomConfig``."""
+    after = config.apply_residual_connection_post_layernorm
+    return common(config) | {
+        "wiring": "line_norm" if after else "pre_norm",
+        "final_norm": True,
+        "norm": _layernorm(config.layer_norm_epsilon),
+        "position": {"kind": "alibi"},
+        "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
+        "feedforward": _plain("gelu_new", 4 * config.hidden_size),
+        "embedding": {"norm": True},
+    }
+
+
+def falcon(config: Any) -> Fields:
+    """Return the fields of a ``FalconConfig``, of the first and of the new decoder architecture."""
+    require(config, alibi=False)
+    new, parallel = config.new_decoder_architecture, config.parallel_attn or config.new_decoder_architecture
+    if new:
+        require(config, parallel_attn=True)
+    n_heads = config.num_attention_heads
+    kv_heads = config.num_kv_heads if new else (1 if config.multi_query else n_heads)
+    return common(config) | {
+        "order": "parallel" if parallel else "serial",
+        "shared_norm": bool(parallel and not (new and config.num_ln_in_parallel_attn == 2)),
+        "norm": _layernorm(config.layer_norm_epsilon),
+        "position": {"kind": "rope", "theta": theta(config)},
+        "attention": {
+            "n_heads": n_heads,
+            "n_kv_heads": kv_heads,
+            "qkv_bias": config.bias,
+            "out_bias": config.bias,
+        },
+        "feedforward": {**_plain(config.activation, config.ffn_hidden_size), "bias": config.bias},
+    }
+
+
+def _gpt(config: Any) -> Fields:
+    named = getattr(config, "activation_function", "gelu_new")
+    return common(config) | {
+        "norm": _layernorm(config.layer_norm_epsilon),
+        "position": {"kind": "learned"},
+        "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
+        "feedforward": _plain(named, getattr(config, "n_inner", None) or 4 * config.hidden_size),
+    }
+
+
+def _layernorm(eps: float) -> Fields:
+    return {"kind": "layernorm", "eps": eps, "bias": True}
+
+
+def _plain(named: str, d_ff: int) -> Fields:
+    return {"activation": activation(named), "gated": False, "d_ff": d_ff, "bias": True}

@@ -1,0 +1,80 @@
+"""Softmax attention over given queries, keys and values: by torch's fused kernel, or matrix by matrix."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Mask = Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None
+
+
+def fused(
+    q: Float[Tensor, "batch heads seq head_dim"],
+    k: Float[Tensor, "batch heads seq head_dim"],
+    v: Float[Tensor, "batch heads seq head_dim"],
+    mask: Mask,
+    scale: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads seq head_dim"]:
+    """Return what each query gathers, through torch's fused kernel.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        mask: True where a key is visible, or what is added to the logits; None for plainly causal.
+        scale: Factor on q·k.
+        dropout: Share of weights set to zero.
+    """
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(q.dtype)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale
+    )
+
+
+def eager(
+    q: Float[Tensor, "batch heads seq head_dim"],
+    k: Float[Tensor, "batch heads seq head_dim"],
+    v: Float[Tensor, "batch heads seq head_dim"],
+    mask: Mask,
+    scale: float,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sinks: Float[Tensor, "heads"] | None = None,
+) -> Float[Tensor, "batch heads seq head_dim"]:
+    """Return what each query gathers, with the logits written to memory.
+
+    The order is scale, cap, mask, softmax; the softmax is taken at least in float32.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        mask: True where a key is visible, or what is added to the logits; None for plainly causal.
+        scale: Factor on q·k.
+        dropout: Share of weights set to zero.
+        softcap: c in c·tanh(logit/c); None for no cap.
+        sinks: A further logit a head, which takes its part of the softmax and gathers nothing.
+    """
+    logits = q @ k.mT * scale
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    logits = _masked(logits, mask)
+    if sinks is not None:
+        column = sinks.to(logits.dtype).view(1, -1, 1, 1).expand(*logits.shape[:-1], 1)
+        weights = torch.cat((logits, column), -1).softmax(-1)[..., :-1]
+    else:
+        weights = logits.softmax(-1)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    return weights.to(v.dtype) @ v
+
+
+def _masked(logits: Float[Tensor, "batch heads seq seq"], mask: Mask) -> Float[Tensor, "batch heads seq seq"]:
+    if mask is not None and mask.is_floating_point():
+        return logits + mask.to(logits.dtype)
+    if mask is None:
+        mask = logits.new_ones(logits.shape[-2:], dtype=torch.bool).tril()
+    return logits.masked_fill(~mask, float("-inf"))

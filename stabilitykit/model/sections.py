@@ -1,0 +1,214 @@
+"""The sections of a transformer's configuration, one for each part. No torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stabilitykit.model.validation import Config
+from stabilitykit.model.wirings import WiringName
+
+NormKind = Literal["rmsnorm", "layernorm", "l2", "dyt", "derf"]
+PositionKind = Literal["learned", "sine", "none", "rope", "alibi", "t5_bias"]
+Activation = Literal["silu", "relu", "relu2", "gelu", "gelu_tanh", "elu", "selu", "identity", "sigmoid"]
+Scheme = Literal[
+    "xavier",
+    "normal",
+    "gpt2",
+    "llama_depth",
+    "small",
+    "wang",
+    "deepnorm",
+    "subln",
+    "tfixup",
+    "t5",
+]
+
+
+class NormConfig(Config):
+    """A norm, or what stands in for one; without more said, in every slot and before the head."""
+
+    kind: NormKind = "rmsnorm"
+    """RMSNorm, LayerNorm, x/‖x‖ (l2), or element-wise tanh(αx) (dyt) or erf(αx + s) (derf)."""
+    eps: float = Field(1e-5, gt=0)
+    """Added to the mean square or the variance before the root; the least norm of l2; unused by dyt, derf."""
+    gain: bool = True
+    """Whether each feature is multiplied by a learned gain."""
+    gain_offset: float = 0.0
+    """Added to the stored gain: with 1 it is stored, decayed and started as a difference from 1."""
+    bias: bool = False
+    """Whether a learned bias is added to each feature."""
+    alpha0: float = Field(0.5, gt=0)
+    """Where the learned α of dyt and derf starts."""
+
+
+class PositionConfig(Config):
+    """How a token's position is told."""
+
+    kind: PositionKind = "learned"
+    """Added to the embedding (learned, sine), rotated into q and k (rope), added to the logits, or not."""
+    theta: float = Field(10_000.0, gt=0)
+    """Base of rope's wavelengths."""
+    theta_local: float | None = Field(None, gt=0)
+    """Base in sliding layers; when left out, theta."""
+    rotary_fraction: float = Field(1.0, gt=0, le=1)
+    """Leading share of a head's width that rope rotates; the rest is left as it is."""
+    layout: Literal["half", "interleaved"] = "half"
+    """Which features rope pairs: i with i + half the rotated width, or neighbours."""
+    buckets: int = Field(32, ge=4)
+    """Distances that t5_bias tells apart."""
+    max_distance: int = Field(128, gt=0)
+    """Distance in tokens from which on t5_bias puts all into the last bucket."""
+
+
+class AttentionConfig(Config):
+    """Causal self-attention."""
+
+    n_heads: int = Field(4, gt=0)
+    """Query heads; must divide d_model unless head_dim is given."""
+    n_kv_heads: int | None = Field(None, gt=0)
+    """Key and value heads, each shared by a group of query heads; when left out, n_heads."""
+    head_dim: int | None = Field(None, gt=0)
+    """Width of a head; when left out, d_model / n_heads."""
+    wiring: WiringName | None = None
+    """The wiring of this sublayer, where it differs from the model's."""
+    logit_scale: float | Literal["rsqrt_head_dim", "inv_head_dim", "none"] = "rsqrt_head_dim"
+    """Factor on q·k: a number, head_dim^-½, 1/head_dim or 1."""
+    qk_norm: Literal["none", "head", "full"] = "none"
+    """Whether queries and keys are normalised: each head over its own width, or all heads as one row."""
+    qk_norm_at: Literal["pre_rope", "post_rope"] = "pre_rope"
+    """Whether that happens before or after rope's rotation."""
+    qk_norm_config: NormConfig | None = None
+    """The norm of queries and keys; when left out, RMSNorm with a gain and the model's eps."""
+    qk_gain_per_head: bool = False
+    """Whether every head has its own gain in the queries' and keys' norm."""
+    v_norm: bool = False
+    """Whether values pass the same kind of norm as queries and keys."""
+    softcap: float | None = Field(None, gt=0)
+    """c in c·tanh(logit/c), applied before the mask."""
+    clip_qkv: float | None = Field(None, gt=0)
+    """Queries, keys and values are clamped to ± this after their projections."""
+    sinks: Literal["none", "learned", "zero"] = "none"
+    """A further logit a head in the softmax's sum, which gathers nothing: learned, or fixed at 0."""
+    temperature_floor: int | None = Field(None, gt=0)
+    """f in 1 + s·log(⌊(i+1)/f⌋ + 1), the factor on query i in layers without position; none if left out."""
+    temperature_scale: float = Field(0.1, ge=0)
+    """s in that formula."""
+    qkv_bias: bool = False
+    """Whether the projections to queries, keys and values have biases."""
+    out_bias: bool = False
+    """Whether the output projection has a bias."""
+    out_norm: bool = False
+    """Whether a norm stands before the output projection."""
+    head_scale: bool = False
+    """Whether each head's output has a learned factor."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of attention weights set to zero in training."""
+    implementation: Literal["auto", "eager"] = "auto"
+    """The fused kernel wherever it can express the rest, or always matrix by matrix."""
+
+
+class FeedForwardConfig(Config):
+    """The feed-forward sublayer."""
+
+    activation: Activation = "silu"
+    """The non-linearity."""
+    gated: bool = True
+    """Whether the activation multiplies a second projection: (act(x W_gate) ⊗ x W_up) W_down."""
+    d_ff: int | None = Field(None, gt=0)
+    """Hidden width; when left out, ratio · d_model rounded up to a multiple of multiple_of."""
+    ratio: float | None = Field(None, gt=0)
+    """Hidden width over d_model; when left out, 8/3 if gated, else 4."""
+    multiple_of: int = Field(8, gt=0)
+    """What a hidden width from a ratio is rounded up to."""
+    wiring: WiringName | None = None
+    """The wiring of this sublayer, where it differs from the model's."""
+    bias: bool = False
+    """Whether the projections have biases."""
+    mid_norm: bool = False
+    """Whether a norm stands before the last projection."""
+    clamp: float | None = Field(None, gt=0)
+    """Pre-activations are clamped to ± this; of a gate only the top."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of hidden features set to zero in training."""
+
+
+class ResidualConfig(Config):
+    """How a branch joins the line, in both sublayers."""
+
+    skip_scale: float = 1.0
+    """Factor on the line where the branch is added."""
+    branch_scale: float = 1.0
+    """Constant factor on the branch."""
+    gate: Literal["none", "scalar", "vector"] = "none"
+    """A learned factor on the branch: one, or one a feature. The wiring lerp takes a vector for none."""
+    gate_init: float | None = None
+    """Where it starts; when left out, 0, and 1/n_layers in the wiring lerp."""
+    gpas: bool = False
+    """Whether the line's activations, not their gradients, are scaled by a learned 1 − silu(g)."""
+    depth_scale: Literal["none", "inv_sqrt_layer"] = "none"
+    """Whether what a branch's first norm gives is divided by the root of the layer's number, from 1."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of a branch's features set to zero in training."""
+
+
+class EmbeddingConfig(Config):
+    """From tokens to the residual line."""
+
+    scale: float | Literal["sqrt_d"] = 1.0
+    """Factor on token embeddings: a number, or √d_model."""
+    norm: bool = False
+    """Whether a norm stands behind the embedding."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of embedded features set to zero in training."""
+
+
+class HeadConfig(Config):
+    """From the residual line to logits."""
+
+    tied: bool = False
+    """Whether the head's matrix is the token embedding."""
+    bias: bool = False
+    """Whether every token of the vocabulary has a bias."""
+    scale: float | Literal["rsqrt_d"] = 1.0
+    """Factor on the logits: a number, or d_model^-½."""
+    softcap: float | None = Field(None, gt=0)
+    """c in c·tanh(logit/c), applied after the scale."""
+    z_loss: float = Field(0.0, ge=0)
+    """Weight of the mean squared log-sum-exp of the logits in the training loss."""
+
+
+class InitConfig(Config):
+    """How weights are drawn; gains start at 1, biases at 0."""
+
+    scheme: Scheme = "xavier"
+    """Rule for the matrices' standard deviations."""
+    std: float = Field(0.02, ge=0)
+    """Standard deviation that the schemes normal, gpt2 and llama_depth start from."""
+    embed_std: float | None = Field(None, ge=0)
+    """That of token and position embeddings; when left out, 0.02, d_model^-½ in tfixup and 1 in t5."""
+    zero_branch_out: bool = False
+    """Whether each sublayer's last matrix starts at zero."""
+    zero_head: bool = False
+    """Whether the head's matrix starts at zero."""
+
+
+class LayerKind(Config):
+    """What one layer of the pattern attends to, and how."""
+
+    span: Literal["full", "sliding", "chunked"] = "full"
+    """All tokens so far; the last window of them, itself included; or those of its own chunk of window."""
+    window: int | None = Field(None, gt=0)
+    """Tokens, for sliding and chunked layers."""
+    position: bool = True
+    """Whether rope, alibi or t5_bias applies in this layer."""
+    qk_norm: bool = True
+    """Whether the configured norm of queries and keys applies in this layer."""
+
+
+class LayerOverride(Config):
+    """A wiring of their own for some layers."""
+
+    layers: tuple[int, ...]
+    """Numbers of the layers, from 0."""
+    wiring: WiringName
+    """Their wiring, in both sublayers."""

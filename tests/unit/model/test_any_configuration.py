@@ -1,0 +1,137 @@
+"""Any configuration is refused in words, or builds and gives finite losses and gradients."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stabilitykit.errors import ConfigError
+from stabilitykit.model import Transformer, TransformerConfig, validated
+from stabilitykit.model.activations import ACTIVATIONS
+from stabilitykit.model.config import WIRINGS
+from stabilitykit.model.initialization import SCHEMES
+from stabilitykit.model.norms import NORMS
+
+some = st.sampled_from
+maybe = st.booleans()
+VOCAB, LENGTH = 7, 6
+
+
+def section(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+norms = section(
+    kind=some(list(NORMS)),
+    eps=some([1e-6, 1e-2]),
+    gain=maybe,
+    gain_offset=some([0.0, 1.0]),
+    bias=maybe,
+    alpha0=some([0.5, 2.0]),
+)
+positions = section(
+    kind=some(["learned", "sine", "none", "rope", "alibi", "t5_bias"]),
+    theta=some([1e4, 10.0]),
+    theta_local=some([None, 100.0]),
+    rotary_fraction=some([1.0, 0.5, 0.3]),
+    layout=some(["half", "interleaved"]),
+    buckets=some([32, 4]),
+    max_distance=some([128, 5]),
+)
+attentions = section(
+    n_heads=some([1, 2, 3, 4]),
+    n_kv_heads=some([None, 1, 2]),
+    head_dim=some([None, 2, 5]),
+    wiring=some([None, *WIRINGS]),
+    logit_scale=some(["rsqrt_head_dim", "inv_head_dim", "none", 0.2]),
+    qk_norm=some(["none", "head", "full"]),
+    qk_norm_at=some(["pre_rope", "post_rope"]),
+    qk_norm_config=st.none() | norms,
+    qk_gain_per_head=maybe,
+    v_norm=maybe,
+    softcap=some([None, 3.0]),
+    clip_qkv=some([None, 1.0]),
+    sinks=some(["none", "learned", "zero"]),
+    temperature_floor=some([None, 2]),
+    qkv_bias=maybe,
+    out_bias=maybe,
+    out_norm=maybe,
+    head_scale=maybe,
+    dropout=some([0.0, 0.3]),
+    implementation=some(["auto", "eager"]),
+)
+feedforwards = section(
+    activation=some(list(ACTIVATIONS)),
+    gated=maybe,
+    d_ff=some([None, 5]),
+    ratio=some([None, 0.5, 2.5]),
+    multiple_of=some([1, 8]),
+    bias=maybe,
+    mid_norm=maybe,
+    clamp=some([None, 1.0]),
+    dropout=some([0.0, 0.3]),
+    wiring=some([None, *WIRINGS]),
+)
+residuals = section(
+    skip_scale=some([1.0, 0.7]),
+    branch_scale=some([1.0, 0.2]),
+    gate=some(["none", "scalar", "vector"]),
+    gate_init=some([None, 0.1]),
+    gpas=maybe,
+    depth_scale=some(["none", "inv_sqrt_layer"]),
+    dropout=some([0.0, 0.3]),
+)
+heads = section(
+    tied=maybe, bias=maybe, scale=some([1.0, "rsqrt_d"]), softcap=some([None, 5.0]), z_loss=some([0.0, 1e-4])
+)
+kinds = section(
+    span=some(["full", "sliding", "chunked"]), window=some([None, 1, 3, 9]), position=maybe, qk_norm=maybe
+)
+# Most draws keep most sections at their defaults, or nearly all would be refused.
+configurations = section(
+    wiring=some(list(WIRINGS)),
+    order=some(["serial", "parallel"]),
+    shared_norm=maybe,
+    final_norm=some(["auto", True, False]),
+    norm=norms,
+    position=positions,
+    attention=attentions,
+    feedforward=feedforwards,
+    residual=residuals,
+    embedding=section(scale=some([1.0, "sqrt_d"]), norm=maybe, dropout=some([0.0, 0.3])),
+    head=heads,
+    initialization=section(scheme=some(list(SCHEMES)), zero_branch_out=maybe, zero_head=maybe),
+    pattern=st.lists(kinds, max_size=3),
+    overrides=st.lists(section(layers=st.lists(some([0, 1, 2]), max_size=2), wiring=some(list(WIRINGS)))),
+)
+outcomes = {"refused": 0, "built": 0}
+
+
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(fields=configurations)
+def check_one(fields: dict[str, Any]) -> None:
+    sizes = {"vocab_size": VOCAB, "d_model": 12, "n_layers": 2, "seq_len": LENGTH}
+    try:
+        config = validated(TransformerConfig, {**sizes, **fields})
+    except ConfigError:
+        outcomes["refused"] += 1
+        return
+    outcomes["built"] += 1
+    model = Transformer(config, seed=0)
+    tokens = torch.randint(VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+    logits = model(tokens)
+    assert logits.shape == (2, LENGTH, VOCAB)
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    loss.backward()
+    assert loss.isfinite()
+    for name, weight in model.named_parameters():
+        # The layers that would use the table may lie beyond the last one.
+        assert weight.grad is not None or name == "logit_bias.weight", name
+        assert weight.grad is None or weight.grad.isfinite().all(), name
+
+
+def test_any_configuration_is_refused_or_trains() -> None:
+    check_one()
+    assert min(outcomes.values()) > 30, outcomes

@@ -9,7 +9,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.model.config import Config, TransformerConfig, arch_config, refusal, validated
+from stabilitykit.model.config import Config, TransformerConfig, refusal, validated
+from stabilitykit.model.presets import arch_fields
 from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
 from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
@@ -38,7 +39,7 @@ class ProbeSpec(Config):
     """One short training run."""
 
     arch: str
-    """Wiring of the norms."""
+    """Wiring of the norms, or a preset."""
     seed: int = Field(0, ge=0)
     """Of weights and data order."""
     model: TransformerConfig = TransformerConfig()
@@ -83,7 +84,7 @@ def build_spec(
     """Return the configuration of a probe; later sources win.
 
     Args:
-        arch: Wiring; the recipe's unless given.
+        arch: Wiring or preset; the recipe's unless given.
         recipe: YAML file with any of the spec's fields.
         overrides: ``"model.n_layers=12"`` and the like.
         flags: Dotted path to value, for options that have a name of their own.
@@ -118,7 +119,7 @@ def _naming(recipe: Path | None) -> Iterator[None]:
 def _based_on(arch: str, fields: Mapping[str, Any], source: Path | None) -> dict[str, Any]:
     """Return the fields on top of what the architecture's name stands for."""
     with _naming(source):
-        return _merged({"model": arch_config(arch)}, {**fields, "arch": arch})
+        return _merged({"model": arch_fields(arch)}, {**fields, "arch": arch})
 
 
 def _validated(fields: Mapping[str, Any]) -> ProbeSpec:

@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
-    from stabilitykit.training.corpus import Corpus, build_corpus, read_corpus
+    from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, SyntheticConfig
+    from stabilitykit.training.corpus import Corpus, build_corpus, load_corpus, read_corpus, synthetic_corpus
     from stabilitykit.training.data import TextDataModule
     from stabilitykit.training.loss import LossParts, cross_entropy_with_z_loss
     from stabilitykit.training.module import TransformerModule
     from stabilitykit.training.schedules import lr_factor, resolve_schedule, resolve_warmup
+    from stabilitykit.training.text import Split
 
 __all__ = [
     "Corpus",
@@ -17,14 +18,18 @@ __all__ = [
     "LossParts",
     "OptimizerConfig",
     "ScheduleConfig",
+    "Split",
+    "SyntheticConfig",
     "TextDataModule",
     "TransformerModule",
     "build_corpus",
     "cross_entropy_with_z_loss",
+    "load_corpus",
     "lr_factor",
     "read_corpus",
     "resolve_schedule",
     "resolve_warmup",
+    "synthetic_corpus",
 ]
 
 _ROOMS = {
@@ -33,14 +38,18 @@ _ROOMS = {
     "LossParts": "stabilitykit.training.loss",
     "OptimizerConfig": "stabilitykit.training.config",
     "ScheduleConfig": "stabilitykit.training.config",
+    "Split": "stabilitykit.training.text",
+    "SyntheticConfig": "stabilitykit.training.config",
     "TextDataModule": "stabilitykit.training.data",
     "TransformerModule": "stabilitykit.training.module",
     "build_corpus": "stabilitykit.training.corpus",
     "cross_entropy_with_z_loss": "stabilitykit.training.loss",
+    "load_corpus": "stabilitykit.training.corpus",
     "lr_factor": "stabilitykit.training.schedules",
     "read_corpus": "stabilitykit.training.corpus",
     "resolve_schedule": "stabilitykit.training.schedules",
     "resolve_warmup": "stabilitykit.training.schedules",
+    "synthetic_corpus": "stabilitykit.training.corpus",
 }
 
 

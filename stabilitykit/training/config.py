@@ -1,11 +1,14 @@
 """How a run learns and from what: frozen configuration. No torch."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stabilitykit.model.validation import Config, refusal
+
+SUFFIXES = (".txt", ".md", ".rst", ".py")
+"""How the names of a folder's text files end unless more is said."""
 
 
 class OptimizerConfig(Config):
@@ -50,10 +53,46 @@ class ScheduleConfig(Config):
         return self
 
 
+class SyntheticConfig(Config):
+    """A text of known entropies: blocks of a Markov chain, some of which repeat an earlier one."""
+
+    symbols: int = Field(64, ge=4, le=256, multiple_of=4)
+    """Distinct symbols, the bytes from 0 on."""
+    repeat: float = Field(0.6, ge=0, lt=1)
+    """Probability that a symbol follows from the one before it; else it is drawn from their law."""
+    block: int = Field(32, gt=0)
+    """Symbols in a block."""
+    copy_rate: float = Field(0.5, ge=0, lt=1)
+    """Probability that a block is the block two before it; more than a bigram can know."""
+    length: int = Field(4_000_000, gt=0)
+    """Symbols in all."""
+
+
 class DataConfig(Config):
     """What is read, as bytes."""
 
+    kind: Literal["text", "synthetic"] = "text"
+    """Text that somebody wrote, or the synthetic one whose entropies are known exactly."""
     path: Path | None = None
-    """A text file; when left out, the sources of the running Python's standard library."""
+    """A text file, or a folder of them; when left out, the running Python's standard library's sources."""
+    suffixes: tuple[str, ...] = Field(SUFFIXES, min_length=1)
+    """How the names of a folder's text files end; typed with commas between them."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """What the synthetic text is made of."""
     batch_size: int = Field(8, gt=0)
     """Sequences in a batch."""
+
+    @field_validator("suffixes", mode="before")
+    @classmethod
+    def _parse_suffixes(cls, value: Any) -> Any:
+        return tuple(each.strip() for each in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.kind == "synthetic" and self.path is not None:
+            raise refusal("path", f"got {self.path}; data.kind synthetic reads no text")
+        if self.kind == "synthetic" and self.suffixes != SUFFIXES:
+            raise refusal("suffixes", f"got {', '.join(self.suffixes)}; data.kind synthetic reads no text")
+        if self.kind != "synthetic" and self.synthetic != SyntheticConfig():
+            raise refusal("synthetic", "is given; needs data.kind synthetic")
+        return self

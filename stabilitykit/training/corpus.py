@@ -1,42 +1,32 @@
 """Text as bytes: read, split and measured. No torch."""
 
 import hashlib
-import os
 import platform
-import sysconfig
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stabilitykit.errors import DataError
-
-_CHUNK = 64 * 1024
-_VALIDATION_EVERY = 20
-_COUNTED_AT_ONCE = 1 << 22
-
-_LEFT_OUT = frozenset(
-    [
-        *("test", "tests", "idlelib", "idle_test", "lib2to3", "ensurepip", "turtledemo"),
-        *("site-packages", "dist-packages", "lib-dynload", "__pycache__"),
-    ]
-)
-"""Folders that some distributions move elsewhere, or that hold tests and other people's code."""
-_LEFT_OUT_PREFIXES = ("config-", "_sysconfigdata")
-"""What differs with how the interpreter was built."""
+from stabilitykit.training.config import SUFFIXES, DataConfig, SyntheticConfig
+from stabilitykit.training.sources import file_text, folder_text, standard_library
+from stabilitykit.training.synthetic import exact_entropies, symbol_probabilities, synthetic_text
+from stabilitykit.training.text import MemoryText, Readable, Split, stretches
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text read as bytes and split, with the statistics of its training split."""
+    """A text read as bytes and split, with the statistics of its training split.
+
+    Those of a synthetic text are its law's, which are exact.
+    """
 
     name: str
     sha256: str
     """Of the whole text, before the split."""
-    train: NDArray[np.uint8]
-    validation: NDArray[np.uint8]
+    train: Split
+    validation: Split
     unigram_entropy: float
     """H(x) of a byte, in nats: where a run parks that has learnt nothing but frequencies."""
     bigram_entropy: float
@@ -63,121 +53,113 @@ class Corpus:
             )
 
 
-def read_corpus(path: Path | None = None) -> Corpus:
-    """Return the corpus of a text file, or of the standard library's sources when no file is given.
+def load_corpus(config: DataConfig) -> Corpus:
+    """Return the corpus that a configuration asks for.
 
     Args:
-        path: A UTF-8 text file.
+        config: Where the text comes from.
+
+    Raises:
+        DataError: There is no such text; the line says what was found instead.
+    """
+    if config.kind == "synthetic":
+        return synthetic_corpus(config.synthetic)
+    return read_corpus(config.path, config.suffixes)
+
+
+def read_corpus(path: Path | None = None, suffixes: tuple[str, ...] = SUFFIXES) -> Corpus:
+    """Return the corpus of a file or a folder, or of the standard library's sources when none is given.
+
+    Files stay on disk, whatever their size: they are gone through once, and mapped where they are read.
+
+    Args:
+        path: A UTF-8 text file, or a folder of them.
+        suffixes: How the names of a folder's text files end.
 
     Raises:
         DataError: There is no such text; the line says what was found instead.
     """
     if path is None:
-        return build_corpus(f"python-{platform.python_version()}-stdlib", _standard_library())
-    return build_corpus(str(path), _text_file(path))
+        return _measured(f"python-{platform.python_version()}-stdlib", standard_library())
+    return _measured(str(path), folder_text(path, suffixes) if _is_folder(path) else file_text(path))
+
+
+def synthetic_corpus(config: SyntheticConfig) -> Corpus:
+    """Return the synthetic corpus, with the exact entropies and symbol probabilities of its law.
+
+    Args:
+        config: Sizes and probabilities.
+    """
+    corpus = _measured("synthetic", synthetic_text(config))
+    unigram_entropy, bigram_entropy = exact_entropies(config)
+    return replace(
+        corpus,
+        unigram_entropy=unigram_entropy,
+        bigram_entropy=bigram_entropy,
+        unigram=_smoothed(symbol_probabilities(config) * corpus.train.size),
+    )
 
 
 def build_corpus(name: str, text: bytes) -> Corpus:
     """Return a text split and measured.
 
-    Every 20th chunk is for validation: a text is not the same all over, and chunks from everywhere keep the
-    two splits alike. Chunks are 64 KiB, or a 20th of a shorter text.
-
     Args:
         name: What messages call the corpus.
         text: All of it.
     """
-    values = np.frombuffer(text, dtype=np.uint8)
-    train, validation = _split(values)
-    pairs = _pair_counts(train)
-    singles = np.bincount(train, minlength=256).astype(np.float64)
+    return _measured(name, MemoryText(np.frombuffer(text, dtype=np.uint8)))
+
+
+def _measured(name: str, text: Readable) -> Corpus:
+    train = Split(text, validation=False)
+    pairs, singles = _counts(train)
     return Corpus(
         name=name,
-        sha256=hashlib.sha256(text).hexdigest(),
+        sha256=_sha256(text),
         train=train,
-        validation=validation,
+        validation=Split(text, validation=True),
         unigram_entropy=_entropy(singles),
         bigram_entropy=_entropy(pairs.ravel()) - _entropy(pairs.sum(axis=1)),
-        unigram=(singles + 1 / 256) / (singles.sum() + 1),
+        unigram=_smoothed(singles),
     )
 
 
-def _split(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    size = max(min(_CHUNK, len(values) // _VALIDATION_EVERY), 2)
-    chunks = [values[start : start + size] for start in range(0, len(values), size)]
-    validation = chunks[::_VALIDATION_EVERY]
-    train = [chunk for i, chunk in enumerate(chunks) if i % _VALIDATION_EVERY]
-    return _joined(train), _joined(validation)
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; a text file or a folder is needed"
+        ) from error
 
 
-def _joined(chunks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    whole = np.concatenate([np.empty(0, np.uint8), *chunks])
-    whole.setflags(write=False)
-    return whole
+def _sha256(text: Readable) -> str:
+    digest = hashlib.sha256()
+    for stretch in stretches(text):
+        digest.update(stretch.data)
+    return digest.hexdigest()
 
 
-def _pair_counts(values: NDArray[np.uint8]) -> NDArray[np.float64]:
-    counts = np.zeros(256 * 256, dtype=np.int64)
-    # In stretches: the index of a pair takes eight times the space of a byte.
-    for start in range(0, len(values) - 1, _COUNTED_AT_ONCE):
-        stretch = values[start : start + _COUNTED_AT_ONCE + 1].astype(np.int64)
-        counts += np.bincount(stretch[:-1] * 256 + stretch[1:], minlength=256 * 256)
-    return counts.reshape(256, 256).astype(np.float64)
+def _counts(text: Readable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how often each pair of neighbours occurs, and each byte."""
+    pairs = np.zeros(256 * 256, np.int64)
+    for stretch in stretches(text, overlap=1):
+        values = stretch.astype(np.int64)
+        pairs += np.bincount(values[:-1] * 256 + values[1:], minlength=256 * 256)
+    table = pairs.reshape(256, 256).astype(np.float64)
+    singles = table.sum(axis=1)
+    if len(text):
+        # The last byte begins no pair.
+        singles[text.read(len(text) - 1, len(text))] += 1
+    return table, singles
+
+
+def _smoothed(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = (counts + 1 / 256) / (counts.sum() + 1)
+    return shares
 
 
 def _entropy(counts: NDArray[np.float64]) -> float:
     seen = counts[counts > 0]
     shares = seen / seen.sum()
     return float(-(shares * np.log(shares)).sum())
-
-
-def _text_file(path: Path) -> bytes:
-    try:
-        # A pipe or a device may never end.
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path}: is {_what(path)}; a text file is needed")
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; a text file is needed") from error
-    _refuse_what_is_no_text(path, text)
-    return text
-
-
-def _what(path: Path) -> str:
-    return "a directory" if path.is_dir() else "not a regular file"
-
-
-def _refuse_what_is_no_text(path: Path, text: bytes) -> None:
-    if not text:
-        raise DataError(f"{path}: is empty; a text file is needed")
-    if (at := text.find(b"\0")) >= 0:
-        raise DataError(f"{path}: binary, a NUL byte at offset {at:,}; a text file is needed")
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{text[error.start]:02x} at offset {error.start:,} is not valid UTF-8"
-        raise DataError(f"{path}: {found}; a UTF-8 text file is needed") from None
-
-
-def _standard_library() -> bytes:
-    root = Path(sysconfig.get_path("stdlib"))
-    sources = sorted(_sources(root), key=Path.as_posix)
-    if not sources:
-        raise DataError(
-            f"{root}: this Python comes without its library's sources; set data.path to a text file"
-        )
-    try:
-        return b"\n".join(path.read_bytes().replace(b"\r\n", b"\n") for path in sources)
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}; set data.path") from error
-
-
-def _sources(root: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(root):
-        # In place, which is how a walk is kept out of a folder: site-packages may be vast.
-        subfolders[:] = filter(_is_kept, subfolders)
-        yield from (Path(folder, name) for name in files if name.endswith(".py") and _is_kept(name))
-
-
-def _is_kept(name: str) -> bool:
-    return name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_PREFIXES)

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.training.config import DataConfig
-from stabilitykit.training.corpus import Corpus, read_corpus
+from stabilitykit.training.corpus import Corpus, load_corpus
+from stabilitykit.training.text import Split
 
 _VALIDATION_BATCHES = 8
 
@@ -55,7 +55,7 @@ class TextDataModule(LightningDataModule):
         Raises:
             DataError: There is no such text, or it is shorter than a batch.
         """
-        corpus = read_corpus(self.config.path)
+        corpus = load_corpus(self.config)
         corpus.require(self.config.batch_size, self.seq_len)
         return corpus
 
@@ -76,7 +76,8 @@ class TextDataModule(LightningDataModule):
         text = self.corpus.train
         # Raw words of a counter-based generator: NumPy may change how it draws integers from them, not these.
         words = np.random.Philox(key=self.seed, counter=[0, 0, 0, index]).random_raw(self.config.batch_size)
-        return _windows(text, words % np.uint64(len(text) - self.seq_len), self.seq_len + 1)
+        starts = words % np.uint64(len(text) - self.seq_len)
+        return _windows(text, starts.tolist(), self.seq_len + 1)
 
     def train_dataloader(self) -> "BatchStream":
         """Return the batches of the run, from where the trainer is."""
@@ -87,7 +88,7 @@ class TextDataModule(LightningDataModule):
         text, size = self.corpus.validation, self.config.batch_size
         width = min(self.seq_len + 1, len(text))
         count = min(_VALIDATION_BATCHES * size, len(text) // width)
-        starts = np.linspace(0, len(text) - width, count).astype(np.uint64)
+        starts = np.linspace(0, len(text) - width, count).astype(np.int64).tolist()
         batches = [_windows(text, starts[i : i + size], width) for i in range(0, count, size)]
         return BatchStream(batches.__getitem__, len(batches))
 
@@ -128,6 +129,6 @@ class BatchStream:
         """Accept what ``state_dict`` returned; having both tells Lightning that the stream resumes."""
 
 
-def _windows(text: NDArray[np.uint8], starts: NDArray[np.uint64], width: int) -> Batch:
-    places = starts.astype(np.int64)[:, None] + np.arange(width)
-    return torch.from_numpy(text[places].astype(np.int64))
+def _windows(text: Split, starts: list[int], width: int) -> Batch:
+    windows = np.stack([text.read(start, start + width) for start in starts])
+    return torch.from_numpy(windows.astype(np.int64))

@@ -109,6 +109,25 @@ def falcon(config: Any) -> Fields:
     }
 
 
+def nemotron(config: Any) -> Fields:
+    """Return the fields of a ``NemotronConfig``: gains stored as differences from 1."""
+    base = theta(config, more=("partial_rotary_factor",))
+    return common(config) | {
+        "norm": {**_layernorm(config.norm_eps), "gain_offset": 1.0},
+        "position": {
+            "kind": "rope",
+            "theta": base,
+            "rotary_fraction": config.rope_parameters["partial_rotary_factor"],
+        },
+        "attention": {
+            **heads(config),
+            "qkv_bias": config.attention_bias,
+            "out_bias": config.attention_bias,
+        },
+        "feedforward": {**_plain(config.hidden_act, config.intermediate_size), "bias": config.mlp_bias},
+    }
+
+
 def _gpt(config: Any) -> Fields:
     named = getattr(config, "activation_function", "gelu_new")
     return common(config) | {

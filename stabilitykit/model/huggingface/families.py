@@ -27,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     "gpt_neox": Family(classic.gpt_neox, names.GPT_NEOX),
     "bloom": Family(classic.bloom, names.BLOOM),
     "falcon": Family(classic.falcon, names.FALCON),
+    "nemotron": Family(classic.nemotron, names.LLAMA),
     "llama": Family(gated.llama, names.LLAMA),
     "mistral": Family(gated.mistral, names.LLAMA),
     "qwen2": Family(gated.qwen2, names.LLAMA),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import validated
-from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig
+from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig, SyntheticConfig
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,19 @@ from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig
         ),
         (ScheduleConfig, {"kind": "wsd", "decay_ratio": 0}, "it.decay_ratio: got 0; must be greater than 0"),
         (DataConfig, {"batch_size": 0}, "it.batch_size: got 0; must be greater than 0"),
+        (DataConfig, {"kind": "folder"}, "it.kind: got 'folder'; accepted: text, synthetic"),
+        (
+            DataConfig,
+            {"kind": "synthetic", "path": "a"},
+            "it.path: got a; data.kind synthetic reads no text",
+        ),
+        (
+            DataConfig,
+            {"kind": "synthetic", "suffixes": ".c"},
+            "it.suffixes: got .c; data.kind synthetic reads no text",
+        ),
+        (DataConfig, {"synthetic": {"block": 8}}, "it.synthetic: is given; needs data.kind synthetic"),
+        (SyntheticConfig, {"copy_rate": 1}, "it.copy_rate: got 1; must be less than 1"),
         (DataConfig, {"path": 3}, "it.path: got 3; must be a path"),
     ],
 )
@@ -53,7 +66,7 @@ def test_refusals(cls: type[BaseModel], mapping: dict[str, object], message: str
     assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("cls", [OptimizerConfig, ScheduleConfig, DataConfig])
+@pytest.mark.parametrize("cls", [OptimizerConfig, ScheduleConfig, DataConfig, SyntheticConfig])
 def test_every_field_is_described(cls: type[BaseModel]) -> None:
     assert [name for name, field in cls.model_fields.items() if not field.description] == []
 
@@ -61,6 +74,7 @@ def test_every_field_is_described(cls: type[BaseModel]) -> None:
 def test_text_is_read_by_the_field_type() -> None:
     assert validated(OptimizerConfig, {"lr": "1e-3"}, "optimizer").lr == 1e-3
     assert validated(DataConfig, {"path": "a.txt"}, "data").path == Path("a.txt")
+    assert validated(DataConfig, {"suffixes": ".txt, .c"}, "data").suffixes == (".txt", ".c")
 
 
 def test_configuration_and_corpus_load_no_torch() -> None:

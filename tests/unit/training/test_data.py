@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stabilitykit.errors import ConfigError, DataError
-from stabilitykit.training import DataConfig, TextDataModule
+from stabilitykit.training import DataConfig, SyntheticConfig, TextDataModule
 
 
 def make(path: Path, seed: int = 0, batch_size: int = 4, seq_len: int = 8) -> TextDataModule:
@@ -35,7 +35,7 @@ def test_drawing_batches_leaves_the_global_random_state_alone(text: Path) -> Non
 
 def test_windows_are_stretches_of_the_training_split(text: Path) -> None:
     data = make(text)
-    whole = data.corpus.train.tobytes()
+    whole = data.corpus.train.read(0, len(data.corpus.train)).tobytes()
     batches = [data.batch(index) for index in range(20)]
     assert all(batch.shape == (4, 9) and batch.dtype == torch.int64 for batch in batches)
     windows = [bytes(window) for batch in batches for window in batch.tolist()]
@@ -49,7 +49,7 @@ def test_every_window_of_a_short_text_is_drawn(tmp_path: Path) -> None:
     data = make(path, batch_size=4, seq_len=8)
     assert len(data.corpus.train) == 57
     firsts = {int(window[0]) for index in range(200) for window in data.batch(index)}
-    assert firsts == {int(byte) for byte in data.corpus.train[: 57 - 8]}
+    assert firsts == set(data.corpus.train.read(0, 57 - 8).tolist())
 
 
 def test_the_loader_yields_the_run_in_order(text: Path) -> None:
@@ -64,7 +64,8 @@ def test_validation_windows_are_fixed_and_of_their_own_split(text: Path) -> None
     one, other = list(make(text).val_dataloader()), list(make(text, seed=9).val_dataloader())
     assert len(one) == len(make(text).val_dataloader()) == 8
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    whole = make(text).corpus.validation.tobytes()
+    split = make(text).corpus.validation
+    whole = split.read(0, len(split)).tobytes()
     assert all(bytes(window) in whole for batch in one for window in batch.tolist())
 
 
@@ -100,3 +101,18 @@ def test_too_short_a_text_is_refused_before_the_first_batch(
 def test_a_negative_seed_is_refused(text: Path) -> None:
     with pytest.raises(ConfigError, match=r"^seed: got -1; must be at least 0$"):
         make(text, seed=-1)
+
+
+def test_a_folder_and_a_synthetic_text_give_batches_that_follow_from_their_number(text: Path) -> None:
+    for config in (
+        DataConfig(path=text.parent, batch_size=4),
+        DataConfig(kind="synthetic", batch_size=4, synthetic=SyntheticConfig(length=5_000)),
+    ):
+        one, other = (TextDataModule(config, 8, seed=0, total_steps=5) for _ in range(2))
+        other.batch(3)
+        assert torch.equal(one.batch(2), other.batch(2))
+        assert not torch.equal(one.batch(2), one.batch(3))
+
+
+def test_a_folder_of_one_file_gives_the_files_batches(text: Path) -> None:
+    assert torch.equal(make(text).batch(1), make(text.parent).batch(1))

@@ -1,0 +1,22 @@
+"""Known architectures as fields of the configuration, never as behaviour by name. No torch."""
+
+from stabilitykit.model.presets.classic import CLASSIC
+from stabilitykit.model.presets.columns import columns
+from stabilitykit.model.presets.entry import Preset
+from stabilitykit.model.presets.modern import MODERN
+from stabilitykit.model.presets.research import RESEARCH
+from stabilitykit.model.presets.sizing import PRESETS, SCALES, arch_fields, arch_names, preset, preset_fields
+
+__all__ = [
+    "CLASSIC",
+    "MODERN",
+    "PRESETS",
+    "RESEARCH",
+    "SCALES",
+    "Preset",
+    "arch_fields",
+    "arch_names",
+    "columns",
+    "preset",
+    "preset_fields",
+]

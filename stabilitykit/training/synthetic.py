@@ -1,0 +1,93 @@
+"""A synthetic text whose entropies are known exactly, and which rewards looking back. No torch."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stabilitykit.training.config import SyntheticConfig
+from stabilitykit.training.text import MemoryText
+
+Law = NDArray[np.float64]
+
+
+def synthetic_text(config: SyntheticConfig) -> MemoryText:
+    """Return the text: blocks of a Markov chain, some of them copies of the one before the last.
+
+    The symbols' law π falls off as 1/(1 + ⌊i/4⌋). Within a block the next symbol is, with probability
+    ``repeat``, the successor of this one on a cycle of four symbols of equal π, and else drawn from π; so π
+    is the chain's stationary law. Each block begins with a draw from π or is, with probability ``copy``,
+    the block two before it. Even and odd blocks never mix, and so what meets at a seam is independent.
+
+    Args:
+        config: Sizes and probabilities. The text follows from them alone, whatever the run's seed.
+    """
+    blocks = -(-config.length // config.block)
+    draws = np.random.Philox(key=0)
+    text = np.empty((blocks, config.block), np.uint8)
+    cumulative = np.cumsum(_symbol_law(config))
+    for place in range(config.block):
+        fresh = _drawn(cumulative, _uniform(draws, blocks))
+        if place:
+            repeats = _uniform(draws, blocks) < config.repeat
+            fresh = np.where(repeats, _successor(text[:, place - 1]), fresh)
+        text[:, place] = fresh
+    source = _sources(_uniform(draws, blocks) < config.copy_rate)
+    values = text[source].ravel()[: config.length]
+    values.setflags(write=False)
+    return MemoryText(values)
+
+
+def exact_entropies(config: SyntheticConfig) -> tuple[float, float]:
+    """Return H(x) and H(x′|x) of the synthetic text's law, in nats.
+
+    With ``T`` the chain's transitions and ``B`` the block's length, neighbours have the law
+    ``J = (1 − 1/B)·diag(π)·T + ππᵀ/B``, whose two marginals are π.
+
+    Args:
+        config: Sizes and probabilities.
+    """
+    law = _symbol_law(config)
+    symbols = np.arange(config.symbols)
+    transitions = np.tile((1 - config.repeat) * law, (config.symbols, 1))
+    transitions[symbols, _successor(symbols)] += config.repeat
+    pairs = (1 - 1 / config.block) * law[:, None] * transitions + np.outer(law, law) / config.block
+    return _entropy(law), _entropy(pairs) - _entropy(law)
+
+
+def symbol_probabilities(config: SyntheticConfig) -> Law:
+    """Return the probabilities of the 256 bytes in the synthetic text's law."""
+    return np.pad(_symbol_law(config), (0, 256 - config.symbols))
+
+
+def _symbol_law(config: SyntheticConfig) -> Law:
+    weights = 1 / (1 + np.arange(config.symbols) // 4)
+    law: Law = weights / weights.sum()
+    return law
+
+
+def _successor(symbols: NDArray[np.integer]) -> NDArray[np.integer]:
+    return symbols // 4 * 4 + (symbols + 1) % 4
+
+
+def _sources(is_copy: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the block that each block's symbols come from: itself, or what block i − 2 is."""
+    numbers = np.arange(len(is_copy))
+    # The first two have nothing to copy.
+    own = np.where(is_copy & (numbers >= 2), 0, numbers)
+    for parity in (0, 1):
+        own[parity::2] = np.maximum.accumulate(np.maximum(own[parity::2], parity))
+    return own
+
+
+def _uniform(draws: np.random.Philox, n: int) -> Law:
+    # Raw words: NumPy may change how it makes floats of them, not the words.
+    words: NDArray[np.uint64] = draws.random_raw(n)
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _drawn(cumulative: Law, uniform: Law) -> NDArray[np.int64]:
+    return np.searchsorted(cumulative[:-1], uniform, side="right")
+
+
+def _entropy(law: Law) -> float:
+    seen = law[law > 0]
+    return float(-(seen * np.log(seen)).sum())

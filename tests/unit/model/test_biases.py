@@ -24,7 +24,7 @@ SWITCHES: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "owners"), SWITCHES, ids=str)
+@pytest.mark.parametrize(("fields", "owners"), SWITCHES, ids=[str(fields) for fields, _ in SWITCHES])
 def test_every_bias_has_its_own_switch(
     build: Callable[..., Transformer], fields: dict[str, Any], owners: set[str]
 ) -> None:

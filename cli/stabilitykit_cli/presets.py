@@ -33,9 +33,7 @@ def presets(
     ] = None,
     dims: Annotated[
         list[str] | None,
-        typer.Option(
-            "--dim", metavar="SIZE=N", help="One size, such as n_layers=12; may be repeated."
-        ),
+        typer.Option("--dim", metavar="SIZE=N", help="One size, such as n_layers=12; may be repeated."),
     ] = None,
     json: Json = False,
     debug: Debug = False,
@@ -95,7 +93,9 @@ def _config(name: str, scale: str | None, dims: dict[str, int]) -> "TransformerC
     if name not in arch_names():
         raise ConfigError(f"NAME {name!r} is not known: {closest(name, arch_names())}")
     if scale not in (None, "probe") or dims:
-        raise ConfigError(f"--scale and --dim: {name} is a wiring, which has no sizes of its own; use a preset")
+        raise ConfigError(
+            f"--scale and --dim: {name} is a wiring, which has no sizes of its own; use a preset"
+        )
     return validated(TransformerConfig, arch_fields(name))
 
 

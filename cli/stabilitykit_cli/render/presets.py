@@ -38,14 +38,21 @@ def preset_page(document: Mapping[str, Any]) -> RenderableType:
     Args:
         document: What ``presets NAME --json`` prints.
     """
-    parts: list[RenderableType] = [Text.assemble((document["name"], "bold cyan"), "  ", document["about"]), Text()]
+    parts: list[RenderableType] = [
+        Text.assemble((document["name"], "bold cyan"), "  ", document["about"]),
+        Text(),
+    ]
     parts += [_titled(title, text) for title, text in document["columns"].items() if text]
     parts += [_titled("proportions", _proportions(document["ratios"])), Text()]
     parts += [_parameters(document["parameters"]), Text()]
     text = yaml.safe_dump(document["config"], sort_keys=False, default_flow_style=None, width=80)
     parts.append(Text(text.rstrip()))
     if document["sources"]:
-        parts += [Text(), Text("Sources", style="dim"), *(Text(f"  {source}") for source in document["sources"])]
+        parts += [
+            Text(),
+            Text("Sources", style="dim"),
+            *(Text(f"  {source}") for source in document["sources"]),
+        ]
     return Group(*parts)
 
 

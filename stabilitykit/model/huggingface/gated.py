@@ -1,4 +1,4 @@
-"""Families with gated feed-forward sublayers and rope: what their transformers configurations mean in ours."""
+"""Families with gated feed-forward and rope: what their transformers configurations mean in ours."""
 
 from typing import Any
 
@@ -129,8 +129,8 @@ def llama4(config: Any) -> Fields:
     fields = _gated(config, config.hidden_act, config.rms_norm_eps)
     turned = [bool(flag) for flag in config.no_rope_layers]
     kinds = _every(layers(config), len(turned))
-    normed = {"qk_norm": "head", "qk_norm_at": "post_rope"}
-    normed["qk_norm_config"] = {"gain": False, "eps": config.rms_norm_eps}
+    norm = {"gain": False, "eps": config.rms_norm_eps}
+    normed = {"qk_norm": "head", "qk_norm_at": "post_rope", "qk_norm_config": norm}
     tempered = {"temperature_floor": config.floor_scale, "temperature_scale": config.attn_scale}
     return fields | {
         "position": {"kind": "rope", "layout": "interleaved", "theta": theta(config)},

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from stabilitykit.errors import ConfigError, closest
@@ -44,12 +43,12 @@ def from_hf(model: nn.Module) -> Transformer:
     theirs = model.state_dict()
     if "lm_head.weight" not in theirs:
         raise ConfigError(f"huggingface: {type(model).__name__} has no lm_head; must be a causal LM class")
-    built = Transformer(config_from_hf(hf_config))
-    names = _family(hf_config).names
-    with torch.no_grad():
-        built.load_state_dict(translated(theirs, built.state_dict(), names, built.config))
     like = theirs["lm_head.weight"]
-    return built.to(device=like.device, dtype=like.dtype)
+    # Before the copy, so that a model in float64 loses nothing.
+    built = Transformer(config_from_hf(hf_config)).to(device=like.device, dtype=like.dtype)
+    names = _family(hf_config).names
+    built.load_state_dict(translated(theirs, built.state_dict(), names, built.config))
+    return built
 
 
 def _family(config: Any) -> Family:
@@ -57,4 +56,3 @@ def _family(config: Any) -> Family:
     if kind not in FAMILIES:
         raise ConfigError(f"huggingface.model_type: got {kind!r}; {closest(kind, FAMILIES)}")
     return FAMILIES[kind]
-

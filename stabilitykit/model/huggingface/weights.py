@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -98,13 +99,13 @@ def _stacked(
     tensor: Shaped[Tensor, "rows ..."], part: str, config: TransformerConfig
 ) -> Shaped[Tensor, "some ..."]:
     queries, keys = config.attention.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    return tensor.split((queries, keys, keys))["qkv".index(part)]
+    return torch.split(tensor, [queries, keys, keys])["qkv".index(part)]
 
 
 def _grouped(
     tensor: Shaped[Tensor, "rows ..."], part: str, config: TransformerConfig
 ) -> Shaped[Tensor, "some ..."]:
     sharing = config.attention.n_heads // config.n_kv_heads
-    groups = tensor.unflatten(0, (config.n_kv_heads, sharing + 2, config.head_dim))
+    groups = tensor.reshape(config.n_kv_heads, sharing + 2, config.head_dim, *tensor.shape[1:])
     places = {"q": slice(0, sharing), "k": slice(sharing, sharing + 1), "v": slice(sharing + 1, sharing + 2)}
     return groups[:, places[part]].flatten(0, 2)

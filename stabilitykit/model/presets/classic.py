@@ -168,7 +168,10 @@ CLASSIC: tuple[Preset, ...] = (
             "initialization": {"scheme": "xavier", "embed_std": 1.0},
         },
         Sizes(256_000, 18_432, 118, 48, 73_728, 2048, n_kv_heads=1, head_dim=256),
-        ("Chowdhery et al. 2022, arXiv 2204.02311", "norm: the paper's text, where tables say RMSNorm; eps: ours"),
+        (
+            "Chowdhery et al. 2022, arXiv 2204.02311",
+            "norm: the paper's text, where tables say RMSNorm; eps: ours",
+        ),
     ),
     Preset(
         "t5",

@@ -151,7 +151,7 @@ MODERN: tuple[Preset, ...] = (
             },
         ),
         Sizes(131_072, 6144, 64, 48, 32_768, 8192, n_kv_heads=8, head_dim=128),
-        ("github.com/xai-org/grok-1 run.py and model.py: embedding_multiplier_scale, output_multiplier_scale",),
+        ("github.com/xai-org/grok-1 run.py, model.py: embedding_multiplier_scale, output_multiplier_scale",),
     ),
     Preset(
         "nemotron4",
@@ -186,7 +186,7 @@ MODERN: tuple[Preset, ...] = (
             },
         ),
         Sizes(256_000, 8192, 40, 64, 22_528, 8192),
-        ("transformers Cohere2Config: layer_types, sliding_window; sizes and rope_theta: the class's defaults",),
+        ("transformers Cohere2Config: layer_types, sliding_window; sizes, rope_theta: the class's defaults",),
         windows=(4096, 4096, 4096, None),
     ),
     Preset(
@@ -202,7 +202,10 @@ MODERN: tuple[Preset, ...] = (
                     "qk_norm_config": {"gain": False, "eps": 1e-5},
                     "temperature_floor": 8192,
                 },
-                "pattern": [*[{"span": "chunked"}] * 3, {"span": "full", "position": False, "qk_norm": False}],
+                "pattern": [
+                    *[{"span": "chunked"}] * 3,
+                    {"span": "full", "position": False, "qk_norm": False},
+                ],
             },
         ),
         Sizes(202_048, 5120, 48, 40, 16_384, 131_072, n_kv_heads=8, head_dim=128),

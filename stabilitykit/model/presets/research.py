@@ -8,7 +8,9 @@ from stabilitykit.model.presets.modern import MODERN
 _LLAMA2 = next(each for each in MODERN if each.name == "llama2")
 
 
-def _on_llama(name: str, about: str, source: str, fields: dict[str, Any], quarter: str | None = None) -> Preset:
+def _on_llama(
+    name: str, about: str, source: str, fields: dict[str, Any], quarter: str | None = None
+) -> Preset:
     whole = merged(_LLAMA2.fields, fields)
     return Preset(name, about, whole, _LLAMA2.release, (source,), first_quarter=quarter)
 

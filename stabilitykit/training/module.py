@@ -93,8 +93,8 @@ class TransformerModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and its schedule, which moves every optimizer step.
 
-        The matrices of linear layers, the head's among them, decay; token and position embeddings and the
-        norms' gains do not.
+        The matrices of linear layers, the head's among them, decay, and with the head's a token embedding
+        tied to it; other embeddings and the norms' gains do not.
         """
         config = self.optimizer_config
         optimizer = torch.optim.AdamW(

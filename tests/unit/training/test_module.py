@@ -113,6 +113,19 @@ def test_only_matrices_decay() -> None:
     assert "model.head.linear.weight" in decaying
 
 
+def test_a_tied_table_is_in_one_group_and_decays() -> None:
+    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8, head=HeadConfig(tied=True))
+    module = TransformerModule(config, OptimizerConfig(), ScheduleConfig(), 4, 0)
+    decaying, others = (group["params"] for group in module.configure_optimizers()["optimizer"].param_groups)
+    assert [
+        any(weight is module.model.embed.token.weight for weight in group) for group in (decaying, others)
+    ] == [
+        True,
+        False,
+    ]
+    assert len(decaying) + len(others) == len(list(module.parameters()))
+
+
 class Rates(Callback):
     """Keeps the learning rate every optimizer step is taken with."""
 

@@ -29,7 +29,8 @@ WORDS = re.compile(rb"[A-Za-z_]+|[0-9]+|\n *| +|[^A-Za-z0-9_ \n]")
 
 def word_tokens() -> tuple[np.ndarray, np.ndarray]:
     """Return the corpus as token indices, and the probability of each token; index 0 is any rarer word."""
-    words = WORDS.findall(read_corpus().train.tobytes())
+    train = read_corpus().train
+    words = WORDS.findall(train.read(0, train.size).tobytes())
     common = [word for word, _ in Counter(words).most_common(VOCABULARY - 1)]
     index = {word: place for place, word in enumerate(common, start=1)}
     tokens = np.array([index.get(word, 0) for word in words])

@@ -45,6 +45,14 @@ REGISTRY: dict[str, TagFamily] = {
             "",
             chart=True,
         ),
+        TagFamily(
+            "train/cross_entropy",
+            "cross-entropy alone, where a z-loss is part of the loss",
+            "nats",
+            "mean",
+            "",
+        ),
+        TagFamily("train/z_loss", "what the z-loss adds to the loss", "nats", "mean", ""),
         TagFamily("optim/lr", "learning rate of the first parameter group", "", "last", "", chart=True),
         TagFamily(
             "optim/grad_norm",

@@ -6,6 +6,15 @@ from stabilitykit.records import StepRecord
 
 LOSS = "train/loss"
 UNIGRAM = "train/unigram_cross_entropy"
+CROSS_ENTROPY = "train/cross_entropy"
+
+
+def cross_entropy(record: StepRecord) -> float:
+    """Return the cross-entropy, or the loss where nothing is added to it; NaN where neither is recorded.
+
+    A z-loss is part of the loss and not of what the unigram law is compared with.
+    """
+    return record.readings.get(CROSS_ENTROPY, record.readings.get(LOSS, math.nan))
 
 
 class LossSeries:
@@ -25,5 +34,5 @@ class LossSeries:
         unigram = record.readings.get(UNIGRAM, math.nan)
         if math.isfinite(unigram):
             self.unigram = unigram
-        loss = record.readings.get(LOSS, math.nan)
+        loss = cross_entropy(record)
         return (loss, loss - self.unigram) if math.isfinite(loss) else None

@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import LOSS, UNIGRAM
+from stabilitykit.detect.loss import LOSS, UNIGRAM, cross_entropy
 from stabilitykit.detect.rolling import Window, median
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -43,7 +43,8 @@ class Stuck(Detector):
         readings = record.readings
         if LOSS not in readings or UNIGRAM not in readings:
             return []
-        excess = readings[LOSS] - readings[UNIGRAM]
+        loss = cross_entropy(record)
+        excess = loss - readings[UNIGRAM]
         if not math.isfinite(excess):
             return []
         self._recent.push(excess)
@@ -66,7 +67,7 @@ class Stuck(Detector):
         if self._since is None:
             first = int(self._at.values[0])
             self._since = first if self._near is None else max(first, self._near)
-        return [self._finding(record.step, readings[LOSS], readings[UNIGRAM], smooth)]
+        return [self._finding(record.step, loss, readings[UNIGRAM], smooth)]
 
     def _is_parked(self) -> bool:
         if len(self._smooth) < self._steps:

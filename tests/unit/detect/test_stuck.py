@@ -118,3 +118,13 @@ def test_what_is_no_number_is_passed_over(where):
     found = losses(Stuck(), holed, flat) if where == "loss" else losses(Stuck(), flat, holed)
     assert steps(found) == [step for step in range(43, 100) if step not in holes]
     assert {finding.since for finding in found} == {0}
+
+
+def test_a_z_loss_in_the_loss_does_not_hide_that_it_is_parked() -> None:
+    detector = Stuck()
+    found = []
+    for step in range(60):
+        readings = {"train/loss": 4.2, "train/cross_entropy": 3.2, "train/unigram_cross_entropy": 3.2}
+        found.append(detector.update(StepRecord.of(step, readings)))
+    assert found[-1]
+    assert "0 nat" in found[-1][0].message

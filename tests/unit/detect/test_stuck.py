@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stabilitykit.detect.stuck import Stuck
-from stabilitykit.records import Severity
+from stabilitykit.records import Severity, StepRecord
 
 from .conftest import LOSS, UNIGRAM, falling, losses, noise, records, run, steps, with_values
 

@@ -27,7 +27,9 @@ Examples:
 
 Arch = Annotated[
     str | None,
-    typer.Option("--arch", "-a", metavar="NAME", help="Norm placement: post_norm, pre_norm, double_norm, …"),
+    typer.Option(
+        "--arch", "-a", metavar="NAME", help="Norm placement or preset: pre_norm, gpt2, …; see presets."
+    ),
 ]
 Rate = Annotated[
     float | None,

@@ -69,6 +69,7 @@ class Collector:
 
         The gate comes first: it separates microbatches before any tap writes.
         """
+        self._taps.clear()
         for row, site in enumerate(self.layout.sites):
             module = self._modules[site.module]
             if row == 0:
@@ -82,11 +83,10 @@ class Collector:
             self._handles.extend(optimizer_tap.attach())
 
     def detach(self) -> None:
-        """Remove every hook; may be called twice."""
+        """Remove every hook; may be called twice. What was watched, and how, is still told."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._taps.clear()
 
     def arm(self, on: bool = True) -> None:
         """Observe training forwards and optimizer steps from here on, or stop to."""

@@ -49,6 +49,7 @@ def watched(model: Marked, x: Tensor) -> tuple[dict[str, float], list[str]]:
     readings = dict(collector.collect(0).readings)
     kinds = [row.kind for row in collector.coverage() if "attn/entropy" in row.statistics]
     collector.detach()
+    assert kinds == [row.kind for row in collector.coverage() if "attn/entropy" in row.statistics]
     return readings, kinds
 
 

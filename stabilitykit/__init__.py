@@ -3,8 +3,9 @@
 Names are loaded when first used, so that reading logs imports no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.callbacks import StabilityMonitor
@@ -22,10 +23,7 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+__getattr__ = lazy(__name__, _ROOMS)
 
 
 def __dir__() -> list[str]:

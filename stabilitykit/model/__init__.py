@@ -1,7 +1,8 @@
 """The configurable transformer. Names are loaded when first used: configuration alone needs no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.model.config import (
@@ -58,10 +59,7 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ELSEWHERE.get(name, "stabilitykit.model.config")), name)
+__getattr__ = lazy(__name__, {name: _ELSEWHERE.get(name, "stabilitykit.model.config") for name in __all__})
 
 
 def __dir__() -> list[str]:

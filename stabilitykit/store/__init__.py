@@ -3,8 +3,9 @@
 Names are loaded when first used: naming this room costs neither pyarrow nor tensorboard.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
@@ -42,10 +43,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy(__name__, {name: f"{__name__}.{module}" for name, module in _MODULES.items()})
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """Training of the transformer on text. Names are loaded when first used: configuration needs no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, SyntheticConfig
@@ -53,10 +54,7 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+__getattr__ = lazy(__name__, _ROOMS)
 
 
 def __dir__() -> list[str]:

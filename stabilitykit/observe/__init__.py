@@ -1,7 +1,7 @@
 """From tensors to step records: sites, taps and the one host read a step."""
 
 from stabilitykit.observe.collector import Collector
-from stabilitykit.observe.locate import locate
+from stabilitykit.observe.rules import SiteRules
 from stabilitykit.observe.site import Coverage, Layout, Role, Site
 
-__all__ = ["Collector", "Coverage", "Layout", "Role", "Site", "locate"]
+__all__ = ["Collector", "Coverage", "Layout", "Role", "Site", "SiteRules"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stabilitykit.observe.optimizer_tap import GroupVector
-from stabilitykit.observe.partials import BOUND, COLUMNS, MAXIMUM, MINIMUM, NORM, SUM
+from stabilitykit.observe.partials import BOUND, COLUMNS, COUNT, MAXIMUM, MINIMUM, NORM, SUM
 from stabilitykit.observe.site import Role, Site
 from stabilitykit.records import StepRecord
 from stabilitykit.stats import max_abs, nonfinite, rms
@@ -46,6 +46,8 @@ class Assembly:
     def __init__(self, sites: tuple[Site, ...]) -> None:
         self._sites = sites
         self._tags: tuple[str, ...] = ()
+        self.fired_rows: tuple[int, ...] = ()
+        """Rows of the buffer that were written at the newest step."""
 
     def record(self, step: int, packed: PackedStep, numbers: Numbers) -> StepRecord:
         """Return the record of a packed step.
@@ -62,10 +64,12 @@ class Assembly:
         parts: dict[str, Numbers] = {}
         for what, vector in packed.parts.items():
             parts[what], rest = rest[: len(vector.groups)], rest[len(vector.groups) :]
+        count = rows[:, COUNT] + packed.counts
+        self.fired_rows = tuple(np.flatnonzero(count).tolist())
         columns = [
             (packed.scalars, scalars),
             (tuple(packed.floats), np.array(list(packed.floats.values()))),
-            *_forward(self._sites, rows, packed.counts),
+            *_forward(self._sites, rows, count),
             *_gradients(packed, parts),
             *_updates(packed, parts, rest[0] if packed.corrected else np.nan),
         ]
@@ -76,13 +80,12 @@ class Assembly:
         return StepRecord(step, self._tags, values.astype(np.float32))
 
 
-def _forward(sites: tuple[Site, ...], rows: Numbers, counts: tuple[int, ...]) -> list[Column]:
+def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Column]:
     """Return what the taps on activations, attention and output logits saw."""
-    fired = tuple(count > 0 for count in counts)
+    fired = tuple((count > 0).tolist())
     act, act_sites = _rows(sites, Role.ACTIVATION, fired)
     attn, attn_sites = _rows(sites, Role.ATTENTION, fired)
     logits, logits_sites = _rows(sites, Role.LOGITS, fired)
-    count = np.array(counts, dtype=np.float64)
     low, high = rows[act, MINIMUM], rows[act, MAXIMUM]
     return [
         (_tags("act/rms", act_sites), rms(rows[act, NORM], count[act])),

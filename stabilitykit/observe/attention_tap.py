@@ -67,11 +67,11 @@ class AttentionTap:
             self._on_error(self.site.name, error)
 
     def _write(self, reading: AttentionReading) -> None:
+        self._buffer.begin(self._row, 1)
         entropy = reading.entropy
         # In the order of the buffer's columns: minimum, maximum, bound, sum.
         numbers = [entropy.amin(), reading.logit_max, reading.logit_bound, entropy.mean()]
         torch.stack(numbers, out=self._slots)
-        self._buffer.counts[self._row] += 1
 
 
 class _AttentionMode(TorchFunctionMode):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,10 @@ from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
-from stabilitykit.observe.locate import locate
+from stabilitykit.observe.calls import Tracer
+from stabilitykit.observe.conventional import conventional_layout
+from stabilitykit.observe.coverage import parameter_rows, site_rows
+from stabilitykit.observe.foreign import layout_of
 from stabilitykit.observe.optimizer_tap import (
     GroupVector,
     OptimizerStep,
@@ -20,15 +22,11 @@ from stabilitykit.observe.optimizer_tap import (
     gradient_norms,
 )
 from stabilitykit.observe.partials import PartialBuffer, pack
-from stabilitykit.observe.site import Coverage, Layout, Role
+from stabilitykit.observe.rules import SiteRules, applied
+from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
+from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.records import StepRecord
-
-_STATISTICS = {
-    Role.ACTIVATION: ("act/rms", "act/max_abs", "act/nonfinite"),
-    Role.ATTENTION: ("attn/logit_max", "attn/logit_max_bound", "attn/entropy", "attn/entropy_min"),
-    Role.LOGITS: ("output/log_z",),
-}
 
 
 class Collector:
@@ -37,65 +35,107 @@ class Collector:
     Between ``arm`` and ``collect``, taps write partials on the device; ``collect`` reads them once and
     returns the step's record. Nothing here changes a value, a gradient or the random state.
 
+    Where the model's modules do not carry conventional names, its first forward pass in training is watched
+    from outside, and the taps are attached when its backward pass has ended; so the first record has no
+    activations. A compiled model cannot be watched so, and its sites are taken from its structure.
+
     Args:
-        model: The model to watch; sites are found by name.
+        model: The model to watch.
         optimizers: Its optimizers, for updates and learning rate.
+        rules: Sites to add, rename and leave out.
+
+    Raises:
+        ConfigError: A rule fits no module.
     """
 
-    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        self.layout: Layout = locate(model)
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], rules: SiteRules | None = None
+    ) -> None:
+        self._model, self._optimizers = model, optimizers
+        self._rules = rules or SiteRules()
         self._modules = dict(model.named_modules())
-        parameters = dict(model.named_parameters())
-        self._groups = {group: [parameters[n] for n in names] for group, names in self.layout.groups.items()}
-        gains = {norm: parameters[name] for norm, name in self.layout.gains.items()}
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self._buffer = PartialBuffer(len(self.layout.sites), device)
-        self._assembly = Assembly(self.layout.sites)
-        self._scratch = Scratch(self._groups)
-        self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in optimizers]
-        self._taps: list[Tap | AttentionTap] = []
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._tracer: Tracer | None = None
         self._handles: list[RemovableHandle] = []
         self._gradients: GroupVector | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = False
-        self._wrote = False
-        self._fired = [0] * len(self.layout.sites)
         self._dark: dict[str, str] = {}
         self.host_reads = 0
         """How often anything was read from the device: once a collected step."""
+        applied(self._rules, EMPTY_LAYOUT, model)
+        self._use(EMPTY_LAYOUT)
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it is known what there is to watch."""
+        return self.layout is not EMPTY_LAYOUT
 
     def attach(self) -> None:
-        """Hook the model and its optimizers.
-
-        The gate comes first: it separates microbatches before any tap writes.
-        """
-        self._taps.clear()
-        for row, site in enumerate(self.layout.sites):
-            module = self._modules[site.module]
-            if row == 0:
-                self._handles.append(module.register_forward_pre_hook(self._begin_forward))
-            kind = AttentionTap if site.role is Role.ATTENTION else Tap
-            tap = kind(site, row, self._buffer, self._is_observed, self._darken)
-            self._taps.append(tap)
-            handles = tap.attach(module)
-            self._handles.extend(handles if isinstance(handles, list) else [handles])
-        for optimizer_tap in self._optimizer_taps:
-            self._handles.extend(optimizer_tap.attach())
+        """Hook the model and its optimizers, or what tells where to hook them."""
+        layout = conventional_layout(self._model)
+        if layout is None and is_compiled(self._model):
+            layout = layout_of(self._model, assumed_calls(self._model), watched=False)
+        if layout is None:
+            self._tracer = Tracer(self._model, self._is_observed)
+        else:
+            self._use(applied(self._rules, layout, self._model))
+            self._hook()
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
+        if self._tracer:
+            self._tracer.detach()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
+    def _use(self, layout: Layout) -> None:
+        """Make room for what a layout holds."""
+        self.layout = layout
+        parameters = dict(self._model.named_parameters(remove_duplicate=False))
+        self._groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
+        gains = {norm: parameters[name] for norm, name in layout.gains.items()}
+        self._buffer = PartialBuffer(len(layout.sites), self._device)
+        self._assembly = Assembly(layout.sites)
+        self._scratch = Scratch(self._groups)
+        self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in self._optimizers]
+        for tap in self._optimizer_taps:
+            tap.armed = self._armed
+        self._taps: list[Tap | AttentionTap] = []
+        self._fired = [0] * len(layout.sites)
+
+    def _hook(self) -> None:
+        for row, site in enumerate(self.layout.sites):
+            kind = AttentionTap if site.role is Role.ATTENTION else Tap
+            tap = kind(site, row, self._buffer, self._is_observed, self._darken)
+            self._taps.append(tap)
+            handles = tap.attach(self._modules[site.module])
+            self._handles.extend(handles if isinstance(handles, list) else [handles])
+        for optimizer_tap in self._optimizer_taps:
+            self._handles.extend(optimizer_tap.attach())
+
+    def _settle(self, is_last_chance: bool = False) -> None:
+        """Hook what the first forward pass showed, once there was one."""
+        if self._tracer is None or not (self._tracer.calls or is_last_chance):
+            return
+        calls, self._tracer = self._tracer, None
+        calls.detach()
+        seen = bool(calls.calls)
+        layout = layout_of(self._model, calls.calls if seen else assumed_calls(self._model), watched=seen)
+        self._use(applied(self._rules, layout, self._model))
+        self._hook()
+
     def arm(self, on: bool = True) -> None:
         """Observe training forwards and optimizer steps from here on, or stop to."""
+        self._settle()
         self._armed = on
         for tap in self._optimizer_taps:
             tap.armed = on
 
     def read_gradients(self) -> None:
         """Take the gradients' norms as they are now; call it unscaled and before clipping."""
+        self._settle()
         if self._armed:
             with torch.no_grad():
                 self._gradients = gradient_norms(self._groups, self._scratch)
@@ -117,12 +157,13 @@ class Collector:
         Args:
             step: Optimizer steps finished before this one.
         """
+        self._settle(is_last_chance=True)
         packed = self._pack()
         self.host_reads += 1
         numbers = packed.vector.cpu().double().numpy()
         record = self._assembly.record(step, packed, numbers)
-        for row, count in enumerate(self._buffer.counts):
-            self._fired[row] += count > 0
+        for row in self._assembly.fired_rows:
+            self._fired[row] += 1
         self.reset()
         return record
 
@@ -131,31 +172,17 @@ class Collector:
         self._buffer.reset()
         self._scalars.clear()
         self._gradients = None
-        self._wrote = False
         for tap in self._optimizer_taps:
             tap.reset()
 
     def coverage(self) -> list[Coverage]:
         """Return how each site is watched, and what is not watched and why."""
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
-        rows = [
-            Coverage(
-                site=site.name,
-                kind={Role.LOGITS: "sampled"}.get(site.role, kinds.get(site.name, "exact")),
-                module=f"{type(self._modules[site.module]).__name__} {site.module} ({site.side})",
-                statistics=_STATISTICS[site.role],
-                fired=fired,
-                dark=self._dark.get(site.name, ""),
-            )
-            for site, fired in zip(self.layout.sites, self._fired, strict=True)
+        has_moments = any(tap.has_second_moments for tap in self._optimizer_taps)
+        return [
+            *site_rows(self.layout, self._modules, kinds, self._fired, self._dark),
+            *parameter_rows(self.layout, has_moments),
         ]
-        read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
-        if any(tap.has_second_moments for tap in self._optimizer_taps):
-            read = (*read, "optim/rms_t")
-        groups = self.layout.groups.items()
-        rows += [Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups]
-        gains = self.layout.gains.items()
-        return rows + [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in gains]
 
     def _pack(self) -> PackedStep:
         """Join everything that waits on the device into one vector."""
@@ -182,16 +209,12 @@ class Collector:
             floats=floats,
         )
 
-    def _begin_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Fold the previous microbatch away before this one is written."""
-        if self._is_observed(module):
-            if self._wrote:
-                self._buffer.merge()
-            self._wrote = True
-
     def _is_observed(self, module: nn.Module) -> bool:
+        if torch.compiler.is_compiling():
+            # The root may be the wrapper of the graph being compiled, which must not meet itself.
+            return self._armed and module.training
         # Inside a backward pass a forward is a recomputation (activation checkpointing): already counted.
-        return self._armed and module.training and torch._C._current_graph_task_id() == -1
+        return self._armed and self._model.training and torch._C._current_graph_task_id() == -1
 
     def _darken(self, site: str, error: BaseException) -> None:
         self._dark.setdefault(site, f"{type(error).__name__}: {error}")

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-NORM, MINIMUM, MAXIMUM, BOUND, SUM = range(5)
-"""Columns of the buffer, one a merge rule: root of summed squares, min, max, max, sum."""
+NORM, MINIMUM, MAXIMUM, BOUND, SUM, COUNT = range(6)
+"""Columns of the buffer, one a merge rule: root of summed squares, min, max, max, sum, sum.
 
-COLUMNS = 5
+Elements are counted on the host, but for graphs that were compiled: those count in the last column.
+"""
 
-_NEUTRAL = (0.0, float("inf"), float("-inf"), float("-inf"), 0.0)
+COLUMNS = 6
+
+_NEUTRAL = (0.0, float("inf"), float("-inf"), float("-inf"), 0.0, 0.0)
 
 
 def _nothing() -> None:
@@ -21,8 +24,8 @@ def _nothing() -> None:
 class PartialBuffer:
     """A float32 table of rows × merge rules, written by taps and merged over microbatches.
 
-    Taps write into ``rows`` in place, so a row's address never changes. ``merge`` folds what the last
-    microbatch wrote into the step's partials: five operations whatever the number of rows.
+    Taps write into ``rows`` in place, so a row's address never changes. Before a row is written a second
+    time in a step, ``merge`` folds all rows into the step's partials: a few operations whatever their number.
     """
 
     def __init__(self, n_rows: int, device: torch.device) -> None:
@@ -32,6 +35,7 @@ class PartialBuffer:
         self.counts = [0] * n_rows
         """Elements behind each row at this step; 0 for a row that was not written."""
         self._has_merged = False
+        self._is_written = [False] * n_rows
         self._views = tuple(self.rows)
         self._newest: Callable[[], Tensor | None] = _nothing
         self._newest_row = self._newest_version = 0
@@ -41,8 +45,38 @@ class PartialBuffer:
         """Forget the step."""
         self.rows.copy_(self._neutral.expand_as(self.rows))
         self.counts = [0] * len(self.counts)
+        self._is_written = [False] * len(self.counts)
         self._has_merged = False
         self._newest = _nothing
+
+    def begin(self, row: int, count: int) -> None:
+        """Make a row ready to be written, and count what will stand behind it.
+
+        Where the row is written already, by an earlier microbatch or an earlier call of the same module, that
+        is folded away first.
+
+        Args:
+            row: The row.
+            count: Elements that it will stand for.
+        """
+        if self._is_written[row]:
+            self.merge()
+        self._is_written[row] = True
+        self.counts[row] += count
+
+    def fold(self, row: int, numbers: Sequence[Tensor | float]) -> None:
+        """Merge a row with new partials where it is, without any state on the host.
+
+        Args:
+            row: The row.
+            numbers: Norm, minimum, maximum and count.
+        """
+        norm, minimum, maximum, count = numbers
+        rows = self.rows
+        rows[row, NORM] = torch.hypot(rows[row, NORM], torch.as_tensor(norm, device=rows.device))
+        rows[row, MINIMUM] = torch.minimum(rows[row, MINIMUM], torch.as_tensor(minimum, device=rows.device))
+        rows[row, MAXIMUM] = torch.maximum(rows[row, MAXIMUM], torch.as_tensor(maximum, device=rows.device))
+        rows[row, COUNT] += count
 
     def remember(self, x: Tensor, row: int) -> None:
         """Note that a row holds the partials of ``x``, without keeping ``x`` alive."""
@@ -68,11 +102,12 @@ class PartialBuffer:
             merged[:, MAXIMUM : BOUND + 1] = torch.maximum(
                 merged[:, MAXIMUM : BOUND + 1], rows[:, MAXIMUM : BOUND + 1]
             )
-            merged[:, SUM] += rows[:, SUM]
+            merged[:, SUM:] += rows[:, SUM:]
         else:
             self._merged.copy_(self.rows)
             self._has_merged = True
         self.rows.copy_(self._neutral.expand_as(self.rows))
+        self._is_written = [False] * len(self.counts)
         self._newest = _nothing
 
     def partials(self) -> Tensor:

@@ -25,6 +25,10 @@ class Site:
     role: Role
     side: str = "output"
     """``input`` or ``output`` of the module."""
+    call: int = 0
+    """Which call of the module, where one module serves several sites in a forward pass."""
+    of_calls: int = 1
+    """How many sites the module's calls go to in turn."""
 
 
 @dataclass(frozen=True, slots=True)

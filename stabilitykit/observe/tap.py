@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.observe.partials import MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
+from stabilitykit.observe.partials import COUNT, MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
 from stabilitykit.observe.site import Role, Site
-from stabilitykit.stats import mean_log_z, write_norm_and_range
+from stabilitykit.stats import mean_log_z, norm_and_range, write_norm_and_range
 
 Armed = Callable[[nn.Module], bool]
 """Whether the forward that runs through a module belongs to a step that is observed."""
@@ -35,6 +36,7 @@ class Tap:
         self._slots = tuple(buffer.rows[row])
         self._armed = armed
         self._on_error = on_error
+        self._calls = 0
         self._write = self._write_log_z if site.role is Role.LOGITS else self._write_activation
 
     def attach(self, module: nn.Module) -> RemovableHandle:
@@ -50,7 +52,7 @@ class Tap:
         self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
-        if not self._armed(module):
+        if not self._armed(module) or not self._is_its_turn():
             return
         try:
             tensor = first_tensor(value)
@@ -59,12 +61,27 @@ class Tap:
         except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
             self._on_error(self.site.name, error)
 
+    def _is_its_turn(self) -> bool:
+        """Return whether a call of the module is this site's; a module may serve several in turn."""
+        if self.site.of_calls == 1:
+            return True
+        self._calls += 1
+        return (self._calls - 1) % self.site.of_calls == self.site.call
+
     def _write_activation(self, x: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            # In a graph nothing may depend on state of the host that changes from step to step.
+            self._buffer.fold(self._row, (*norm_and_range(x.detach()), x.numel()))
+            return
+        self._buffer.begin(self._row, x.numel())
         if not self._buffer.copy_if_same(x, self._row):
             write_norm_and_range(x.detach(), self._slots[NORM], self._slots[MINIMUM], self._slots[MAXIMUM])
             self._buffer.remember(x, self._row)
-        self._buffer.counts[self._row] += x.numel()
 
     def _write_log_z(self, logits: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            self._buffer.rows[self._row, SUM] += mean_log_z(logits.detach())
+            self._buffer.rows[self._row, COUNT] += 1
+            return
+        self._buffer.begin(self._row, 1)
         self._slots[SUM].copy_(mean_log_z(logits.detach()))
-        self._buffer.counts[self._row] += 1

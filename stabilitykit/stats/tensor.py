@@ -31,10 +31,15 @@ def write_norm_and_range(
         torch.aminmax(x, out=(minimum, maximum))
     else:
         # out= wants the input's type for the range; a float16 norm would overflow at 65504.
-        norm.copy_(torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32)))
-        low, high = torch.aminmax(x)
-        minimum.copy_(low)
-        maximum.copy_(high)
+        for slot, number in zip((norm, minimum, maximum), norm_and_range(x), strict=True):
+            slot.copy_(number)
+
+
+def norm_and_range(x: Float[Tensor, "..."]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the 2-norm in float32 or wider, the smallest and the largest element of ``x``."""
+    norm = torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+    low, high = torch.aminmax(x)
+    return norm, low, high
 
 
 def rms(norm: Numbers, count: Numbers) -> Numbers:

@@ -12,7 +12,7 @@ from stabilitykit.experiments import build_spec
 from stabilitykit.model import ARCHS, Transformer, TransformerConfig, validated
 from stabilitykit.model.parameter_count import parameters_by_part
 from stabilitykit.model.presets import PRESETS, SCALES, arch_fields, columns, preset, preset_fields
-from stabilitykit.observe.locate import locate
+from stabilitykit.observe.conventional import conventional_layout
 
 BILLIONS = {
     "gpt2": 0.124,
@@ -55,7 +55,7 @@ def test_a_preset_builds_and_trains_a_step(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_monitor_finds_a_presets_sites(name):
     config = preset(name, "tiny")
-    layout = locate(Transformer(config))
+    layout = conventional_layout(Transformer(config))
     sites = {site.name for site in layout.sites}
     middle = [] if config.order == "parallel" else ["resid_mid"]
     for layer in range(config.n_layers):

@@ -13,8 +13,8 @@ _NORM = re.compile(r"(attn|mlp)(_\w+)?_norm|final_norm")
 _BLOCK = re.compile(r"(?P<root>.*?)blocks\.(?P<index>\d+)(?:\.(?P<leaf>.+))?")
 
 
-def locate(model: nn.Module) -> Layout:
-    """Return the sites of a model whose modules carry conventional names.
+def conventional_layout(model: nn.Module) -> Layout | None:
+    """Return the sites of a model whose modules carry conventional names, or None if they do not.
 
     The stack of blocks is a container ``blocks``; inside a block ``resid_pre``, ``attn_out``,
     ``resid_mid``, ``mlp_out`` and ``resid_post`` mark the residual line, ``*_norm`` are norms and
@@ -27,8 +27,7 @@ def locate(model: nn.Module) -> Layout:
     modules = dict(model.named_modules())
     root = _root(modules)
     if root is None:
-        note = "no stack of blocks with known names: gradients and updates are watched by top-level module"
-        return Layout((), _groups(model, "", 0), MappingProxyType({}), (note,))
+        return None
     blocks = modules[f"{root}blocks"]
     n_blocks = len(list(blocks.children()))
     sites = [site for path in modules for site in _sites(path, root, n_blocks)]

@@ -1,0 +1,140 @@
+"""What one forward pass of an unknown model called, in which order, and what was handed on to what."""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.observe.tap import Armed, first_tensor
+
+_SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
+_ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a module; its descendants are the calls numbered from ``number + 1`` to ``end - 1``."""
+
+    number: int
+    path: str
+    module: nn.Module
+    parent: int | None
+    """Number of the call it was made from; None at the top."""
+    turn: tuple[int, int] = (0, 1)
+    """Which call of its module it is in a pass through its stack, and of how many."""
+    end: int = 0
+    """How many calls had begun when it returned."""
+    shape_in: tuple[int, ...] | None = None
+    """Shape of the first tensor it was given."""
+    shape_out: tuple[int, ...] | None = None
+    """Shape of the first tensor it returned."""
+    sources: tuple[int, ...] = ()
+    """Calls that returned the very tensor it was given."""
+    attends_from: int | None = None
+    """How many calls had begun when it, itself, last called an attention or a softmax; None if it did not."""
+
+    def holds(self, other: "Call") -> bool:
+        """Return whether ``other`` was made during this call."""
+        return self.number < other.number < self.end
+
+
+class Tracer:
+    """Writes down the calls of a model's forward passes; keeps no tensor alive.
+
+    Args:
+        model: The model; every module of it is hooked until ``detach``.
+        armed: Whether the forward that runs through a module counts.
+    """
+
+    def __init__(self, model: nn.Module, armed: Armed) -> None:
+        self.calls: list[Call] = []
+        self._armed = armed
+        self._paths = {module: path for path, module in model.named_modules()}
+        self._stack: list[Call] = []
+        self._made: dict[int, tuple[weakref.ref[Tensor], list[int]]] = {}
+        self._mode: _AttentionMarker | None = None
+        self._handles = [handle for module in self._paths for handle in self._hook(module)]
+
+    def detach(self) -> None:
+        """Remove every hook; may be called twice."""
+        self._close()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._made.clear()
+
+    def _hook(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        return (
+            module.register_forward_pre_hook(self._enter, with_kwargs=True),
+            # always_call: a forward that raises must not leave the marker active.
+            module.register_forward_hook(self._leave, always_call=True),
+        )
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # While a graph is compiled a hook would become part of it, with all its Python.
+        if torch.compiler.is_compiling() or not self._armed(module):
+            return
+        if self._mode is None:
+            self._mode = _AttentionMarker(self._mark)
+            self._mode.__enter__()  # type: ignore[no-untyped-call]
+        parent = self._stack[-1].number if self._stack else None
+        call = Call(len(self.calls), self._paths[module], module, parent)
+        given = first_tensor(args)
+        given = first_tensor(kwargs) if given is None else given
+        if given is not None:
+            call.shape_in = tuple(given.shape)
+            reference, numbers = self._made.get(id(given), (None, []))
+            call.sources = tuple(numbers) if reference is not None and reference() is given else ()
+        self.calls.append(call)
+        self._stack.append(call)
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not self._stack or self._stack[-1].module is not module:
+            return
+        call = self._stack.pop()
+        call.end = len(self.calls)
+        returned = first_tensor(output)
+        if returned is not None:
+            call.shape_out = tuple(returned.shape)
+            reference, numbers = self._made.get(id(returned), (None, []))
+            if reference is None or reference() is not returned:
+                numbers = []
+                self._made[id(returned)] = (weakref.ref(returned), numbers)
+            numbers.append(call.number)
+        if not self._stack:
+            self._close()
+
+    def _mark(self) -> None:
+        if self._stack:
+            self._stack[-1].attends_from = len(self.calls)
+
+    def _close(self) -> None:
+        mode, self._mode = self._mode, None
+        self._stack.clear()
+        if mode is not None:
+            mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+
+class _AttentionMarker(TorchFunctionMode):
+    """Notes when attention, or a softmax over three axes or more, is computed."""
+
+    def __init__(self, mark: Callable[[], None]) -> None:
+        super().__init__()
+        self._mark = mark
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in _ATTENTION or (func in _SOFTMAX and args and args[0].dim() >= 3):
+            self._mark()
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,59 @@
+"""The coverage report: what is watched and how, what is not and why."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from stabilitykit.observe.site import Coverage, Layout, Role
+
+_STATISTICS = {
+    Role.ACTIVATION: ("act/rms", "act/max_abs", "act/nonfinite"),
+    Role.ATTENTION: ("attn/logit_max", "attn/logit_max_bound", "attn/entropy", "attn/entropy_min"),
+    Role.LOGITS: ("output/log_z",),
+}
+
+
+def site_rows(
+    layout: Layout,
+    modules: Mapping[str, nn.Module],
+    attention_kinds: Mapping[str, str],
+    fired: Sequence[int],
+    dark: Mapping[str, str],
+) -> list[Coverage]:
+    """Return a row for every site.
+
+    Args:
+        layout: What was found.
+        modules: The model's modules by path.
+        attention_kinds: How each attention site is read.
+        fired: Steps at which each site was written.
+        dark: Why sites are no longer watched.
+    """
+    return [
+        Coverage(
+            site=site.name,
+            kind={Role.LOGITS: "sampled"}.get(site.role, attention_kinds.get(site.name, "exact")),
+            module=f"{type(modules[site.module]).__name__} {site.module} ({site.side})",
+            statistics=_STATISTICS[site.role],
+            fired=count,
+            dark=dark.get(site.name, ""),
+        )
+        for site, count in zip(layout.sites, fired, strict=True)
+    ]
+
+
+def parameter_rows(layout: Layout, has_second_moments: bool) -> list[Coverage]:
+    """Return a row for every group of parameters and every norm's gain, and one for each note.
+
+    Args:
+        layout: What was found.
+        has_second_moments: Whether an optimizer keeps Adam's second moments.
+    """
+    read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
+    read = (*read, "optim/rms_t") if has_second_moments else read
+    groups = layout.groups.items()
+    return [
+        *(Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups),
+        *(Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in layout.gains.items()),
+        *(Coverage("", "missing", "", (), dark=note) for note in layout.notes),
+    ]

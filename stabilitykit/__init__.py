@@ -9,17 +9,22 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.callbacks import StabilityMonitor
-    from stabilitykit.monitor import watch
+    from stabilitykit.loop import watch
+    from stabilitykit.observe import SiteRules
+    from stabilitykit.reactions import Command, WebAddress
     from stabilitykit.replay import diagnose
 
-__all__ = ["StabilityMonitor", "__version__", "diagnose", "watch"]
+__all__ = ["Command", "SiteRules", "StabilityMonitor", "WebAddress", "__version__", "diagnose", "watch"]
 
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "Command": "stabilitykit.reactions",
+    "SiteRules": "stabilitykit.observe",
     "StabilityMonitor": "stabilitykit.callbacks",
+    "WebAddress": "stabilitykit.reactions",
     "diagnose": "stabilitykit.replay",
-    "watch": "stabilitykit.monitor",
+    "watch": "stabilitykit.loop",
 }
 
 

@@ -4,30 +4,28 @@ import logging
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.diagnosis import Diagnosis, loss_summary
-from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
-from stabilitykit.observe import Collector, Coverage
+from stabilitykit.errors import ConfigError, RunFolderError
+from stabilitykit.observe import Collector, Coverage, SiteRules
+from stabilitykit.observe.coverage import silences, summary
+from stabilitykit.reactions import Policy, react, reactions
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
-from stabilitykit.store import RunWriter
+from stabilitykit.store import RunWriter, write_coverage
 from stabilitykit.store.tensorboard import TensorBoardWriter
 
 log = logging.getLogger("stabilitykit")
-
-Policy = Literal["log", "stop", "raise"] | Callable[[Incident], None]
-"""What happens when a warning or critical incident opens."""
 
 
 class Sink(Protocol):
@@ -80,8 +78,9 @@ class Monitor:
         folder: Where to keep the run; nothing is kept on disk without it.
         config: What is written to the run's ``config.yaml``.
         every_n_steps: Observe every n-th optimizer step.
-        on_incident: ``"log"``, ``"stop"`` (sets ``should_stop``), ``"raise"``, or a function that is called
-            with each warning or critical incident when it opens.
+        on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
+            ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
+        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         sinks: Told of every step, beside the folder.
         resume: Go on in a folder that holds an earlier part of the same run.
 
@@ -99,25 +98,26 @@ class Monitor:
         config: Mapping[str, Any] | None = None,
         every_n_steps: int = 1,
         on_incident: Policy = "log",
+        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
         sinks: Sequence[Sink] = (),
         resume: bool = False,
     ) -> None:
-        check_arguments(every_n_steps, on_incident)
+        check_every_n_steps(every_n_steps)
         self.folder = folder
         self.should_stop = False
         self.disk_failed = False
         self.steps = 0
         """Optimizer steps finished."""
         self._every_n_steps = every_n_steps
-        self._on_incident = on_incident
+        self._reactions = reactions(on_incident)
+        self._collector = Collector(model, optimizers, SiteRules.of(sites))
         self._diagnosis = Diagnosis()
         self._losses: list[float] = []
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
         self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
-        self._collector = Collector(model, optimizers)
         self._collector.attach()
-        self._closed = self._failed = False
+        self._closed = self._failed = self._is_covered = False
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
@@ -189,6 +189,7 @@ class Monitor:
         if self._closed:
             return
         self._closed = True
+        self._keep_coverage()
         for change in self._diagnosis.untold():
             self._tell(partial(_incident, change))
         document, verdict = self.summary(complete), self.verdict(complete)
@@ -213,9 +214,27 @@ class Monitor:
         self._losses.append(record.readings.get("train/loss", math.nan))
         changes = self._diagnosis.update(record)
         self._tell(lambda sink: sink.record(record))
+        if not self._is_covered and any(row.fired for row in self.coverage()):
+            self._is_covered = True
+            self._tell_coverage()
         for change in changes:
             self._tell(partial(_incident, change))
         return changes
+
+    def _tell_coverage(self) -> None:
+        """Keep the coverage report, and say what is not seen."""
+        rows = self.coverage()
+        log.info("%s", summary(rows))
+        for line in silences(rows):
+            log.warning("%s", line)
+        self._keep_coverage()
+
+    def _keep_coverage(self) -> None:
+        if self.folder and not self.disk_failed:
+            try:
+                write_coverage(self.folder, [asdict(row) for row in self.coverage()])
+            except RunFolderError as error:
+                log.warning("%s; training goes on without it", error)
 
     def _tell(self, say: Callable[[Sink], None]) -> None:
         """Say something to every sink; one whose disk fails is dropped, and said so once."""
@@ -240,117 +259,11 @@ class Monitor:
             log.warning("monitor is off from step %d on: %s: %s", self.steps, type(error).__name__, error)
 
     def _act(self, incident: Incident) -> None:
-        if callable(self._on_incident):
-            self._on_incident(incident)
-            return
-        text = f"{incident.severity} at step {incident.detected}: {incident.kind}: {incident.message}"
-        if self._on_incident == "raise":
-            raise IncidentError(text)
-        log.warning("%s", text)
-        self.should_stop = self.should_stop or self._on_incident == "stop"
-
-
-class LoopMonitor:
-    """The monitor of a plain training loop: call ``step`` after each optimizer step."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self.latest, self.coverage, self.verdict = monitor.latest, monitor.coverage, monitor.verdict
-
-    def step(self, loss: Tensor | float, **readings: Tensor | float) -> None:
-        """End a step and begin the next.
-
-        Args:
-            loss: The step's loss.
-            **readings: Anything else to record, such as ``unigram_cross_entropy``.
-        """
-        self._monitor.add_scalars({"loss": loss, **readings})
-        self._monitor.finish_step()
-        self._monitor.arm()
-
-    @property
-    def incidents(self) -> tuple[Incident, ...]:
-        """All incidents so far."""
-        return self._monitor.incidents
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether ``on_incident="stop"`` asks the loop to end."""
-        return self._monitor.should_stop
-
-    @property
-    def host_reads(self) -> int:
-        """How often anything was read from the device."""
-        return self._monitor.host_reads
-
-
-@contextmanager
-def watch(
-    model: nn.Module,
-    optimizer: Optimizer,
-    logdir: str | Path | None = None,
-    *,
-    every_n_steps: int = 1,
-    on_incident: Policy = "log",
-    config: Mapping[str, Any] | None = None,
-) -> Iterator[LoopMonitor]:
-    """Watch a plain training loop.
-
-    Gradients are read when a backward pass ends, so before any clipping; under a loss scaler they are
-    still scaled then.
-
-    Args:
-        model: The model to watch.
-        optimizer: Its optimizer.
-        logdir: Folder of the run, new or empty; nothing is kept on disk without it.
-        every_n_steps: Observe every n-th optimizer step.
-        on_incident: What happens when an incident opens.
-        config: What is written to the run's ``config.yaml``.
-
-    Yields:
-        The monitor; call its ``step`` after each optimizer step.
-
-    Raises:
-        ConfigError: An argument is not accepted.
-        RunFolderError: The folder cannot be written, or holds something else.
-    """
-    monitor = Monitor(
-        model,
-        [optimizer],
-        folder=Path(logdir) if logdir else None,
-        config=config,
-        every_n_steps=every_n_steps,
-        on_incident=on_incident,
-    )
-    hooks = [
-        _after_backward(model, monitor.read_gradients),
-        # Where that parameter got no gradient, clipped norms are better than none.
-        optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
-    ]
-    complete = False
-    try:
-        monitor.arm()
-        yield LoopMonitor(monitor)
-        complete = True
-    finally:
-        for hook in hooks:
-            hook.remove()
-        monitor.close(complete)
+        self.should_stop = react(self._reactions, incident) or self.should_stop
 
 
 def _incident(change: IncidentChange, sink: Sink) -> None:
     sink.incident(change)
-
-
-def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHandle:
-    """Call ``read`` at the end of every backward pass that reaches the model's first parameter."""
-
-    def queue(parameter: Tensor) -> None:
-        torch.autograd.Variable._execution_engine.queue_callback(read)
-
-    first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
-    handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
-    return handle
 
 
 def environment() -> dict[str, Any]:
@@ -367,16 +280,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def check_arguments(every_n_steps: int, on_incident: Policy) -> None:
-    """Refuse what a monitor does not take.
+def check_every_n_steps(every_n_steps: int) -> None:
+    """Refuse a cadence that is no whole number from 1 on.
 
     Raises:
         ConfigError: Names the argument, the value and what is accepted.
     """
     if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
         raise ConfigError(f"every_n_steps: got {every_n_steps!r}; must be a whole number from 1 on")
-    if not callable(on_incident) and on_incident not in ("log", "stop", "raise"):
-        raise ConfigError(f"on_incident: got {on_incident!r}; accepted: 'log', 'stop', 'raise' or a function")
 
 
 def _keepers(folder: Path, config: Mapping[str, Any], resume: bool) -> list[Sink]:

@@ -9,8 +9,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
-from stabilitykit.observe import Coverage
+from stabilitykit.monitor import Monitor, Sink, check_every_n_steps
+from stabilitykit.observe import Coverage, SiteRules
+from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import is_run_folder
 
@@ -29,8 +30,10 @@ class StabilityMonitor(L.Callback):
 
     Args:
         every_n_steps: Observe every n-th optimizer step.
-        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, or a function of the incident.
+        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, a function of the incident, a
+            ``Command``, a ``WebAddress``, or a list of these.
         logdir: Folder of the run, new or empty, instead of the default one.
+        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         sinks: Told of every step as well.
         config: What is written to the run's ``config.yaml``.
 
@@ -43,13 +46,16 @@ class StabilityMonitor(L.Callback):
         every_n_steps: int = 1,
         on_incident: Policy = "log",
         logdir: str | Path | None = None,
+        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
         sinks: Sequence[Sink] = (),
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        check_arguments(every_n_steps, on_incident)
+        check_every_n_steps(every_n_steps)
+        reactions(on_incident)
         self._every_n_steps = every_n_steps
         self._on_incident = on_incident
         self._logdir = Path(logdir) if logdir else None
+        self._sites = SiteRules.of(sites)
         self._sinks = tuple(sinks)
         self._config = dict(config or {})
         self._monitor: Monitor | None = None
@@ -110,6 +116,7 @@ class StabilityMonitor(L.Callback):
             config=self._config,
             every_n_steps=self._every_n_steps,
             on_incident=self._on_incident,
+            sites=self._sites,
             sinks=self._sinks,
             resume=resume,
         )

@@ -1,5 +1,6 @@
 """The coverage report: what is watched and how, what is not and why."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -40,6 +41,26 @@ def site_rows(
         )
         for site, count in zip(layout.sites, fired, strict=True)
     ]
+
+
+def summary(rows: Sequence[Coverage]) -> str:
+    """Return one line on what is watched."""
+    seen = [row for row in rows if row.site and row.kind != "missing"]
+    kinds = Counter(row.kind for row in seen)
+    blocks = {row.site for row in seen if "grad/norm" in row.statistics and "blocks." in row.site}
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"watching {len(blocks)} blocks, {len(seen)} rows of coverage: {told}"
+
+
+def silences(rows: Sequence[Coverage]) -> list[str]:
+    """Return a line for everything that is not seen: sites that never fired, and what was not found."""
+    lines = [row.dark for row in rows if row.kind == "missing"]
+    lines += [f"{row.site}: {row.dark}" for row in rows if row.site and row.dark]
+    quiet = [row for row in rows if row.is_silent]
+    if quiet:
+        names = ", ".join(row.site for row in quiet[:3]) + (", …" if len(quiet) > 3 else "")
+        lines.append(f"{len(quiet)} sites saw no forward pass: {names} ({quiet[0].module}); see coverage()")
+    return lines
 
 
 def parameter_rows(layout: Layout, has_second_moments: bool) -> list[Coverage]:

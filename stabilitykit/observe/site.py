@@ -59,6 +59,12 @@ class Coverage:
     dark: str = ""
     """Why the site is no longer watched; empty while it is."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether a forward pass should have been seen here, and none was."""
+        families = {name.partition("/")[0] for name in self.statistics}
+        return not self.fired and not self.dark and bool(families & {"act", "attn", "output"})
+
 
 EMPTY_LAYOUT = Layout((), MappingProxyType({}), MappingProxyType({}))
 """The layout of a model in which nothing is known."""

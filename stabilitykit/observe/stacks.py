@@ -84,7 +84,12 @@ def _groups(calls: Sequence[Call], same_shape: bool) -> list[list[Call]]:
         shape = call.shape_in if same_shape else None
         key = (call.parent, type(call.module), shape, re.sub(r"\d+", "#", call.path))
         found.setdefault(key, []).append(call)
-    return [group for group in found.values() if len(group) > 1]
+    return [group for group in found.values() if len(group) > 1 and not _is_rerun(group)]
+
+
+def _is_rerun(group: Sequence[Call]) -> bool:
+    """Return whether one module only ran several times, each time on something new."""
+    return len({call.path for call in group}) == 1 and not _is_chain(group)
 
 
 def _outermost(groups: list[list[Call]]) -> list[list[Call]]:

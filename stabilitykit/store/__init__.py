@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
     from stabilitykit.store.logs import LogReading, read_csv
     from stabilitykit.store.run import Run, is_run_folder, open_run
-    from stabilitykit.store.run_folder import RunWriter
+    from stabilitykit.store.run_folder import RunWriter, write_coverage
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "read_scalars",
     "tensorboard_command",
     "tensorboard_url",
+    "write_coverage",
 ]
 
 _MODULES = {
@@ -40,6 +41,7 @@ _MODULES = {
     "read_scalars": "event_file",
     "tensorboard_command": "tensorboard",
     "tensorboard_url": "tensorboard",
+    "write_coverage": "run_folder",
 }
 
 

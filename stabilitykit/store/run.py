@@ -17,6 +17,7 @@ from stabilitykit.store.disk import reason
 from stabilitykit.store.readings import SCHEMA_VERSION, Segment, segment_files
 
 CONFIG = "config.yaml"
+COVERAGE = "coverage.json"
 READINGS = "readings"
 INCIDENTS = "incidents.jsonl"
 VERDICT = "verdict.json"

@@ -6,7 +6,7 @@ without the second was interrupted. Everything in between can be read at any mom
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,24 @@ from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store.disk import AppendFile, reason, replace_file
 from stabilitykit.store.readings import SCHEMA_VERSION, ReadingsWriter
-from stabilitykit.store.run import CONFIG, INCIDENTS, READINGS, VERDICT, is_run_folder, open_run
+from stabilitykit.store.run import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder, open_run
+
+
+def write_coverage(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what was watched and how into a run's folder, as ``coverage.json``.
+
+    Args:
+        folder: The run's folder.
+        rows: One a site, plain values.
+
+    Raises:
+        RunFolderError: The disk did not take it.
+    """
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "rows": rows}, indent=1, ensure_ascii=False)
+    try:
+        replace_file(folder / COVERAGE, text + "\n")
+    except OSError as error:
+        raise RunFolderError(f"{folder}: {COVERAGE} was not written: {reason(error)}") from None
 
 
 class RunWriter:

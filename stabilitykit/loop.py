@@ -1,0 +1,119 @@
+"""Watch a plain training loop."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.monitor import Monitor
+from stabilitykit.observe import SiteRules
+from stabilitykit.reactions import Policy
+from stabilitykit.records import Incident
+
+
+class LoopMonitor:
+    """The monitor of a plain training loop: call ``step`` after each optimizer step."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self.latest, self.coverage, self.verdict = monitor.latest, monitor.coverage, monitor.verdict
+
+    def step(self, loss: Tensor | float, **readings: Tensor | float) -> None:
+        """End a step and begin the next.
+
+        Args:
+            loss: The step's loss.
+            **readings: Anything else to record, such as ``unigram_cross_entropy``.
+        """
+        self._monitor.add_scalars({"loss": loss, **readings})
+        self._monitor.finish_step()
+        self._monitor.arm()
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """All incidents so far."""
+        return self._monitor.incidents
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether ``on_incident="stop"`` asks the loop to end."""
+        return self._monitor.should_stop
+
+    @property
+    def host_reads(self) -> int:
+        """How often anything was read from the device."""
+        return self._monitor.host_reads
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    optimizer: Optimizer,
+    logdir: str | Path | None = None,
+    *,
+    every_n_steps: int = 1,
+    on_incident: Policy = "log",
+    sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[LoopMonitor]:
+    """Watch a plain training loop.
+
+    Gradients are read when a backward pass ends, so before any clipping; under a loss scaler they are
+    still scaled then.
+
+    Args:
+        model: The model to watch.
+        optimizer: Its optimizer.
+        logdir: Folder of the run, new or empty; nothing is kept on disk without it.
+        every_n_steps: Observe every n-th optimizer step.
+        on_incident: What happens when an incident opens: ``"log"``, ``"stop"`` (sets ``should_stop``),
+            ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
+        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
+        config: What is written to the run's ``config.yaml``.
+
+    Yields:
+        The monitor; call its ``step`` after each optimizer step.
+
+    Raises:
+        ConfigError: An argument is not accepted.
+        RunFolderError: The folder cannot be written, or holds something else.
+    """
+    monitor = Monitor(
+        model,
+        [optimizer],
+        folder=Path(logdir) if logdir else None,
+        config=config,
+        every_n_steps=every_n_steps,
+        on_incident=on_incident,
+        sites=sites,
+    )
+    hooks = [
+        _after_backward(model, monitor.read_gradients),
+        # Where that parameter got no gradient, clipped norms are better than none.
+        optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
+    ]
+    complete = False
+    try:
+        monitor.arm()
+        yield LoopMonitor(monitor)
+        complete = True
+    finally:
+        for hook in hooks:
+            hook.remove()
+        monitor.close(complete)
+
+
+def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHandle:
+    """Call ``read`` at the end of every backward pass that reaches the model's first parameter."""
+
+    def queue(parameter: Tensor) -> None:
+        torch.autograd.Variable._execution_engine.queue_callback(read)
+
+    first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
+    handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
+    return handle

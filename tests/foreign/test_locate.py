@@ -213,7 +213,7 @@ def summed(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
 
 def test_a_shared_layer_is_as_many_blocks_as_it_has_calls() -> None:
     collector, record = watched(Foreign(SharedLayers(), {"x": torch.randn(2, LENGTH, WIDTH)}, summed))
-    assert list(stacks_of(collector).values())[0][0] == 4
+    assert next(iter(stacks_of(collector).values()))[0] == 4
     lines = [record.readings[f"act/rms/blocks.0{i}.resid_pre"] for i in range(4)]
     ends = [record.readings[f"act/rms/blocks.0{i}.resid_post"] for i in range(4)]
     assert lines[1:] == ends[:-1]

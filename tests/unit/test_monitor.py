@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stabilitykit import watch
 from stabilitykit.errors import ConfigError, RunFolderError
-from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.loop import LoopMonitor
+from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.store import open_run
 from stabilitykit.store.run_folder import RunWriter
 

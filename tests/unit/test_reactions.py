@@ -114,7 +114,7 @@ def test_several_reactions_all_happen_and_raise_comes_last(
 
 @pytest.mark.parametrize("wrong", ["explode", 3, ["log", "explode"], None])
 def test_other_policies_are_refused(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="on_incident: got .*accepted: 'log', 'stop', 'raise'"):
+    with pytest.raises(ConfigError, match=r"on_incident: got .*accepted: 'log', 'stop', 'raise'"):
         reactions(wrong)
 
 

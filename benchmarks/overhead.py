@@ -1,51 +1,151 @@
-"""What watching costs: the paired ratio of a monitored training step to a bare one, and host reads a step.
+"""What watching costs: paired ratios to a bare training step, host reads, readings and memory.
 
-Two copies of one model train in turn on the same batches, a few steps each, in alternating order; one of
-them is watched with everything on: taps, detectors, run folder and TensorBoard. Ratios are taken pair by
-pair, since absolute times on a shared machine say little.
+A plain GPT is trained by several loops in turn, a few steps each, in an order that changes from round to
+round: bare, watched by us with everything on (taps, detectors, run folder, TensorBoard), and watched by
+peers where they are installed (benchmarks/requirements-peers.txt). Ratios are taken within a round, since
+absolute times on a shared machine say little; the interval is a bootstrap over rounds.
 
-    python benchmarks/overhead.py                    # the probe's size, every step
-    python benchmarks/overhead.py --size gpt --every 10
+    python benchmarks/overhead.py                     # gpt: 4 blocks, d 128, T 128, batch 8
+    python benchmarks/overhead.py --size probe --arms bare ours ours-10
+    python benchmarks/overhead.py --memory            # peak memory of each arm, in processes of their own
 """
 
 import argparse
+import contextlib
+import importlib.util
+import io
 import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from plain_gpt import SIZES, Loop, Size, batches
 from torch import Tensor
 
-from stabilitykit import watch
-from stabilitykit.model import Transformer, TransformerConfig
+Step = Callable[[Tensor], object]
+Count = Callable[[], int]
 
-SIZES = {
-    "probe": {"n_layers": 6, "d_model": 64, "seq_len": 64},
-    "gpt": {"n_layers": 4, "d_model": 128, "seq_len": 128},
+
+@contextlib.contextmanager
+def bare(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+    """Yield the bare loop."""
+    loop = Loop(size)
+
+    def step(batch: Tensor) -> None:
+        loop.forward_backward(batch)
+        loop.update()
+
+    yield step, lambda: 0
+
+
+@contextlib.contextmanager
+def ours(size: Size, folder: Path, every: int = 1) -> Iterator[tuple[Step, Count]]:
+    """Yield the loop under ``watch``."""
+    from stabilitykit import watch
+
+    loop = Loop(size)
+    with watch(
+        loop.model, loop.optimizer, folder, every_n_steps=every, on_incident=lambda i: None
+    ) as monitor:
+
+        def step(batch: Tensor) -> None:
+            loss = loop.forward_backward(batch)
+            loop.update()
+            monitor.step(loss)
+
+        yield step, lambda: len(monitor.latest().tags) if monitor.latest() else 0
+
+
+@contextlib.contextmanager
+def trainscope(size: Size, folder: Path, every: int | None = None) -> Iterator[tuple[Step, Count]]:
+    """Yield the loop under trainscope, at its default cadence or another one."""
+    from trainscope import TrainScope
+    from trainscope.core.config import TrainScopeConfig
+
+    loop = Loop(size)
+    cadence = {} if every is None else {"activation_metrics_every_n_steps": every}
+    scope = TrainScope(loop.model, loop.optimizer, TrainScopeConfig(run_dir=str(folder), **cadence)).attach()
+    steps = 0
+
+    def step(batch: Tensor) -> None:
+        nonlocal steps
+        loss = loop.forward_backward(batch)
+        scope.step(loss.item(), batch_index=steps)
+        loop.update()
+        steps += 1
+
+    yield step, lambda: 0
+    scope.detach()
+
+
+@contextlib.contextmanager
+def torchmortem(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+    """Yield the loop under torchmortem."""
+    from torchmortem import Autopsy
+
+    loop = Loop(size)
+    autopsy = Autopsy(loop.model, optimizer=loop.optimizer, sampling="balanced").__enter__()
+
+    def step(batch: Tensor) -> None:
+        loss = loop.forward_backward(batch)
+        loop.update()
+        autopsy.step(loss=loss.item())
+
+    # Its report is written on exit; only the loop is timed, so it is never left.
+    yield step, lambda: 0
+
+
+@contextlib.contextmanager
+def debug_overflow(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+    """Yield the loop under transformers' DebugUnderflowOverflow."""
+    from transformers.debug_utils import DebugUnderflowOverflow
+
+    loop = Loop(size)
+    DebugUnderflowOverflow(loop.model)
+
+    def step(batch: Tensor) -> None:
+        loop.forward_backward(batch)
+        loop.update()
+
+    yield step, lambda: 0
+
+
+@contextlib.contextmanager
+def grad_norm(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+    """Yield the loop with Lightning's ``grad_norm`` of every parameter."""
+    from lightning.pytorch.utilities import grad_norm as norms
+
+    loop = Loop(size)
+    found: dict[str, Any] = {}
+
+    def step(batch: Tensor) -> None:
+        loop.forward_backward(batch)
+        found.update(norms(loop.model, 2))
+        loop.update()
+
+    yield step, lambda: len(found)
+
+
+ARMS: dict[str, tuple[str | None, Callable[..., Any], dict[str, Any]]] = {
+    "bare": (None, bare, {}),
+    "ours": (None, ours, {}),
+    "ours-10": (None, ours, {"every": 10}),
+    "trainscope": ("trainscope", trainscope, {}),
+    "trainscope-1": ("trainscope", trainscope, {"every": 1}),
+    "torchmortem": ("torchmortem", torchmortem, {}),
+    "DebugUnderflowOverflow": ("transformers", debug_overflow, {}),
+    "lightning grad_norm": ("lightning", grad_norm, {}),
 }
-BATCH = 8
-
-
-class Loop:
-    """A bare training loop."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        self.model = Transformer(config, seed=0)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.95))
-
-    def step(self, batch: Tensor) -> Tensor:
-        """Train on one batch; returns the loss."""
-        loss = F.cross_entropy(self.model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        return loss.detach()
+"""The package an arm needs, the loop, and its arguments."""
 
 
 def main() -> None:
@@ -53,55 +153,117 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=SIZES, default="probe")
-    parser.add_argument("--arch", default="pre_norm")
-    parser.add_argument("--every", type=int, default=1, help="observe every n-th step")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--size", choices=SIZES, default="gpt")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=10, help="steps of each loop in a round")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    config = TransformerConfig.model_validate({"wiring": arguments.arch, **SIZES[arguments.size]})
-    bare, watched = Loop(config), Loop(config)
-    tokens = torch.randint(0, 256, (arguments.steps, BATCH, config.seq_len + 1))
-    ratios, bare_ms = [], []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        watch(
-            watched.model, watched.optimizer, Path(folder) / "run", every_n_steps=arguments.every,
-            on_incident=lambda incident: None,
-        ) as monitor,
-    ):  # fmt: skip
+    arms = [a for a in arguments.arms if ARMS[a][0] is None or importlib.util.find_spec(str(ARMS[a][0]))]
+    for missing in set(arguments.arms) - set(arms):
+        print(f"{missing}: {ARMS[missing][0]} is not installed")
+    if arguments.one:
+        print(_peak(arguments.one, SIZES[arguments.size]))
+    elif arguments.memory:
+        _memory(arms, arguments.size)
+    else:
+        _time(arms, arguments.size, arguments.rounds, arguments.steps)
 
-        def run_bare() -> float:
-            start = time.perf_counter()
-            for batch in tokens:
-                bare.step(batch)
-            return time.perf_counter() - start
 
-        def run_watched() -> float:
-            start = time.perf_counter()
-            for batch in tokens:
-                monitor.step(watched.step(batch))
-            return time.perf_counter() - start
+def _time(arms: list[str], size: str, rounds: int, steps: int) -> None:
+    data = batches(SIZES[size], steps)
+    with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()) as silenced:
+        loops = {arm: _enter(stack, arm, SIZES[size]) for arm in dict.fromkeys(["bare", *arms])}
+        for step, _ in loops.values():
+            _run(step, data)
+        times: dict[str, list[float]] = {arm: [] for arm in loops}
+        order = list(loops)
+        for n in range(rounds):
+            for arm in order if n % 2 else reversed(order):
+                times[arm].append(_run(loops[arm][0], data))
+            order = order[1:] + order[:1]
+        reads = {arm: _host_reads(step, data) for arm, (step, _) in loops.items()}
+        readings = {arm: count() for arm, (_, count) in loops.items()}
+    del silenced
+    print(f"{size}: {rounds} rounds of {steps} steps, one thread; ratio to the bare step")
+    print("| arm | median ratio | 95 % interval | more host reads a step | readings |\n|---|---|---|---|---|")
+    for arm in (each for each in loops if each != "bare"):
+        ratio = np.array(times[arm]) / np.array(times["bare"])
+        low, high = _interval(ratio)
+        print(
+            f"| {arm} | {np.median(ratio):.3f} | {low:.3f} to {high:.3f} | {reads[arm] - reads['bare']:.1f} | "
+            f"{readings[arm] or ''} |"
+        )
+    print(f"bare step {1e3 * np.median(times['bare']) / steps:.1f} ms")
 
-        run_bare(), run_watched()
-        reads = monitor.host_reads
-        for n in range(arguments.rounds):
-            pair = [run_bare, run_watched]
-            times = [run() for run in (pair if n % 2 else pair[::-1])]
-            plain, seen = times if n % 2 else times[::-1]
-            ratios.append(seen / plain)
-            bare_ms.append(1e3 * plain / arguments.steps)
-        reads = monitor.host_reads - reads
-        record = monitor.latest()
-        n_readings = len(record.tags) if record else 0
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    print(
-        f"{arguments.size} {arguments.arch}, every {arguments.every}: ratio {middle:.3f} "
-        f"(quartiles {low:.3f} to {high:.3f}, best {min(ratios):.3f}) over {arguments.rounds} pairs of "
-        f"{arguments.steps} steps; bare step {np.median(bare_ms):.1f} ms; {n_readings} readings; "
-        f"{reads / (arguments.rounds * arguments.steps):.2f} host reads a step"
-    )
+
+def _enter(stack: contextlib.ExitStack, arm: str, size: Size) -> tuple[Step, Count]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))) / "run"
+    _, loop, arguments = ARMS[arm]
+    entered: tuple[Step, Count] = stack.enter_context(loop(size, folder, **arguments))
+    return entered
+
+
+def _run(step: Step, data: Tensor) -> float:
+    start = time.perf_counter()
+    for batch in data:
+        step(batch)
+    return time.perf_counter() - start
+
+
+def _interval(ratios: np.ndarray) -> tuple[float, float]:
+    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _host_reads(step: Step, data: Tensor) -> float:
+    """Return how often a step reads from the device, as calls of the tensor methods that do."""
+    calls = 0
+    names = ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__format__")
+    originals = {name: getattr(Tensor, name) for name in names}
+
+    def counted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return original(*args, **kwargs)
+
+        return call
+
+    for name, original in originals.items():
+        setattr(Tensor, name, counted(original))
+    try:
+        _run(step, data)
+    finally:
+        for name, original in originals.items():
+            setattr(Tensor, name, original)
+    return calls / len(data)
+
+
+def _memory(arms: list[str], size: str) -> None:
+    print("| arm | peak resident memory over bare |\n|---|---|")
+    peaks = {}
+    for arm in dict.fromkeys(["bare", *arms]):
+        command = [sys.executable, __file__, "--size", size, "--one", arm]
+        peaks[arm] = int(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+        )
+        ratio = f"{peaks[arm] / peaks['bare']:.3f}"
+        print(f"| {arm} | {ratio if arm != 'bare' else f'{peaks[arm] / 1024:.0f} MiB'} |")
+
+
+def _peak(arm: str, size: Size) -> int:
+    """Return the peak memory of this process after some steps, in KiB; every arm imports the same."""
+    import stabilitykit.loop
+    import stabilitykit.monitor  # noqa: F401
+
+    with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
+        step, _ = _enter(stack, arm, size)
+        _run(step, batches(size, 30))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -192,10 +192,14 @@ def _time(arms: list[str], size: str, rounds: int, steps: int) -> None:
     for arm in (each for each in loops if each != "bare"):
         ratio = np.array(times[arm]) / np.array(times["bare"])
         low, high = _interval(ratio)
-        print(
-            f"| {arm} | {np.median(ratio):.3f} | {low:.3f} to {high:.3f} | {reads[arm] - reads['bare']:.1f} | "
-            f"{readings[arm] or ''} |"
+        more = reads[arm] - reads["bare"]
+        cells = (
+            f"{np.median(ratio):.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{more:.1f}",
+            f"{readings[arm] or ''}",
         )
+        print(f"| {arm} | {' | '.join(cells)} |")
     print(f"bare step {1e3 * np.median(times['bare']) / steps:.1f} ms")
 
 

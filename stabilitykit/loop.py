@@ -57,6 +57,7 @@ def watch(
     logdir: str | Path | None = None,
     *,
     every_n_steps: int = 1,
+    budget: float | None = None,
     on_incident: Policy = "log",
     sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
@@ -71,6 +72,7 @@ def watch(
         optimizer: Its optimizer.
         logdir: Folder of the run, new or empty; nothing is kept on disk without it.
         every_n_steps: Observe every n-th optimizer step.
+        budget: Share of the time that observing may take, such as 0.02; None for no limit.
         on_incident: What happens when an incident opens: ``"log"``, ``"stop"`` (sets ``should_stop``),
             ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
@@ -89,6 +91,7 @@ def watch(
         folder=Path(logdir) if logdir else None,
         config=config,
         every_n_steps=every_n_steps,
+        budget=budget,
         on_incident=on_incident,
         sites=sites,
     )

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stabilitykit.cadence import cadence
 from stabilitykit.diagnosis import Diagnosis, loss_summary
-from stabilitykit.errors import ConfigError, RunFolderError
+from stabilitykit.errors import RunFolderError
 from stabilitykit.observe import Collector, Coverage, SiteRules
 from stabilitykit.observe.coverage import silences, summary
 from stabilitykit.reactions import Policy, react, reactions
@@ -78,6 +79,8 @@ class Monitor:
         folder: Where to keep the run; nothing is kept on disk without it.
         config: What is written to the run's ``config.yaml``.
         every_n_steps: Observe every n-th optimizer step.
+        budget: Share of the time that observing may take, such as 0.02; the cadence then follows what is
+            measured, and is recorded. None for no limit.
         on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
             ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
@@ -97,18 +100,19 @@ class Monitor:
         folder: Path | None = None,
         config: Mapping[str, Any] | None = None,
         every_n_steps: int = 1,
+        budget: float | None = None,
         on_incident: Policy = "log",
         sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
         sinks: Sequence[Sink] = (),
         resume: bool = False,
     ) -> None:
-        check_every_n_steps(every_n_steps)
+        self._cadence = cadence(every_n_steps, budget)
+        self._is_adaptive = budget is not None
         self.folder = folder
         self.should_stop = False
         self.disk_failed = False
         self.steps = 0
         """Optimizer steps finished."""
-        self._every_n_steps = every_n_steps
         self._reactions = reactions(on_incident)
         self._collector = Collector(model, optimizers, SiteRules.of(sites))
         self._diagnosis = Diagnosis()
@@ -121,7 +125,7 @@ class Monitor:
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
-        self._collector.arm(not self._failed and self.steps % self._every_n_steps == 0)
+        self._collector.arm(not self._failed and self._cadence.is_due(self.steps))
 
     def read_gradients(self, if_unread: bool = False) -> None:
         """Take the gradients as they are now; call it unscaled and before clipping.
@@ -134,7 +138,7 @@ class Monitor:
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss."""
-        if self.steps % self._every_n_steps == 0:
+        if self._cadence.is_due(self.steps):
             self._collector.add_scalars(scalars)
 
     def finish_step(self) -> None:
@@ -144,10 +148,12 @@ class Monitor:
             IncidentError: An incident opened and ``on_incident`` is ``"raise"``.
         """
         step, self.steps = self.steps, self.steps + 1
-        if self._failed or step % self._every_n_steps:
-            return
         changes: list[IncidentChange] = []
-        self._guard(lambda: changes.extend(self._observe(step)))
+        if self._cadence.is_due(step):
+            if self._is_adaptive:
+                self._collector.add_scalars({"monitor/every_n_steps": self._cadence.every_n_steps})
+            self._guard(lambda: changes.extend(self._observe(step)))
+        self._cadence.finish(step)
         for change in changes:
             if change.what == "opened":
                 self._act(change.incident)
@@ -278,16 +284,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }
-
-
-def check_every_n_steps(every_n_steps: int) -> None:
-    """Refuse a cadence that is no whole number from 1 on.
-
-    Raises:
-        ConfigError: Names the argument, the value and what is accepted.
-    """
-    if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
-        raise ConfigError(f"every_n_steps: got {every_n_steps!r}; must be a whole number from 1 on")
 
 
 def _keepers(folder: Path, config: Mapping[str, Any], resume: bool) -> list[Sink]:

@@ -53,6 +53,13 @@ REGISTRY: dict[str, TagFamily] = {
             "",
         ),
         TagFamily("train/z_loss", "what the z-loss adds to the loss", "nats", "mean", ""),
+        TagFamily(
+            "monitor/every_n_steps",
+            "steps from one observed to the next, under a budget",
+            "steps",
+            "last",
+            "",
+        ),
         TagFamily("optim/lr", "learning rate of the first parameter group", "", "last", "", chart=True),
         TagFamily(
             "optim/grad_norm",

@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from stabilitykit.monitor import Monitor, Sink, check_every_n_steps
+from stabilitykit.cadence import cadence
+from stabilitykit.monitor import Monitor, Sink
 from stabilitykit.observe import Coverage, SiteRules
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
@@ -30,6 +31,8 @@ class StabilityMonitor(L.Callback):
 
     Args:
         every_n_steps: Observe every n-th optimizer step.
+        budget: Share of the time that observing may take, such as 0.02: the cadence then follows what is
+            measured, and is recorded as ``monitor/every_n_steps``. None for no limit.
         on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, a function of the incident, a
             ``Command``, a ``WebAddress``, or a list of these.
         logdir: Folder of the run, new or empty, instead of the default one.
@@ -49,10 +52,11 @@ class StabilityMonitor(L.Callback):
         sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
         sinks: Sequence[Sink] = (),
         config: Mapping[str, Any] | None = None,
+        budget: float | None = None,
     ) -> None:
-        check_every_n_steps(every_n_steps)
+        cadence(every_n_steps, budget)
         reactions(on_incident)
-        self._every_n_steps = every_n_steps
+        self._every_n_steps, self._budget = every_n_steps, budget
         self._on_incident = on_incident
         self._logdir = Path(logdir) if logdir else None
         self._sites = SiteRules.of(sites)
@@ -115,6 +119,7 @@ class StabilityMonitor(L.Callback):
             folder=kept if resume else self._logdir or _free_folder(trainer),
             config=self._config,
             every_n_steps=self._every_n_steps,
+            budget=self._budget,
             on_incident=self._on_incident,
             sites=self._sites,
             sinks=self._sinks,

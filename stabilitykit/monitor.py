@@ -21,7 +21,7 @@ from stabilitykit.diagnosis import Diagnosis, loss_summary
 from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
 from stabilitykit.observe import Collector, Coverage
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
-from stabilitykit.store import RunWriter
+from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb
 from stabilitykit.store.tensorboard import TensorBoardWriter
 
 log = logging.getLogger("stabilitykit")
@@ -84,6 +84,8 @@ class Monitor:
             with each warning or critical incident when it opens.
         sinks: Told of every step, beside the folder.
         resume: Go on in a folder that holds an earlier part of the same run.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Raises:
         ConfigError: An argument is not accepted.
@@ -101,8 +103,10 @@ class Monitor:
         on_incident: Policy = "log",
         sinks: Sequence[Sink] = (),
         resume: bool = False,
+        folder_mb: float = FOLDER_MB,
     ) -> None:
         check_arguments(every_n_steps, on_incident)
+        check_folder_mb(folder_mb)
         self.folder = folder
         self.should_stop = False
         self.disk_failed = False
@@ -114,7 +118,7 @@ class Monitor:
         self._losses: list[float] = []
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
-        self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
+        self._sinks = [*(self._keepers(folder, kept, resume, folder_mb) if folder else []), *sinks]
         self._collector = Collector(model, optimizers)
         self._collector.attach()
         self._closed = self._failed = False
@@ -207,6 +211,12 @@ class Monitor:
         self.steps = state["steps"]
         self._diagnosis.load_state_dict(state["diagnosis"])
 
+    def _keepers(self, folder: Path, config: Mapping[str, Any], resume: bool, folder_mb: float) -> list[Sink]:
+        # A step is diagnosed before it is kept, so that the state is the one after it.
+        state = self._diagnosis.snapshot
+        writer = RunWriter(folder, config, resume=resume, state=state, folder_mb=folder_mb)
+        return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder))]
+
     def _observe(self, step: int) -> list[IncidentChange]:
         record = self._collector.collect(step)
         self._latest = record
@@ -293,6 +303,7 @@ def watch(
     every_n_steps: int = 1,
     on_incident: Policy = "log",
     config: Mapping[str, Any] | None = None,
+    folder_mb: float = FOLDER_MB,
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
@@ -306,6 +317,8 @@ def watch(
         every_n_steps: Observe every n-th optimizer step.
         on_incident: What happens when an incident opens.
         config: What is written to the run's ``config.yaml``.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -321,6 +334,7 @@ def watch(
         config=config,
         every_n_steps=every_n_steps,
         on_incident=on_incident,
+        folder_mb=folder_mb,
     )
     hooks = [
         _after_backward(model, monitor.read_gradients),
@@ -377,10 +391,3 @@ def check_arguments(every_n_steps: int, on_incident: Policy) -> None:
         raise ConfigError(f"every_n_steps: got {every_n_steps!r}; must be a whole number from 1 on")
     if not callable(on_incident) and on_incident not in ("log", "stop", "raise"):
         raise ConfigError(f"on_incident: got {on_incident!r}; accepted: 'log', 'stop', 'raise' or a function")
-
-
-def _keepers(folder: Path, config: Mapping[str, Any], resume: bool) -> list[Sink]:
-    return [
-        _RunFolder(RunWriter(folder, config, resume=resume)),
-        _TensorBoard(TensorBoardWriter(folder)),
-    ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
 from stabilitykit.observe import Coverage
 from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import is_run_folder
+from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
@@ -33,6 +33,8 @@ class StabilityMonitor(L.Callback):
         logdir: Folder of the run, new or empty, instead of the default one.
         sinks: Told of every step as well.
         config: What is written to the run's ``config.yaml``.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Raises:
         ConfigError: An argument is not accepted.
@@ -45,8 +47,11 @@ class StabilityMonitor(L.Callback):
         logdir: str | Path | None = None,
         sinks: Sequence[Sink] = (),
         config: Mapping[str, Any] | None = None,
+        folder_mb: float = FOLDER_MB,
     ) -> None:
         check_arguments(every_n_steps, on_incident)
+        check_folder_mb(folder_mb)
+        self._folder_mb = folder_mb
         self._every_n_steps = every_n_steps
         self._on_incident = on_incident
         self._logdir = Path(logdir) if logdir else None
@@ -112,6 +117,7 @@ class StabilityMonitor(L.Callback):
             on_incident=self._on_incident,
             sinks=self._sinks,
             resume=resume,
+            folder_mb=self._folder_mb,
         )
         if self._resumed:
             self._monitor.load_state_dict(self._resumed)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class Diagnosis:
         self._by_kind = {detector.kind: detector for detector in self._detectors}
         self._open: dict[str, _Span] = {}
         self._closed: list[Incident] = []
+        self._closed_now: list[Incident] = []
+        self._announced = 0
         self._episodes: dict[tuple[str, str], tuple[Finding, int]] = {}
         self._seen = 0
         self._step = -1
@@ -134,7 +136,7 @@ class Diagnosis:
         worst = max(alarms, key=self._margin)
         evidence = sorted((finding for finding, _ in self._episodes.values()), key=_time)
         incident = Incident(
-            id=len(self._closed) + len(self._open),
+            id=self._announced,
             kind=kind,
             start=first.since,
             detected=first.step,
@@ -148,6 +150,7 @@ class Diagnosis:
             evidence=_cut(evidence, first),
         )
         incident = _explained(incident)
+        self._announced += 1
         self._open[kind] = _Span(incident, self._seen, first.step, told=incident)
         return IncidentChange("opened", first.step, incident)
 
@@ -173,13 +176,10 @@ class Diagnosis:
     def _close(self, step: int) -> list[IncidentChange]:
         silence = {kind: self._seen - span.last_seen for kind, span in self._open.items()}
         over = [kind for kind, records in silence.items() if records > self._by_kind[kind].quiet]
-        changes = []
-        for kind in over:
-            span = self._open.pop(kind)
-            incident = dataclasses.replace(span.incident, end=span.last_step)
-            self._closed.append(incident)
-            changes.append(IncidentChange("closed", step, incident))
-        return changes
+        spans = [self._open.pop(kind) for kind in over]
+        self._closed_now = [dataclasses.replace(span.incident, end=span.last_step) for span in spans]
+        self._closed += self._closed_now
+        return [IncidentChange("closed", step, incident) for incident in self._closed_now]
 
     def _margin(self, of: Finding | Incident) -> float:
         """Return how far beyond its threshold a value stands, as a ratio of logs; Inf when not a number."""
@@ -190,22 +190,44 @@ class Diagnosis:
             return direction * (of.value - of.threshold)
         return direction * math.log(of.value / of.threshold)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return what a replay of the records to come needs, as plain JSON types.
+
+        Unlike ``state_dict`` it does not grow with the run: incidents that closed at earlier records, whose
+        record is kept elsewhere, are not in it.
+        """
         return {
             "detectors": [detector.state_dict() for detector in self._detectors],
             "open": {
                 kind: [span.incident.to_json(), span.told.to_json(), span.last_seen, span.last_step]
                 for kind, span in self._open.items()
             },
-            "closed": [incident.to_json() for incident in self._closed],
+            "closed": [incident.to_json() for incident in self._closed_now],
+            "announced": self._announced,
             "episodes": [[finding.to_json(), seen] for finding, seen in self._episodes.values()],
             "seen": self._seen,
             "step": self._step,
             "loss": self._loss,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_snapshot(self, state: Mapping[str, Any], record: Iterable[Incident]) -> None:
+        """Take up what ``snapshot`` returned, with the same detectors.
+
+        Args:
+            state: The snapshot.
+            record: All incidents of the run, in their newest state; later ones are passed over.
+        """
+        known = {incident["id"] for incident in state["closed"]}
+        known |= {now["id"] for now, *_ in state["open"].values()}
+        earlier = [i for i in record if i.id < state["announced"] and i.id not in known]
+        closed = [*(incident.to_json() for incident in earlier), *state["closed"]]
+        self.load_state_dict({**state, "closed": closed})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {**self.snapshot(), "closed": [incident.to_json() for incident in self._closed]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned, with the same detectors."""
         for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
             detector.load_state_dict(detector_state)
@@ -216,6 +238,8 @@ class Diagnosis:
             span = _Span(incident, seen, step, incident if now == told else Incident.from_json(told))
             self._open[kind] = span
         self._closed = [Incident.from_json(incident) for incident in state["closed"]]
+        self._closed_now = []
+        self._announced = state["announced"]
         episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
         self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
         self._seen, self._step, self._loss = state["seen"], state["step"], state["loss"]

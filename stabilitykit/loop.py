@@ -14,6 +14,7 @@ from stabilitykit.monitor import Monitor
 from stabilitykit.observe import SiteRules
 from stabilitykit.reactions import Policy
 from stabilitykit.records import Incident
+from stabilitykit.store import FOLDER_MB
 
 
 class LoopMonitor:
@@ -61,6 +62,7 @@ def watch(
     on_incident: Policy = "log",
     sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
+    folder_mb: float = FOLDER_MB,
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
@@ -77,6 +79,8 @@ def watch(
             ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         config: What is written to the run's ``config.yaml``.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -94,6 +98,7 @@ def watch(
         budget=budget,
         on_incident=on_incident,
         sites=sites,
+        folder_mb=folder_mb,
     )
     hooks = [
         _after_backward(model, monitor.read_gradients),

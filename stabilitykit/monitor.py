@@ -23,7 +23,7 @@ from stabilitykit.observe import Collector, Coverage, SiteRules
 from stabilitykit.observe.coverage import silences, summary
 from stabilitykit.reactions import Policy, react, reactions
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
-from stabilitykit.store import RunWriter, write_coverage
+from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
 from stabilitykit.store.tensorboard import TensorBoardWriter
 
 log = logging.getLogger("stabilitykit")
@@ -86,6 +86,8 @@ class Monitor:
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         sinks: Told of every step, beside the folder.
         resume: Go on in a folder that holds an earlier part of the same run.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Raises:
         ConfigError: An argument is not accepted.
@@ -105,9 +107,11 @@ class Monitor:
         sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
         sinks: Sequence[Sink] = (),
         resume: bool = False,
+        folder_mb: float = FOLDER_MB,
     ) -> None:
         self._cadence = cadence(every_n_steps, budget)
         self._is_adaptive = budget is not None
+        check_folder_mb(folder_mb)
         self.folder = folder
         self.should_stop = False
         self.disk_failed = False
@@ -119,7 +123,7 @@ class Monitor:
         self._losses: list[float] = []
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
-        self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
+        self._sinks = [*(self._keepers(folder, kept, resume, folder_mb) if folder else []), *sinks]
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
 
@@ -214,6 +218,12 @@ class Monitor:
         self.steps = state["steps"]
         self._diagnosis.load_state_dict(state["diagnosis"])
 
+    def _keepers(self, folder: Path, config: Mapping[str, Any], resume: bool, folder_mb: float) -> list[Sink]:
+        # A step is diagnosed before it is kept, so that the state is the one after it.
+        state = self._diagnosis.snapshot
+        writer = RunWriter(folder, config, resume=resume, state=state, folder_mb=folder_mb)
+        return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder))]
+
     def _observe(self, step: int) -> list[IncidentChange]:
         record = self._collector.collect(step)
         self._latest = record
@@ -284,10 +294,3 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }
-
-
-def _keepers(folder: Path, config: Mapping[str, Any], resume: bool) -> list[Sink]:
-    return [
-        _RunFolder(RunWriter(folder, config, resume=resume)),
-        _TensorBoard(TensorBoardWriter(folder)),
-    ]

@@ -8,7 +8,7 @@ from typing import Literal
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.records import StepRecord, Verdict
-from stabilitykit.store import is_run_folder, open_run, read_csv
+from stabilitykit.store import Run, is_run_folder, open_run, read_csv
 
 Format = Literal["auto", "run", "csv"]
 
@@ -60,7 +60,7 @@ def replay(path: str | Path, *, format: Format = "auto", loss: str | None = None
         return _replay_folder(path, loss)
     log = read_csv(path, loss=loss)
     taken = ", ".join(f"{tag} from {column!r}" for tag, column in log.columns.items())
-    return Replay(_verdict(log.records), f"CSV: {taken}", log.notes)
+    return Replay(_verdict(Diagnosis(), log.records), f"CSV: {taken}", log.notes)
 
 
 def _replay_folder(path: Path, loss: str | None) -> Replay:
@@ -69,14 +69,33 @@ def _replay_folder(path: Path, loss: str | None) -> Replay:
     if not is_run_folder(path):
         raise DataError(f"{path}: not a run's folder; give a folder that stabilitykit wrote, or a CSV file")
     run = open_run(path)
-    verdict = _verdict(run.records(), complete=run.complete)
+    diagnosis, source = Diagnosis(), "run folder"
+    if run.thinned:
+        step = _take_up(run, diagnosis)
+        source += f"; steps are thinned, so replayed from step {step} on, with earlier incidents as recorded"
+        verdict = _verdict(diagnosis, run.records(after=step), run.complete)
+    else:
+        verdict = _verdict(diagnosis, run.records(), run.complete)
     if not verdict.steps:
         raise DataError(f"{path}: the run holds no step")
-    return Replay(verdict, "run folder", run.notes)
+    return Replay(verdict, source, run.notes)
 
 
-def _verdict(records: Iterable[StepRecord], complete: bool = True) -> Verdict:
-    diagnosis = Diagnosis()
+def _take_up(run: Run, diagnosis: Diagnosis) -> int:
+    """Put a diagnosis where the full part of a thinned run begins; returns the step it has seen last."""
+    if run.snapshot is None:
+        raise DataError(f"{run.folder}: steps are thinned, and no state of the detectors after them is left")
+    try:
+        diagnosis.load_snapshot(run.snapshot.state, run.incidents)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{run.folder}: steps are thinned, and the detectors' state at step {run.snapshot.step} is not"
+            " of this version of stabilitykit; its readings and incidents can be read all the same"
+        ) from error
+    return run.snapshot.step
+
+
+def _verdict(diagnosis: Diagnosis, records: Iterable[StepRecord], complete: bool = True) -> Verdict:
     for record in records:
         diagnosis.update(record)
     return diagnosis.verdict(complete)

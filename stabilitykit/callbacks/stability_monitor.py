@@ -14,7 +14,7 @@ from stabilitykit.monitor import Monitor, Sink
 from stabilitykit.observe import Coverage, SiteRules
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import is_run_folder
+from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
@@ -39,6 +39,8 @@ class StabilityMonitor(L.Callback):
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         sinks: Told of every step as well.
         config: What is written to the run's ``config.yaml``.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
 
     Raises:
         ConfigError: An argument is not accepted.
@@ -53,9 +55,12 @@ class StabilityMonitor(L.Callback):
         sinks: Sequence[Sink] = (),
         config: Mapping[str, Any] | None = None,
         budget: float | None = None,
+        folder_mb: float = FOLDER_MB,
     ) -> None:
         cadence(every_n_steps, budget)
         reactions(on_incident)
+        check_folder_mb(folder_mb)
+        self._folder_mb = folder_mb
         self._every_n_steps, self._budget = every_n_steps, budget
         self._on_incident = on_incident
         self._logdir = Path(logdir) if logdir else None
@@ -124,6 +129,7 @@ class StabilityMonitor(L.Callback):
             sites=self._sites,
             sinks=self._sinks,
             resume=resume,
+            folder_mb=self._folder_mb,
         )
         if self._resumed:
             self._monitor.load_state_dict(self._resumed)

@@ -10,16 +10,20 @@ from stabilitykit.lazy import lazy
 if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
     from stabilitykit.store.logs import LogReading, read_csv
-    from stabilitykit.store.run import Run, is_run_folder, open_run
-    from stabilitykit.store.run_folder import RunWriter, write_coverage
+    from stabilitykit.store.run import Run, Snapshot, Thinned, is_run_folder, open_run
+    from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
 __all__ = [
+    "FOLDER_MB",
     "LogReading",
     "Run",
     "RunWriter",
     "Scalars",
+    "Snapshot",
     "TensorBoardWriter",
+    "Thinned",
+    "check_folder_mb",
     "is_run_folder",
     "open_run",
     "read_csv",
@@ -30,11 +34,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "FOLDER_MB": "run_folder",
     "LogReading": "logs",
     "Run": "run",
     "RunWriter": "run_folder",
     "Scalars": "event_file",
+    "Snapshot": "run",
     "TensorBoardWriter": "tensorboard",
+    "Thinned": "run",
+    "check_folder_mb": "run_folder",
     "is_run_folder": "run",
     "open_run": "run",
     "read_csv": "logs",

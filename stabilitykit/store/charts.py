@@ -75,7 +75,7 @@ def text(tag: str, markdown: str) -> Summary.Value:
 def picture(tag: str, image: Image.Image) -> Summary.Value:
     """Return a picture for TensorBoard's Images tab, as PNG."""
     memory = io.BytesIO()
-    # A palette makes a quarter of the bytes, each of which a checksum in Python has to go through.
+    # A palette makes a quarter of the bytes.
     image.quantize(256, method=Image.Quantize.FASTOCTREE).save(memory, "PNG")
     summary = Summary.Image(
         height=image.height, width=image.width, colorspace=3, encoded_image_string=memory.getvalue()

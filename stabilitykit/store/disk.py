@@ -33,6 +33,14 @@ class AppendFile:
     def flush(self) -> None:
         """Do nothing: there is no buffer. Makes this a file for those who flush."""
 
+    def sync(self) -> None:
+        """Wait until the disk itself has what was written: it outlasts a power cut.
+
+        Raises:
+            OSError: The disk did not take it.
+        """
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file, quietly."""
         with suppress(OSError):

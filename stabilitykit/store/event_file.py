@@ -14,13 +14,14 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from stabilitykit.errors import DataError, RunFolderError
+from stabilitykit.store.checksum import masked_crc32c
 from stabilitykit.store.disk import AppendFile, reason
 
 _NUMBER = itertools.count()
 _HEADER = struct.Struct("<Q4x")
+_LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 
 
 class EventFile:
@@ -40,7 +41,7 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         # A name that sorts by time, and that two writers at once never share.
         name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
-        self._records = RecordWriter(AppendFile(folder / f"events.out.tfevents.{name}", new=True))
+        self._file = AppendFile(folder / f"events.out.tfevents.{name}", new=True)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write(self, values: Sequence[Summary.Value], step: int) -> None:
@@ -53,10 +54,13 @@ class EventFile:
 
     def close(self) -> None:
         """Close the file, quietly."""
-        self._records.close()
+        self._file.close()
 
     def _write(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
+        data = event.SerializeToString()
+        length = _LENGTH.pack(len(data))
+        checksums = [_CHECKSUM.pack(masked_crc32c(each)) for each in (length, data)]
+        self._file.write(b"".join([length, checksums[0], data, checksums[1]]))
 
 
 class Scalars(dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]):

@@ -1,29 +1,30 @@
-"""Readings on disk: segments of wide float32 columns in Arrow's IPC stream form, read back batch by batch.
+"""Readings on disk: step records in, segments out, none of which grows without an end."""
 
-A segment's columns are ``step`` and one for each tag. A tag that was not read at a step is null there,
-or has no column in the segment; NaN is a reading.
-"""
-
-import io
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from stabilitykit.records import StepRecord
-from stabilitykit.store.disk import AppendFile
+from stabilitykit.store.segments import (
+    STATE,
+    SegmentFile,
+    segment_files,
+    segment_number,
+    segment_path,
+    segment_schema,
+)
 
-SCHEMA_VERSION = 1
 MAX_ROWS = 256
 MAX_AGE_S = 2.0
 
-
-def segment_path(folder: Path, number: int) -> Path:
-    """Return where segment ``number`` lies in a folder of readings."""
-    return folder / f"segment-{number:05d}.arrow"
+_HEADS = 32
+"""A segment shall have so many times the bytes of what stands at its head, which thinning leaves as it is."""
 
 
 class ReadingsWriter:
@@ -34,15 +35,26 @@ class ReadingsWriter:
 
     Args:
         folder: An existing folder for the segments; those in it are left as they are.
+        segment_bytes: A segment of this size is full, or of at most four times this size where there is
+            much at its head.
+        state: Returns the detectors' state after the record added last, in plain JSON types.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, segment_bytes: float, state: Callable[[], Mapping[str, Any]] | None = None
+    ) -> None:
         self._folder = folder
-        self._number = max((int(p.stem.partition("-")[2]) for p in segment_files(folder)), default=-1) + 1
-        self._segment: _SegmentWriter | None = None
+        self._segment_bytes = segment_bytes
+        self._state = state
+        self._number = max(map(segment_number, segment_files(folder)), default=-1) + 1
+        self._segment: SegmentFile | None = None
+        self._path: Path | None = None
+        self._metadata: dict[bytes, bytes] = {}
         self._tags: tuple[str, ...] | None = None
-        self._fits: dict[tuple[str, ...], bool] = {}
+        self._fits: dict[tuple[str, ...], list[int] | None] = {}
         self._rows: list[StepRecord] = []
+        self._full_at = segment_bytes
+        self._since_state: int | None = None
         self._flushed_at = time.monotonic()
 
     @property
@@ -50,27 +62,49 @@ class ReadingsWriter:
         """Whether the rows held back are enough, or old enough, for a batch."""
         return len(self._rows) >= MAX_ROWS or time.monotonic() - self._flushed_at >= MAX_AGE_S
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the present segment is large enough."""
+        return self._segment is not None and self._segment.size >= self._full_at
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The columns of the present segment."""
+        return self._tags or ()
+
     def fits(self, tags: tuple[str, ...]) -> bool:
         """Return whether a record of these tags can join the present segment."""
         if self._tags is None or tags is self._tags:
             return self._tags is not None
-        if tags not in self._fits:
-            self._fits[tags] = _positions(self._tags, tags) is not None
-        return self._fits[tags]
+        return self._positions(tags) is not None
 
-    def begin_segment(self, tags: tuple[str, ...]) -> None:
+    def begin_segment(self, tags: tuple[str, ...], again: bool = False) -> Path | None:
         """Close the present segment; the next rows go to a new one with these columns.
+
+        Args:
+            tags: The columns.
+            again: Whether the rows to come repeat earlier ones.
+
+        Returns:
+            The segment that was closed, or None where nothing had been written to it.
 
         Raises:
             OSError: Rows held back for the present segment cannot be written.
         """
         self.flush()
+        closed, self._path = self._path, None
         self.close()
-        self._tags, self._fits = tags, {}
+        self._tags, self._fits, self._metadata = tags, {}, {}
+        self._since_state = None if again else self._since_state
+        return closed
 
     def add(self, record: StepRecord) -> None:
         """Take one record into the present segment; it is written with the next batch."""
         self._rows.append(record)
+        if self._segment is None and len(self._rows) == 1:
+            self._keep_state()
+        if self._since_state is not None:
+            self._since_state += 1
 
     def flush(self) -> int | None:
         """Write what is held back, and return the last step in it, or None if there was nothing.
@@ -82,9 +116,13 @@ class ReadingsWriter:
         if not self._rows or self._tags is None:
             return None
         if self._segment is None:
-            self._segment = _SegmentWriter(segment_path(self._folder, self._number), self._tags)
+            self._path = segment_path(self._folder, self._number)
+            self._schema = segment_schema(self._tags, self._metadata)
+            self._segment = SegmentFile(self._path, self._schema, "lz4")
             self._number += 1
-        self._segment.write(self._rows)
+            heads = _HEADS * self._schema.serialize().size
+            self._full_at = max(self._segment_bytes, min(heads, 4 * self._segment_bytes))
+        self._segment.write(self._batch())
         last = self._rows[-1].step
         self._rows = []
         return last
@@ -92,134 +130,41 @@ class ReadingsWriter:
     def close(self) -> None:
         """End the present segment, quietly; rows still held back are dropped."""
         if self._segment is not None:
-            self._segment.close()
+            self._segment.end()
         self._segment, self._rows = None, []
 
+    def _keep_state(self) -> None:
+        # Tags that come and go begin many short segments; a state is as large as hundreds of rows.
+        if self._state is not None and (self._since_state is None or self._since_state >= MAX_ROWS):
+            self._metadata[STATE] = json.dumps(self._state()).encode()
+            self._since_state = 0
 
-class _SegmentWriter:
-    """One segment file. Arrow writes to memory and each batch goes to disk in one piece."""
-
-    def __init__(self, path: Path, tags: tuple[str, ...]) -> None:
-        fields = [pa.field("step", pa.int64()), *(pa.field(tag, pa.float32()) for tag in tags)]
-        self._schema = pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
-        self._tags = tags
-        self._memory = io.BytesIO()
-        self._stream = pa.ipc.new_stream(self._memory, self._schema)
-        self._file = AppendFile(path, new=True)
-        self._failed = False
-
-    def write(self, rows: Sequence[StepRecord]) -> None:
-        """Append one batch."""
-        steps = pa.array([row.step for row in rows], pa.int64())
-        values, missing = self._table(rows)
+    def _batch(self) -> pa.RecordBatch:
+        steps = pa.array([row.step for row in self._rows], pa.int64())
+        values, missing = self._table(self._rows)
         if missing is None:
             columns = [pa.array(column) for column in values]
         else:
             columns = [pa.array(v, mask=m) for v, m in zip(values, missing, strict=True)]
-        self._stream.write_batch(pa.RecordBatch.from_arrays([steps, *columns], schema=self._schema))
-        self._drain()
+        return pa.RecordBatch.from_arrays([steps, *columns], schema=self._schema)
 
     def _table(self, rows: Sequence[StepRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        if all(row.tags is self._tags or row.tags == self._tags for row in rows):
+        tags = self.tags
+        if all(row.tags is tags or row.tags == tags for row in rows):
             return np.ascontiguousarray(np.stack([row.values for row in rows], axis=1)), None
-        values = np.zeros((len(self._tags), len(rows)), np.float32)
+        values = np.zeros((len(tags), len(rows)), np.float32)
         missing = np.ones(values.shape, np.bool_)
-        positions: dict[tuple[str, ...], list[int] | None] = {}
         for at, row in enumerate(rows):
-            if row.tags not in positions:
-                positions[row.tags] = _positions(self._tags, row.tags)
-            values[positions[row.tags], at] = row.values
-            missing[positions[row.tags], at] = False
+            positions = self._positions(row.tags)
+            values[positions, at] = row.values
+            missing[positions, at] = False
         return values, missing
 
-    def _drain(self) -> None:
-        data = self._memory.getvalue()
-        self._memory.seek(0)
-        self._memory.truncate()
-        try:
-            self._file.write(data)
-        except OSError:
-            self._failed = True
-            raise
-
-    def close(self) -> None:
-        """Write the end mark if all went well so far, and close."""
-        if not self._failed:
-            self._stream.close()
-            try:
-                self._drain()
-            except OSError:
-                # The mark is a courtesy: a segment without it reads back as far.
-                self._failed = True
-        self._file.close()
-
-
-def _positions(columns: tuple[str, ...], tags: tuple[str, ...]) -> list[int] | None:
-    """Return where each tag stands among the columns, or None unless they keep the columns' order."""
-    where = {column: at for at, column in enumerate(columns)}
-    found = [where.get(tag, -1) for tag in tags]
-    in_order = all(a < b for a, b in zip([-1, *found], found, strict=False))
-    return found if in_order else None
-
-
-def segment_files(folder: Path) -> list[Path]:
-    """Return the segments of a folder in the order they were written."""
-    return sorted(p for p in folder.glob("segment-*.arrow") if p.stem.partition("-")[2].isdigit())
-
-
-class Segment:
-    """One segment on disk, whole or damaged; reading it raises nothing, ``damage`` says what was lost.
-
-    Args:
-        path: The segment's file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.damage: str | None = None
-        """What could not be read, or None; complete once a reading has come to its end."""
-        tags = _read_tags(path)
-        self.tags = tags or ()
-        self._readable = tags is not None
-        if not self._readable:
-            self.damage = f"{path.name}: unreadable; passed over"
-        first = next(self.batches(()), None)
-        self.first_step: int | None = None if first is None else first.column(0)[0].as_py()
-
-    def batches(self, tags: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the batches, none of them empty, with the columns ``step`` and ``tags``."""
-        if not self._readable:
-            return
-        fields = [0, *(1 + self.tags.index(tag) for tag in tags)] if tags != self.tags else None
-        options = pa.ipc.IpcReadOptions(included_fields=fields)
-        last: int | None = None
-        try:
-            with pa.memory_map(str(self.path)) as file, pa.ipc.open_stream(file, options=options) as stream:
-                while True:
-                    batch = stream.read_next_batch()
-                    batch.validate()
-                    if batch.num_rows:
-                        last = batch.column(0)[-1].as_py()
-                        yield batch
-        except StopIteration:
-            return
-        except (pa.ArrowException, OSError, ValueError):
-            at = "before its first step" if last is None else f"after step {last}"
-            self.damage = f"{self.path.name}: cut or damaged {at}; what follows in it is passed over"
-
-    def scan(self) -> None:
-        """Read the steps alone to the end, so that ``damage`` is complete."""
-        for _ in self.batches(()):
-            pass
-
-
-def _read_tags(path: Path) -> tuple[str, ...] | None:
-    try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
-            schema = stream.schema
-            types = [pa.int64()] + [pa.float32()] * (len(schema) - 1)
-            if schema.names[:1] != ["step"] or schema.types != types:
-                return None
-            return tuple(schema.names[1:])
-    except (pa.ArrowException, OSError, ValueError):
-        return None
+    def _positions(self, tags: tuple[str, ...]) -> list[int] | None:
+        """Return where each tag stands among the columns, or None unless they keep the columns' order."""
+        if tags not in self._fits:
+            where = {column: at for at, column in enumerate(self.tags)}
+            found = [where.get(tag, -1) for tag in tags]
+            in_order = all(a < b for a, b in zip([-1, *found], found, strict=False))
+            self._fits[tags] = found if in_order else None
+        return self._fits[tags]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,34 @@ from numpy.typing import NDArray
 from stabilitykit.errors import DataError, RunFolderError, closest
 from stabilitykit.records import Incident, StepRecord
 from stabilitykit.store.disk import reason
-from stabilitykit.store.readings import SCHEMA_VERSION, Segment, segment_files
+from stabilitykit.store.segments import SCHEMA_VERSION, Segment, segment_files
 
 CONFIG = "config.yaml"
 COVERAGE = "coverage.json"
 READINGS = "readings"
 INCIDENTS = "incidents.jsonl"
 VERDICT = "verdict.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """A stretch of steps of which only some are left."""
+
+    first: int
+    """First step of the stretch."""
+    last: int
+    """Last step of the stretch."""
+    every: int
+    """Of so many steps one is left; more around incidents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where the replay of a thinned run begins."""
+
+    step: int
+    state: Mapping[str, Any]
+    """The detectors' state after ``step``."""
 
 
 def is_run_folder(path: Path) -> bool:
@@ -77,21 +99,60 @@ class Run:
         """The last step on disk, or None where there is none."""
         last: int | None = None
         for segment, end in self._spans():
-            for batch in segment.batches(()):
-                steps = _kept_steps(batch, end)
-                last = int(steps[-1]) if len(steps) else last
+            last = self._last_of(segment, end)
         return last
 
-    def records(self) -> Iterator[StepRecord]:
+    @cached_property
+    def thinned(self) -> tuple[Thinned, ...]:
+        """The stretches of steps that were thinned, in order; empty where every step is there."""
+        found: list[Thinned] = []
+        spans = list(self._spans())
+        for at, (segment, end) in enumerate(spans):
+            if segment.every == 1 or segment.first_step is None:
+                continue
+            following = spans[at + 1][0].first_step if at + 1 < len(spans) else end
+            last = self._last_of(segment, end) if following is None else following - 1
+            if found and (found[-1].every, found[-1].last + 1) == (segment.every, segment.first_step):
+                found[-1] = Thinned(found[-1].first, last, segment.every)
+            else:
+                found.append(Thinned(segment.first_step, last, segment.every))
+        return tuple(found)
+
+    @cached_property
+    def snapshot(self) -> Snapshot | None:
+        """Where the replay begins: every step after it is there, and it holds what came before.
+
+        None where nothing was thinned, and the replay begins at the first step; or where no state is left.
+        """
+        spans = [segment for segment, _ in self._spans()]
+        thinned = max((at for at, segment in enumerate(spans) if segment.every > 1), default=-1)
+        if thinned < 0:
+            return None
+        for segment in spans[thinned + 1 :]:
+            state = segment.state()
+            if state is not None and segment.first_step is not None:
+                return Snapshot(segment.first_step, state)
+        return None
+
+    def records(self, after: int = -1) -> Iterator[StepRecord]:
         """Yield the step records in order, a batch in memory at a time.
 
         Where steps were recorded again after a resumption, the later recording counts from its first
         step on. Consecutive records share one ``tags`` tuple while the same tags are read.
+
+        Args:
+            after: Only those of later steps.
         """
-        for segment, end in self._spans():
+        spans = list(self._spans())
+        for at, (segment, end) in enumerate(spans):
+            following = spans[at + 1][0].first_step if at + 1 < len(spans) else None
+            if following is not None and following <= after:
+                continue
             for batch in segment.batches(segment.tags):
                 steps = _kept_steps(batch, end)
-                yield from self._batch_records(segment.tags, batch, steps)
+                if len(steps) and steps[-1] > after:
+                    records = self._batch_records(segment.tags, batch, steps)
+                    yield from (record for record in records if record.step > after)
                 if len(steps) < batch.num_rows:
                     break
 
@@ -160,6 +221,15 @@ class Run:
             first = segment.first_step
             if first is not None and (end is None or first < end):
                 yield segment, end
+
+    @staticmethod
+    def _last_of(segment: Segment, end: int | None) -> int:
+        """Return the last step that counts in a segment of which some do."""
+        last = -1
+        for batch in segment.batches(()):
+            steps = _kept_steps(batch, end)
+            last = int(steps[-1]) if len(steps) else last
+        return last
 
     def _batch_records(
         self, tags: tuple[str, ...], batch: pa.RecordBatch, steps: NDArray[np.int64]

@@ -6,7 +6,7 @@ without the second was interrupted. Everything in between can be read at any mom
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,13 @@ import yaml
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store.disk import AppendFile, reason, replace_file
-from stabilitykit.store.readings import SCHEMA_VERSION, ReadingsWriter
+from stabilitykit.store.readings import ReadingsWriter
 from stabilitykit.store.run import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder, open_run
+from stabilitykit.store.segments import SCHEMA_VERSION
+from stabilitykit.store.thinning import Thinner
+
+FOLDER_MB = 200.0
+"""What a run's folder may take where nothing else is asked for, in megabytes."""
 
 
 def write_coverage(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -47,13 +52,26 @@ class RunWriter:
         config: What the run was asked to do, resolved: texts, numbers, lists and mappings.
         resume: Whether to go on with the run that is in the folder. Readings and incidents of steps
             that are recorded again then give way to the new ones, and so does everything after them.
+        state: Returns the detectors' state after the step that is being recorded, in plain JSON types:
+            where the replay begins once older steps are thinned. Without it nothing is ever thinned.
+        folder_mb: What the folder may take, in megabytes (1e6 bytes): the oldest steps are thinned to
+            stay within it. Infinity keeps every step.
 
     Raises:
         RunFolderError: The folder holds something already, or cannot be written.
-        ConfigError: ``config`` holds what YAML has no word for.
+        ConfigError: ``config`` holds what YAML has no word for, or ``folder_mb`` is not accepted.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        state: Callable[[], Mapping[str, Any]] | None = None,
+        folder_mb: float = FOLDER_MB,
+    ) -> None:
+        check_folder_mb(folder_mb)
         self.folder = folder
         self._failure: RunFolderError | None = None
         self._rewound_to: int | None = None
@@ -68,7 +86,9 @@ class RunWriter:
                 (folder / VERDICT).unlink(missing_ok=True)
             replace_file(folder / CONFIG, text)
             (folder / READINGS).mkdir(exist_ok=True)
-            self._readings = ReadingsWriter(folder / READINGS)
+            past = open_run(folder).incidents if resume else ()
+            self._thinner = Thinner(folder, folder / READINGS, 1e6 * folder_mb, past)
+            self._readings = ReadingsWriter(folder / READINGS, self._thinner.segment_bytes, state)
         self._newest = self.last_step_kept
 
     def record(self, record: StepRecord) -> None:
@@ -85,13 +105,15 @@ class RunWriter:
             raise self._failure
         repeated = self._newest is not None and record.step <= self._newest
         if repeated or not self._readings.fits(record.tags):
-            self._flush()
-            self._readings.begin_segment(record.tags)
+            self._begin_segment(record.tags, repeated)
             self._rewound_to = record.step if repeated else None
         self._newest = record.step
         self._readings.add(record)
         if self._readings.is_due:
             self._flush()
+            if self._readings.is_full:
+                self._begin_segment(self._readings.tags)
+        self._thinner.work()
 
     def incident(self, change: IncidentChange) -> None:
         """Append a change of an incident, after the readings it rests on.
@@ -100,6 +122,7 @@ class RunWriter:
             RunFolderError: The disk did not take it; names the last step kept.
         """
         self._flush()
+        self._thinner.mark(change.incident)
         self._append({"what": change.what, "step": change.step, "incident": change.incident.to_json()})
 
     def verdict(self, document: Mapping[str, Any]) -> None:
@@ -126,6 +149,7 @@ class RunWriter:
             if self._failure is None:
                 self._flush()
         finally:
+            self._thinner.stop()
             self._readings.close()
 
     def _check_free(self, resume: bool) -> None:
@@ -136,6 +160,12 @@ class RunWriter:
                 f"{self.folder}: holds no run to resume, but other files; name a run's folder"
             )
         raise RunFolderError(f"{self.folder}: not empty; name a new folder, or remove this one first")
+
+    def _begin_segment(self, tags: tuple[str, ...], repeated: bool = False) -> None:
+        self._flush()
+        closed = self._readings.begin_segment(tags, repeated)
+        if closed is not None:
+            self._thinner.closed(closed)
 
     def _flush(self) -> None:
         with self._disk("readings"):
@@ -170,6 +200,17 @@ class RunWriter:
                 f"{self.folder}: cannot write {what} ({reason(error)}); last step kept: {kept}"
             )
             raise self._failure from error
+
+
+def check_folder_mb(folder_mb: float) -> None:
+    """Refuse a budget that no folder can keep to.
+
+    Raises:
+        ConfigError: Names the argument, the value and what is accepted.
+    """
+    is_number = isinstance(folder_mb, int | float) and not isinstance(folder_mb, bool)
+    if not is_number or not folder_mb >= 1:
+        raise ConfigError(f"folder_mb: got {folder_mb!r}; must be a number of megabytes from 1 on")
 
 
 def _yaml(config: Mapping[str, Any]) -> str:

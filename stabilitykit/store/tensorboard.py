@@ -22,8 +22,12 @@ from stabilitykit.store.disk import reason
 from stabilitykit.store.event_file import EventFile
 from stabilitykit.tags import REGISTRY, select, split
 
+WRITES = 1000
+"""Writings of scalars after which the steps between two double; TensorBoard shows no more points of a tag."""
 SPANS_PER_IMAGE = 10
-"""Heat maps are written every so many columns: every 100 steps, less often once columns are wider."""
+"""Heat maps are written after so many columns of steps, and once a twentieth of the run has passed since."""
+PROMPT = 100
+"""Openings and closings of incidents that are shown at once; later ones come with the next heat maps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,17 @@ class _Plan:
 class TensorBoardWriter:
     """Writes event files beside a run: scalars every few steps, heat maps, incidents, the verdict.
 
+    The file grows with the logarithm of the run's length. Scalars come every 10 steps up to step 10,000,
+    then every 20 up to 20,000, every 40 up to 40,000, and so on; heat maps every 100 steps, and from step
+    2,000 on when the run has grown by a twentieth.
+
     A heat map's cell is the largest reading of its steps, whether or not these were written as scalars.
 
     Once the disk has refused, every later call raises the same error, and ``close`` stays quiet.
 
     Args:
         folder: Where the event file goes; made with its parents.
-        every: Steps between two writings of scalars, and in a heat map's column at first.
+        every: Steps between two of the first 1,000 writings of scalars, and in a heat map's first columns.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -84,6 +92,8 @@ class TensorBoardWriter:
         self._incidents: dict[int, Incident] = {}
         self._step = 0
         self._image_due = 0
+        self._told = 0
+        self._table_waits = False
         with self._disk():
             self._file = EventFile(folder)
 
@@ -104,13 +114,17 @@ class TensorBoardWriter:
         for history, rows, places in plan.heat:
             history.add(record.step, rows, record.values[places])
         if force or record.step >= plan.due:
-            plan.due = (record.step // self._every + 1) * self._every
+            interval = self._interval(record.step)
+            plan.due = (record.step // interval + 1) * interval
             self._write(self._scalars(plan, record))
         if record.step >= self._image_due:
-            self._write(self._images())
+            self._image_due = self._next_image(record.step)
+            self._write(self._images() + (self._table() if self._table_waits else []))
 
     def incident(self, change: IncidentChange) -> None:
         """Write the table of incidents when one opens or closes, and the heat maps when one opens.
+
+        After the first hundred of these the table waits for the next heat maps.
 
         Raises:
             RunFolderError: The disk did not take it.
@@ -119,7 +133,11 @@ class TensorBoardWriter:
         if change.what == "updated":
             return
         self._step = max(self._step, change.step)
-        self._write([charts.text("incidents", charts.incidents_markdown(self._incidents.values()))])
+        self._told += 1
+        if self._told > PROMPT:
+            self._table_waits = True
+            return
+        self._write(self._table())
         if change.what == "opened":
             self._write(self._images())
 
@@ -136,8 +154,7 @@ class TensorBoardWriter:
             if self._failure is None:
                 last = self._images()
                 if self._incidents:
-                    table = charts.incidents_markdown(self._incidents.values())
-                    last.append(charts.text("incidents", table))
+                    last += self._table()
                 if verdict_text is not None:
                     last.append(charts.text("verdict", verdict_text))
                 self._write(last)
@@ -147,9 +164,10 @@ class TensorBoardWriter:
     def _plan_of(self, record: StepRecord) -> _Plan:
         if self._plan is None or self._plan[0] is not record.tags:
             if not self._histories:
-                first = record.step // self._every * self._every
-                self._histories = {kind: DepthHistory(first, self._every) for kind in _HEAT_MAPS}
-                self._image_due = first + self._every * SPANS_PER_IMAGE
+                span = self._interval(record.step)
+                first = record.step // span * span
+                self._histories = {kind: DepthHistory(first, span) for kind in _HEAT_MAPS}
+                self._image_due = first + span * SPANS_PER_IMAGE
             if record.tags not in self._plans:
                 self._plans[record.tags] = _Plan(record.tags, self._histories)
             self._plan = record.tags, self._plans[record.tags]
@@ -165,13 +183,21 @@ class TensorBoardWriter:
             scalars.append(charts.layout(self._known))
         return scalars
 
+    def _interval(self, step: int) -> int:
+        """Return the steps between two writings of scalars: the same however often a run resumes."""
+        return self._every << (step // (self._every * WRITES)).bit_length()
+
+    def _next_image(self, step: int) -> int:
+        grid = SPANS_PER_IMAGE * max(history.span for history in self._histories.values())
+        return max(step // grid + 1, -(-(step + step // 20) // grid)) * grid
+
     def _images(self) -> list[Summary.Value]:
         drawn = [(kind, history) for kind, history in self._histories.items() if not history.is_empty]
-        for _, history in drawn:
-            self._image_due = (
-                (self._step // history.span // SPANS_PER_IMAGE + 1) * history.span * SPANS_PER_IMAGE
-            )
         return [charts.picture(kind.tag, self._draw(kind, history)) for kind, history in drawn]
+
+    def _table(self) -> list[Summary.Value]:
+        self._table_waits = False
+        return [charts.text("incidents", charts.incidents_markdown(self._incidents.values()))]
 
     def _draw(self, kind: _HeatMap, history: DepthHistory) -> Image.Image:
         values, missing = history.table()

@@ -14,6 +14,7 @@ from stabilitykit import watch
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.loop import LoopMonitor
 from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.replay import replay
 from stabilitykit.store import open_run
 from stabilitykit.store.run_folder import RunWriter
 
@@ -138,6 +139,32 @@ def test_a_full_disk_is_said_once_and_the_verdict_is_still_there(
         assert monitor.verdict().steps == 12
     said = [r.getMessage() for r in caplog.records if r.name == "stabilitykit"]
     assert said == ["disk full; last step kept: none; training goes on without it"]
+
+
+@pytest.mark.slow
+def test_a_long_loop_is_thinned_and_replays_as_it_was_lived(
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A folder so small that 300 steps do not fit.
+    monkeypatch.setattr("stabilitykit.monitor.check_folder_mb", lambda folder_mb: None)
+    monkeypatch.setattr("stabilitykit.store.run_folder.check_folder_mb", lambda folder_mb: None)
+    monkeypatch.setattr("stabilitykit.store.readings.MAX_ROWS", 10)
+    with watch(model, optimizer, tmp_path / "run", folder_mb=0.2) as monitor:
+        for _ in range(25):
+            train(monitor)
+    run = open_run(tmp_path / "run")
+    assert run.thinned
+    assert run.last_step == 299
+    assert repr(replay(tmp_path / "run").verdict) == repr(monitor.verdict())
+
+
+def test_a_budget_that_is_none_is_refused(model: Transformer, optimizer: torch.optim.Optimizer) -> None:
+    with pytest.raises(ConfigError, match="folder_mb: got 0;"), watch(model, optimizer, folder_mb=0):
+        pass
 
 
 @pytest.mark.parametrize("every", [0, 1.5, "2"])

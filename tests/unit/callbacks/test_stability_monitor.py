@@ -264,6 +264,7 @@ def test_loggers_get_a_handful_of_scalars(fit: Fit, tmp_path: Path) -> None:
         ({"every_n_steps": 0}, "every_n_steps: got 0; must be a whole number from 1 on"),
         ({"every_n_steps": True}, "every_n_steps: got True"),
         ({"on_incident": "explode"}, "on_incident: got 'explode'; accepted"),
+        ({"folder_mb": 0.5}, "folder_mb: got 0.5; must be a number of megabytes from 1 on"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:

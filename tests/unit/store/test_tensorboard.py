@@ -138,12 +138,52 @@ def test_pictures_come_every_hundred_steps_at_an_incident_and_at_the_end(
 
 
 def test_pictures_become_rarer_as_the_run_grows_long(tmp_path: Path):
-    writer = TensorBoardWriter(tmp_path, every=1)
+    writer = TensorBoardWriter(tmp_path)
     tags = ("grad/share/blocks.00",)
-    for step in range(2048):
+    for step in range(0, 60_000, 10):
         writer.record(record(step, tags=tags))
     writer.close()
-    assert np.diff(steps_of(tmp_path, "depth/gradient_share"))[[0, 55, 70, -2]].tolist() == [10, 20, 20, 40]
+    drawn = steps_of(tmp_path, "depth/gradient_share")
+    assert drawn[:4] == [100, 200, 300, 400]
+    late = [step for step in drawn if step >= 2_000][:-1]
+    growth = np.diff(late) / late[:-1]
+    assert growth.min() >= 0.05
+    assert growth.max() <= 0.15
+    # 20 and log(60,000 / 2,000) / log(1.05) at most.
+    assert len(drawn) <= 20 + 70
+
+
+def test_scalars_become_rarer_as_the_run_grows_long(tmp_path: Path):
+    writer = TensorBoardWriter(tmp_path)
+    for step in range(0, 90_000, 5):
+        writer.record(record(step, tags=TAGS[:1]))
+    writer.close()
+    steps = read_scalars(tmp_path)["train/loss"][0]
+    stretches = [(0, 10_000, 10), (10_000, 20_000, 20), (20_000, 40_000, 40), (40_000, 80_000, 80)]
+    for first, last, every in stretches:
+        assert steps[(first <= steps) & (steps < last)].tolist() == list(range(first, last, every))
+    assert set(np.diff(steps[steps >= 80_000])) == {160}
+
+
+def test_a_resumed_run_is_shown_as_rarely_as_one_that_never_stopped(tmp_path: Path):
+    writer = TensorBoardWriter(tmp_path)
+    for step in range(1_000_001, 1_003_001):
+        writer.record(record(step))
+    writer.close()
+    assert read_scalars(tmp_path)["train/loss"][0].tolist() == [1_000_001, 1_000_960, 1_002_240]
+    assert steps_of(tmp_path, "depth/residual_rms") == [1_003_000]
+
+
+def test_the_table_of_very_many_incidents_waits_for_the_pictures(
+    tmp_path: Path, make_change: Callable[..., IncidentChange]
+):
+    writer = TensorBoardWriter(tmp_path)
+    for step in range(1_000):
+        writer.record(record(step))
+        writer.incident(make_change(step, id=step))
+    writer.close()
+    assert len(steps_of(tmp_path, "incidents")) == 100 + len(range(200, 1_000, 100)) + 1
+    assert "999 to now" in texts_of(tmp_path, "incidents")[-1]
 
 
 def test_incidents_and_verdict_are_text(tmp_path: Path, make_change: Callable[..., IncidentChange]):

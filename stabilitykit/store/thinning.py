@@ -1,0 +1,259 @@
+"""A run's folder within its budget: the newest steps in full, older ones thinned, incidents kept.
+
+A segment that is no longer written to is replaced by a smaller one: written beside it, waited for, renamed
+over it. So at any moment, and after ``kill -9`` at any moment, one of the two is there as a whole.
+"""
+
+import math
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute  # `take` would load it in the middle of training.
+from numpy.typing import NDArray
+
+from stabilitykit.records import Incident
+from stabilitykit.store.segments import (
+    DAMAGE,
+    EVERY,
+    STATE,
+    Segment,
+    SegmentFile,
+    segment_files,
+    segment_schema,
+)
+
+AROUND = 50
+"""Steps before and after an incident's start, peak and end that are kept longest."""
+
+_SEGMENTS = 32
+"""Full segments in a budget."""
+_SLICE_S = 0.001
+"""Time that is spent on rewriting at one step."""
+_ROWS = 512
+"""Rows in a rewritten batch."""
+
+
+@dataclass(slots=True)
+class _Closed:
+    """A segment that is no longer written to."""
+
+    path: Path
+    size: int
+    every: int
+    packed: bool
+    """Whether it was written anew, in large batches."""
+    has_state: bool
+    done: bool = False
+    """Whether there is nothing more to be gained, or to be dared, with it."""
+
+
+class Thinner:
+    """Keeps a run's folder within a budget, a slice of a millisecond at a step.
+
+    Half of the readings' room is for the newest steps in full. Older segments are thinned evenly, the
+    oldest first: where there is no room, from one row in ``n`` to one in ``2 n``. Rows near an incident
+    stay as long as they are no more than the evenly spaced ones. Nothing is thinned that the replay
+    needs: behind every thinned segment stands a full one with the detectors' state.
+
+    What else is in the folder counts as well, but leaves the readings at least half of the budget.
+
+    Args:
+        folder: The run's folder.
+        readings: Where the segments lie.
+        budget: Bytes; infinite where nothing shall be thinned.
+        incidents: What has happened so far.
+    """
+
+    def __init__(self, folder: Path, readings: Path, budget: float, incidents: Iterable[Incident]) -> None:
+        self._folder = folder
+        self._budget = budget
+        self._marks: dict[int, tuple[int, ...]] = {}
+        self._work: Generator[None, None, None] | None = None
+        self._closed: list[_Closed] = []
+        self._largest = self.segment_bytes
+        for incident in incidents:
+            self.mark(incident)
+        for part in readings.glob("*.part"):
+            part.unlink()
+        for path in segment_files(readings):
+            self._add(path)
+
+    @property
+    def segment_bytes(self) -> float:
+        """Bytes at which a segment is full."""
+        return self._budget / _SEGMENTS
+
+    def mark(self, incident: Incident) -> None:
+        """Keep the steps around an incident."""
+        steps = (incident.start, incident.detected, incident.peak, incident.end)
+        self._marks[incident.id] = tuple(step for step in steps if step is not None)
+
+    def closed(self, path: Path) -> None:
+        """Take a segment that is complete, and thin what there is no more room for in the steps to come."""
+        self._add(path)
+        self._largest = max([self._largest, *(each.size for each in self._closed[-1:])])
+        if self._work is None:
+            self._work = self._thin()
+
+    def work(self) -> None:
+        """Go on with what is to be rewritten, for about a millisecond."""
+        if self._work is None:
+            return
+        until = time.monotonic() + _SLICE_S
+        for _ in self._work:
+            if time.monotonic() >= until:
+                return
+        self._work = None
+
+    def stop(self) -> None:
+        """Leave what is half done undone."""
+        if self._work is not None:
+            self._work.close()
+        self._work = None
+
+    def _add(self, path: Path) -> None:
+        segment = Segment(path)
+        if segment.first_step is not None:
+            metadata = segment.metadata
+            self._closed.append(
+                _Closed(path, segment.size, segment.every, EVERY in metadata, STATE in metadata)
+            )
+
+    def _thin(self) -> Generator[None, None, None]:
+        try:
+            while (chosen := self._choose()) is not None:
+                yield from self._rewrite(*chosen)
+        except (OSError, pa.ArrowException):
+            # It takes some room first. A disk that is full is met, and told of, where a step is recorded.
+            return
+
+    def _choose(self) -> tuple[_Closed, int] | None:
+        """Return the segment to rewrite next, and the rows of which one shall be left."""
+        if math.isinf(self._budget):
+            return None
+        # The segment being written takes its part, and as much again is for what else grows meanwhile.
+        room = max(self._budget - _bytes(self._folder), self._budget / 2) - 2 * self._largest
+        if sum(each.size for each in self._closed) <= room:
+            return None
+        loose = next((each for each in self._closed if not each.packed and not each.done), None)
+        if loose is not None:
+            return loose, 1
+        last = max((at for at, each in enumerate(self._closed) if each.has_state), default=0)
+        free = [each for each in self._closed[:last] if not each.done]
+        full, thinned = [e for e in free if e.every == 1], [e for e in free if e.every > 1]
+        in_full = sum(each.size for each in self._closed if each.every == 1)
+        if full and (in_full > room / 2 or not thinned):
+            return full[0], max([2, *(each.every for each in thinned)])
+        if thinned:
+            coarsest_last = min(thinned, key=lambda each: each.every)
+            return coarsest_last, 2 * coarsest_last.every
+        return None
+
+    def _rewrite(self, closed: _Closed, every: int) -> Generator[None, None, None]:
+        segment = Segment(closed.path)
+        found = [np.empty(0, np.int64)]
+        for batch in segment.batches(()):
+            found.append(batch.column(0).to_numpy())
+            yield
+        steps = np.concatenate(found)
+        if every > 1:
+            every = _coarser(steps, closed.every, every)
+        if every == 0:
+            closed.done = True
+            return
+        marks = np.unique([step for steps in self._marks.values() for step in steps]).astype(np.int64)
+        keep = kept(steps, every, marks)
+        metadata = {EVERY: str(every).encode()}
+        if every == 1 and STATE in segment.metadata:
+            metadata[STATE] = segment.metadata[STATE]
+        damage = segment.damage
+        if damage is not None:
+            metadata[DAMAGE] = damage.encode()
+        part = closed.path.with_suffix(".part")
+        file = SegmentFile(part, segment_schema(segment.tags, metadata), "zstd")
+        try:
+            for batch in _batches(segment, keep):
+                if batch is not None:
+                    file.write(batch)
+                yield
+            if segment.damage != damage:
+                # Steps that could be read stand beside readings that cannot: let it be.
+                closed.done = True
+                return
+            file.finish()
+            part.replace(closed.path)
+        finally:
+            file.close()
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        closed.size, closed.every, closed.packed, closed.has_state = file.size, every, True, STATE in metadata
+        yield
+
+
+def kept(steps: NDArray[np.int64], every: int, marks: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows are left of a segment.
+
+    The first row of every span of ``every`` steps is, and so the segment's first. Of those within 50 steps
+    of a mark, the nearest are, as many as of the others.
+
+    Args:
+        steps: The rows' steps, rising.
+        every: Steps in a span.
+        marks: Steps of incidents, rising.
+    """
+    keep = _firsts(steps, every)
+    if not marks.size:
+        return keep
+    after = np.searchsorted(marks, steps)
+    distance = np.minimum(
+        np.abs(steps - marks[np.maximum(after - 1, 0)]),
+        np.abs(steps - marks[np.minimum(after, marks.size - 1)]),
+    )
+    near = np.flatnonzero(~keep & (distance <= AROUND))
+    keep[near[np.argsort(distance[near], kind="stable")][: np.count_nonzero(keep)]] = True
+    return keep
+
+
+def _firsts(steps: NDArray[np.int64], every: int) -> NDArray[np.bool_]:
+    spans = steps // every
+    return np.concatenate([[True], spans[1:] != spans[:-1]])
+
+
+def _coarser(steps: NDArray[np.int64], now: int, every: int) -> int:
+    """Return the least doubling of ``every`` that leaves clearly fewer rows, or 0 where none does."""
+    rows = np.count_nonzero(_firsts(steps, now))
+    if rows < 2:
+        return 0
+    while np.count_nonzero(_firsts(steps, every)) > 0.75 * rows:
+        every *= 2
+    return every
+
+
+def _batches(segment: Segment, keep: NDArray[np.bool_]) -> Iterator[pa.RecordBatch | None]:
+    """Yield what is left in larger batches, and None in between, so that nobody waits for long."""
+    held: list[pa.RecordBatch] = []
+    at = 0
+    for batch in segment.batches(segment.tags):
+        rows = np.flatnonzero(keep[at : at + batch.num_rows])
+        at += batch.num_rows
+        if rows.size:
+            held.append(batch if rows.size == batch.num_rows else batch.take(pa.array(rows)))
+        if sum(each.num_rows for each in held) >= _ROWS:
+            yield pa.concat_batches(held)
+            held = []
+        else:
+            yield None
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _bytes(folder: Path) -> int:
+    """Return the bytes of a folder's own files."""
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())

@@ -1,5 +1,6 @@
 """Compare our transformer with the public classes: run as a script, writes docs/parity.md."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -209,6 +210,9 @@ CASES = (
         "Llama4TextConfig",
         {**_LLAMA4, "use_qk_norm": False, "attn_temperature_tuning": False},
     ),
+)
+CASES += tuple(
+    Case(*more) for more in runpy.run_path(str(Path(__file__).with_name("more_cases.py")))["CASES"]
 )
 
 

@@ -33,7 +33,7 @@ def identity(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 class XIELU(nn.Module):
-    """Grows with the square above zero and falls to a slope below, both learned (Huang 2411.13010).
+    """Grows with the square above zero and falls to a slope below, both learned (Huang & Schlag 2411.13010).
 
     ``α_p·x² + βx`` where x > 0, else ``α_n·(eˣ − 1 − x) + βx``, with ``α_p = softplus(a_p)``,
     ``α_n = β + softplus(a_n)`` and β = ½; both α start at 0.8.

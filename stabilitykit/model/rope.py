@@ -47,7 +47,7 @@ def frequencies(
 def amplitude(rescale: RescaleConfig) -> float:
     """Return the factor on cosine and sine, with which logits grow by its square.
 
-    Left out, it is ``0.1·ln(factor) + 1`` in yarn (Peng et al. 2309.00071, eq. 22) and
+    Left out, it is ``0.1·ln(factor) + 1`` in yarn (Peng et al. 2309.00071) and
     ``√(1 + ln(factor)/ln(original_len))`` in longrope (Ding et al. 2402.13753).
     """
     if rescale.attention_factor is not None:
@@ -68,7 +68,8 @@ def _linear(rope: _Rope) -> Float[Tensor, "pairs"]:
 def _dynamic(rope: _Rope) -> Float[Tensor, "pairs"]:
     """The base grows by ``r^(width/(width−2))``, ``r = factor·length/original − (factor − 1)``, from 1 on.
 
-    So the slowest pair is interpolated and the fastest kept ("dynamic NTK", transformers' rope type dynamic).
+    So the slowest pair is interpolated and the fastest kept ("dynamic NTK", transformers' rope type dynamic;
+    there the longest sequence of the past counts, too, as long as sequences stay beyond the original).
     """
     ratio = rope.factor * max(rope.length, rope.original) / rope.original - (rope.factor - 1)
     pairs = rope.plain.shape[0]

@@ -89,6 +89,55 @@ _TEMPERED = _rope(
     beta_slow=0.5,
 )
 
+_RELEASED_LLAMA3_1 = {
+    "vocab_size": 128_256,
+    "intermediate_size": 14_336,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131_072,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 5e5,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
+_RELEASED_GRANITE = {
+    "vocab_size": 100_352,
+    "num_hidden_layers": 40,
+    "intermediate_size": 12_800,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131_072,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e7,
+    "tie_word_embeddings": True,
+    "attention_multiplier": 0.0078125,
+    "embedding_multiplier": 12.0,
+    "logits_scaling": 16.0,
+    "residual_multiplier": 0.22,
+}
+_RELEASED_EXAONE4 = {
+    "hidden_size": 5120,
+    "intermediate_size": 27_392,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 1e6,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 16.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
+_RELEASED_MPT = {"vocab_size": 50_432, "d_model": 4096, "n_heads": 32, "n_layers": 32}
+_RELEASED_GPT_OSS = {"num_hidden_layers": 24, "num_local_experts": 1, "num_experts_per_tok": 1}
+
 CASES: tuple[tuple[Any, ...], ...] = (
     ("LlamaForCausalLM (rope linear)", "LlamaConfig", {**_SHARED, **_rope("linear", factor=4.0)}),
     (
@@ -96,7 +145,7 @@ CASES: tuple[tuple[Any, ...], ...] = (
         "LlamaConfig",
         {**_SHARED, "max_position_embeddings": 10, **_rope("dynamic", factor=3.0)},
     ),
-    ("LlamaForCausalLM (rope llama3)", "LlamaConfig", {**_SHARED, **_LLAMA3}),
+    ("LlamaForCausalLM (rope llama3)", "LlamaConfig", {**_SHARED, **_LLAMA3}, "llama3_1", _RELEASED_LLAMA3_1),
     ("Qwen2ForCausalLM (rope yarn)", "Qwen2Config", {**_SHARED, **_YARN}),
     ("Qwen3ForCausalLM (rope yarn, mscale)", "Qwen3Config", {**_EIGHT, **_MSCALE}),
     (
@@ -130,21 +179,21 @@ CASES: tuple[tuple[Any, ...], ...] = (
             **_LINEAR_FULL,
         },
     ),
-    ("PhiForCausalLM", "PhiConfig", _WIDE),
+    ("PhiForCausalLM", "PhiConfig", _WIDE, "phi"),
     ("PhiForCausalLM (qk-norm, grouped)", "PhiConfig", {**_SHARED, "qk_layernorm": True}),
-    ("Phi3ForCausalLM", "Phi3Config", {**_SHARED, "sliding_window": 7}),
+    ("Phi3ForCausalLM", "Phi3Config", {**_SHARED, "sliding_window": 7}, "phi3"),
     (
         "Phi3ForCausalLM (partial)",
         "Phi3Config",
         {**_SHARED, **_rope("default", partial_rotary_factor=0.5)},
     ),
-    ("StableLmForCausalLM", "StableLmConfig", {**_SHARED, "use_qkv_bias": True}),
+    ("StableLmForCausalLM", "StableLmConfig", {**_SHARED, "use_qkv_bias": True}, "stablelm"),
     (
         "StableLmForCausalLM (parallel, qk-norm)",
         "StableLmConfig",
         {**_SHARED, "use_parallel_residual": True, "qk_layernorm": True},
     ),
-    ("Starcoder2ForCausalLM", "Starcoder2Config", {**_SHARED, "sliding_window": 7}),
+    ("Starcoder2ForCausalLM", "Starcoder2Config", {**_SHARED, "sliding_window": 7}, "starcoder2"),
     ("Starcoder2ForCausalLM (no biases)", "Starcoder2Config", {**_SHARED, "use_bias": False}),
     ("GPTBigCodeForCausalLM", "GPTBigCodeConfig", _OLD),
     ("GPTBigCodeForCausalLM (all heads)", "GPTBigCodeConfig", {**_OLD, "multi_query": False}),
@@ -164,7 +213,7 @@ CASES: tuple[tuple[Any, ...], ...] = (
             "eos_token_id": None,
         },
     ),
-    ("MptForCausalLM", "MptConfig", _MPT),
+    ("MptForCausalLM", "MptConfig", _MPT, "mpt", _RELEASED_MPT),
     (
         "MptForCausalLM (clipped, scaled)",
         "MptConfig",
@@ -203,13 +252,13 @@ CASES: tuple[tuple[Any, ...], ...] = (
     ),
     ("Ministral3ForCausalLM", "Ministral3Config", {**_EIGHT, "sliding_window": None, **_TEMPERED}),
     ("CwmForCausalLM", "CwmConfig", {**_NUMBERED, "sliding_window": 7, **_LLAMA3}),
-    ("SmolLM3ForCausalLM", "SmolLM3Config", _SHARED),
+    ("SmolLM3ForCausalLM", "SmolLM3Config", _SHARED, "smollm3"),
     (
         "SmolLM3ForCausalLM (sliding)",
         "SmolLM3Config",
         {**_SHARED, "use_sliding_window": True, "sliding_window": 7},
     ),
-    ("Exaone4ForCausalLM", "Exaone4Config", {**_SHARED, "sliding_window": 7}),
+    ("Exaone4ForCausalLM", "Exaone4Config", {**_SHARED, "sliding_window": 7}, "exaone4", _RELEASED_EXAONE4),
     (
         "Exaone4ForCausalLM (full)",
         "Exaone4Config",
@@ -219,10 +268,10 @@ CASES: tuple[tuple[Any, ...], ...] = (
     ("Ernie4_5ForCausalLM", "Ernie4_5Config", {**_SIZED, "use_bias": True}),
     ("HeliumForCausalLM", "HeliumConfig", _EIGHT),
     ("ArceeForCausalLM", "ArceeConfig", _SHARED),
-    ("ApertusForCausalLM", "ApertusConfig", {**_SHARED, **_LLAMA3}),
+    ("ApertusForCausalLM", "ApertusConfig", {**_SHARED, **_LLAMA3}, "apertus"),
     ("GlmForCausalLM", "GlmConfig", _EIGHT),
-    ("Glm4ForCausalLM", "Glm4Config", _EIGHT),
-    ("GraniteForCausalLM", "GraniteConfig", _MULTIPLIED),
+    ("Glm4ForCausalLM", "Glm4Config", _EIGHT, "glm4"),
+    ("GraniteForCausalLM", "GraniteConfig", _MULTIPLIED, "granite", _RELEASED_GRANITE),
     (
         "GraniteSWAForCausalLM",
         "GraniteSWAConfig",
@@ -265,5 +314,7 @@ CASES: tuple[tuple[Any, ...], ...] = (
             "swiglu_limit": 0.8,
             **_rope("yarn", factor=4.0, original_max_position_embeddings=8, truncate=False),
         },
+        "gpt_oss",
+        _RELEASED_GPT_OSS,
     ),
 )

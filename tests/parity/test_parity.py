@@ -104,6 +104,13 @@ def test_the_page_lists_what_is_compared():
     assert transformers.__version__ in page
 
 
+def test_the_page_tells_of_every_causal_class():
+    page = measure.TABLE.read_text(encoding="utf-8")
+    _, told = page.split("## Families of transformers")
+    assert set(re.findall(r"`([\w.-]+)`", told)) >= set(measure.CAUSAL) - {"gpt-sw3"}
+    assert measure.families() in page, "write the page anew: python tests/parity/measure.py"
+
+
 def llama(**fields) -> torch.nn.Module:
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(**{**CASES["LlamaForCausalLM"].fields, **fields})
@@ -255,8 +262,11 @@ def test_experts_are_refused():
         ("DeepseekV3Config", r"got 'deepseek_v3'; cannot be expressed: latent attention \(kv_lora_rank\)"),
         ("MambaConfig", r"got 'mamba'; cannot be expressed: recurrent or convolutional layers"),
         ("Qwen3_5TextConfig", r"got 'qwen3_5_text'; cannot be expressed: recurrent or convolutional layers"),
+        ("DiffLlamaConfig", r"got 'diffllama'; cannot be expressed: a difference of two attentions"),
+        ("Gemma3nTextConfig", r"got 'gemma3n_text'; cannot be expressed: further embeddings in every layer"),
+        ("DbrxConfig", r"got 'dbrx'; cannot be expressed: experts \(ffn_config\)"),
         ("BartConfig", r"got 'bart'; cannot be expressed: attention to a second sequence"),
-        ("BertConfig", r"got 'bert'; cannot be expressed: embeddings of token types"),
+        ("BertConfig", r"got 'bert'; cannot be expressed: embeddings of token types, languages or segments"),
         ("Gemma3Config", r"got 'gemma3'; cannot be expressed: a model around the language model"),
         ("GPTNeoXJapaneseConfig", r"got 'gpt_neox_japanese'; did you mean 'gpt_neox'"),
     ],
@@ -289,6 +299,24 @@ def test_a_missing_weight_is_refused():
     with pytest.raises(
         ConfigError, match=r"blocks\.1\.attn_norm\.weight is missing; looked for model\.layers\.1"
     ):
+        from_hf(public)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message"),
+    [
+        ("Phi3ForCausalLM", "mlp.gate_up_proj", r"gate_proj\.weight is missing; .*1\.mlp\.gate_up_proj"),
+        (
+            "StableLmForCausalLM (parallel, qk-norm)",
+            "self_attn.q_layernorm",
+            r"attn\.q_norm\.weight is missing; looked for .*q_layernorm\.norms\.\{h\}\.weight",
+        ),
+    ],
+)
+def test_a_missing_weight_that_is_stored_otherwise_is_refused(name, module, message):
+    public = CASES[name].build()
+    public.model.layers[1].set_submodule(module, torch.nn.Identity())
+    with pytest.raises(ConfigError, match=rf"^huggingface: blocks\.1\..*{message}"):
         from_hf(public)
 
 

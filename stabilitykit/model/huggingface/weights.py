@@ -1,5 +1,6 @@
 """Turn the tensors of a transformers model into ours: names, fused projections, transposed matrices."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,10 +87,11 @@ def translated(theirs: Tensors, ours: Tensors, names: Names, config: Transformer
 def _taken_from(name: str, taken: Taken, theirs: Tensors) -> list[str]:
     layer = _LAYER.match(name)
     path = taken.path.replace("{i}", layer[1]) if layer else taken.path
-    found = [each for h in range(len(theirs)) if (each := path.replace("{h}", str(h))) in theirs]
-    if not found:
+    several = (path.replace("{h}", str(h)) for h in itertools.count())
+    found = [*itertools.takewhile(theirs.__contains__, several)] if "{h}" in path else [path]
+    if not found or found[0] not in theirs:
         raise ConfigError(f"huggingface: {name} is missing; looked for {path}")
-    return found if "{h}" in path else found[:1]
+    return found
 
 
 def _source(name: str, theirs: Tensors, names: Names) -> str:

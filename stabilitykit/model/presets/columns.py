@@ -14,6 +14,11 @@ _ACTIVATIONS = {
     "silu": "SiLU",
     "elu": "ELU",
     "selu": "SELU",
+    "leaky_relu": "leaky ReLU",
+    "xielu": "xIELU",
+    "mish": "Mish",
+    "tanh": "tanh",
+    "softplus": "softplus",
     "identity": "linear",
     "sigmoid": "sigmoid",
 }
@@ -65,7 +70,8 @@ def _position(config: TransformerConfig) -> str:
     position = config.position
     if position.kind == "rope":
         share = "" if position.rotary_fraction == 1 else f" {position.rotary_fraction:g}"
-        name = f"RoPE{share}"
+        stretched = "" if position.rescale.kind == "none" else f" {position.rescale.kind}"
+        name = f"RoPE{share}{stretched}"
     else:
         name = _POSITIONS[position.kind]
     return name if all(kind.position for kind in config.pattern) else f"{name} + none"
@@ -87,8 +93,9 @@ def _tricks(config: TransformerConfig) -> Iterator[str]:
         yield f"z-loss {config.head.z_loss:g}"
     if config.embedding.norm:
         yield "embedding norm"
-    if config.embedding.scale == "sqrt_d":
-        yield "embedding × √d"
+    if config.embedding.scale != 1:
+        factor = config.embedding.scale
+        yield f"embedding × {'√d' if factor == 'sqrt_d' else f'{factor:g}'}"
     if config.head.scale != 1:
         yield "scaled logits"
 
@@ -113,10 +120,16 @@ def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
         yield "inner norm"
     if section.head_scale:
         yield "head scale"
+    if section.sinks != "none":
+        yield f"{section.sinks} sinks"
+    if config.feedforward.clamp:
+        yield f"gate clamp {config.feedforward.clamp:g}"
 
 
 def _residual_tricks(config: TransformerConfig) -> Iterator[str]:
     section = config.residual
+    if section.branch_scale != 1:
+        yield f"branch × {section.branch_scale:g}"
     if section.gate != "none":
         yield f"{section.gate} gate"
     if section.depth_scale != "none":

@@ -1,5 +1,6 @@
 """What a transformer's configuration may not say at once, each with the field to blame and why. No torch."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,10 @@ def _rescale_limits(config: "TransformerConfig") -> Refusals:
         least, got = getattr(section, low), getattr(section, high)
         if got <= least:
             yield f"position.rescale.{high}", f"got {got:g}; must be above {low} {least:g}"
+    turn = 2 * math.pi * section.beta_slow
+    if section.kind == "yarn" and (section.original_len or 0) <= turn:
+        reason = f"must be above {turn:.3g}, or the fastest pair does not turn beta_slow times in it"
+        yield "position.rescale.original_len", f"got {section.original_len}; {reason}"
     for name in ("short", "long"):
         divisors = getattr(section, name) or ()
         if section.kind == "longrope" and len(divisors) != config.rotary_dim // 2:

@@ -77,7 +77,9 @@ def rotation(
     dtype = torch.promote_types(like.dtype, torch.float32)
     turns = frequencies(width, theta, length, rescale, like.new_empty((), dtype=dtype))
     angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), turns)
-    cos, sin = (amplitude(rescale) * each for each in (angles.cos(), angles.sin()))
+    cos, sin, factor = angles.cos(), angles.sin(), amplitude(rescale)
+    if factor != 1:
+        cos, sin = cos * factor, sin * factor
     return Rotation(cos.to(like.dtype), sin.to(like.dtype), interleaved)
 
 

@@ -70,8 +70,7 @@ def _position(config: TransformerConfig) -> str:
     position = config.position
     if position.kind == "rope":
         share = "" if position.rotary_fraction == 1 else f" {position.rotary_fraction:g}"
-        stretched = "" if position.rescale.kind == "none" else f" {position.rescale.kind}"
-        name = f"RoPE{share}{stretched}"
+        name = f"RoPE{share}"
     else:
         name = _POSITIONS[position.kind]
     return name if all(kind.position for kind in config.pattern) else f"{name} + none"
@@ -118,6 +117,8 @@ def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
         yield "temperature"
     if section.out_norm or config.feedforward.mid_norm:
         yield "inner norm"
+    if config.position.rescale.kind != "none":
+        yield f"rope {config.position.rescale.kind} × {config.position.rescale.factor:g}"
     if section.head_scale:
         yield "head scale"
     if section.sinks != "none":

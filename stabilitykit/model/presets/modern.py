@@ -80,7 +80,7 @@ MODERN: tuple[Preset, ...] = (
         "Gemma 7B: gains stored as differences from 1, embeddings times √d.",
         _GEMMA,
         Sizes(256_000, 3072, 28, 16, 24_576, 8192, head_dim=256),
-        ("transformers GemmaConfig: hidden_act, head_dim, rms_norm_eps",),
+        ("transformers GemmaConfig: hidden_act, head_dim, rms_norm_eps", "sizes: litgpt config.py, Gemma-7b"),
     ),
     Preset(
         "gemma2",
@@ -95,7 +95,10 @@ MODERN: tuple[Preset, ...] = (
             },
         ),
         Sizes(256_000, 2304, 26, 8, 9216, 8192, n_kv_heads=4, head_dim=256),
-        ("transformers Gemma2Config: attn_logit_softcapping, final_logit_softcapping, layer_types",),
+        (
+            "transformers Gemma2Config: attn_logit_softcapping, final_logit_softcapping, layer_types",
+            "caps, window, context, sizes: litgpt config.py, Gemma-2-2b",
+        ),
         windows=(4096, None),
     ),
     Preset(
@@ -124,7 +127,7 @@ MODERN: tuple[Preset, ...] = (
         "OLMo 7B: LayerNorm without gain and bias.",
         {**_LLAMA, "norm": {"kind": "layernorm", "eps": 1e-5, "gain": False}},
         Sizes(50_304, 4096, 32, 32, 11_008, 2048),
-        ("transformers OlmoConfig, OlmoLayerNorm: clip_qkv None",),
+        ("transformers OlmoConfig, OlmoLayerNorm: clip_qkv None", "sizes: litgpt config.py, OLMo-7B-hf"),
     ),
     Preset(
         "olmo2",
@@ -238,4 +241,4 @@ MODERN: tuple[Preset, ...] = (
         windows=(8192, 8192, 8192, None),
     ),
 )
-"""At the sizes of their releases, their parameters are as many as published."""
+"""In the order of their appearance; the tests know how many parameters most of the releases have."""

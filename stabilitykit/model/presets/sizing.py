@@ -124,11 +124,11 @@ def _heads(release: Sizes, dims: Fields) -> Fields:
 
 
 def _rescaled(found: Preset, seq_len: int) -> Fields:
-    """Return the context before rope was stretched, as small a part of the whole as factor says."""
+    """Return the context before rope was stretched: the whole over factor, but no less than one turn."""
     rescale = found.fields.get("position", {}).get("rescale", {})
     if "original_len" not in rescale:
         return {}
-    before = max(2, round(seq_len / rescale["factor"]))
+    before = max(8, round(seq_len / rescale["factor"]))
     return {"position": {"rescale": {"original_len": before}}}
 
 

@@ -79,6 +79,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "position.rescale.beta_fast: got 0.5; must be above beta_slow 1",
     ),
     (
+        {"position": rope(kind="yarn", factor=2, original_len=6)},
+        "position.rescale.original_len: got 6; must be above 6.28, or the fastest pair does not turn",
+    ),
+    (
         {"position": {**rope(kind="yarn", factor=2, original_len=9), "theta": 1}},
         "position.theta: got 1; must be greater than 1 for position.rescale.kind yarn",
     ),

@@ -183,9 +183,9 @@ def test_columns_say_what_a_configuration_is():
     assert columns(preset("gptj"))["block"] == "parallel, 1 norm"
     assert columns(preset("command_a"))["position"] == "RoPE + none"
     assert columns(preset("olmo1"))["norm"] == "LN (no gain) pre"
-    assert columns(preset("exaone4"))["position"] == "RoPE llama3 + none"
+    assert columns(preset("exaone4"))["position"] == "RoPE + none"
     assert columns(preset("gpt_oss", "release"))["tricks"] == (
-        "GQA 64:8, sliding 1:1, learned sinks, gate clamp 7"
+        "GQA 64:8, sliding 1:1, rope yarn × 32, learned sinks, gate clamp 7"
     )
     assert columns(preset("granite", "release"))["tricks"] == (
         "GQA 32:8, branch × 0.22, embedding × 12, scaled logits"

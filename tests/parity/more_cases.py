@@ -173,9 +173,9 @@ CASES: tuple[tuple[Any, ...], ...] = (
         "Gemma3TextConfig",
         {
             **_SIZED,
-            "num_hidden_layers": 7,
+            "num_hidden_layers": 6,
             "sliding_window": 7,
-            "query_pre_attn_scalar": 3,
+            "query_pre_attn_scalar": 10,
             **_LINEAR_FULL,
         },
     ),
@@ -219,7 +219,7 @@ CASES: tuple[tuple[Any, ...], ...] = (
         "MptConfig",
         {**_MPT, "attn_config": {"clip_qkv": 0.4, "softmax_scale": 0.3}},
     ),
-    ("BioGptForCausalLM", "BioGptConfig", _WIDE),
+    ("BioGptForCausalLM", "BioGptConfig", {**_WIDE, "num_hidden_layers": 2}),
     (
         "XGLMForCausalLM",
         "XGLMConfig",

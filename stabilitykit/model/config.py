@@ -17,6 +17,7 @@ from stabilitykit.model.sections import (
     LayerOverride,
     NormConfig,
     PositionConfig,
+    RescaleConfig,
     ResidualConfig,
 )
 from stabilitykit.model.validation import Config, refusal, validated
@@ -35,6 +36,7 @@ __all__ = [
     "LayerOverride",
     "NormConfig",
     "PositionConfig",
+    "RescaleConfig",
     "ResidualConfig",
     "Slots",
     "TransformerConfig",
@@ -105,6 +107,11 @@ class TransformerConfig(Config):
     def slots(self, layer: int, sublayer: str) -> Slots:
         """Return the norm slots of a layer's sublayer, ``attn`` or ``mlp``."""
         return WIRINGS[self.wiring_of(layer, sublayer)]
+
+    def rescale_of(self, kind: LayerKind) -> RescaleConfig:
+        """Return how rope's frequencies are stretched in layers of that kind."""
+        plain = kind.span == "sliding" and not self.position.rescale_local
+        return RescaleConfig() if plain else self.position.rescale
 
     @property
     def has_final_norm(self) -> bool:

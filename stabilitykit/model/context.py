@@ -74,14 +74,16 @@ def _rotation(
     theta = position.theta
     if kind.span == "sliding" and position.theta_local is not None:
         theta = position.theta_local
-    return rotation(line.shape[1], config.rotary_dim, theta, position.layout == "interleaved", line)
+    interleaved, rescale = position.layout == "interleaved", config.rescale_of(kind)
+    return rotation(line.shape[1], config.rotary_dim, theta, interleaved, line, rescale)
 
 
 def _temperature(
     config: TransformerConfig, kind: LayerKind, line: Float[Tensor, "batch seq d_model"]
 ) -> Float[Tensor, "seq"] | None:
-    floor, scale = config.attention.temperature_floor, config.attention.temperature_scale
-    if floor is None or kind.position:
+    section = config.attention
+    floor, scale, start = section.temperature_floor, section.temperature_scale, section.temperature_start
+    if floor is None or (kind.position and section.temperature_layers == "no_position"):
         return None
-    position = torch.arange(1, line.shape[1] + 1, device=line.device, dtype=torch.float32)
+    position = torch.arange(start, line.shape[1] + start, device=line.device, dtype=torch.float32)
     return (1 + scale * torch.log(torch.floor(position / floor) + 1)).to(line.dtype)

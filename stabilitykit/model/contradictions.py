@@ -1,5 +1,6 @@
 """What a transformer's configuration may not say at once, each with the field to blame and why. No torch."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -50,15 +51,68 @@ def _norm(path: str, norm: NormConfig) -> Refusals:
 def _positions(config: "TransformerConfig") -> Refusals:
     position, default = config.position, type(config.position)()
     if position.kind != "rope":
-        for name in ("theta", "theta_local", "rotary_fraction", "layout"):
+        for name in ("theta", "theta_local", "rotary_fraction", "layout", "rescale_local"):
             if getattr(position, name) != getattr(default, name):
                 yield f"position.{name}", f"got {getattr(position, name)}; needs position.kind rope"
+        if position.rescale.kind != "none":
+            yield "position.rescale.kind", f"got {position.rescale.kind}; needs position.kind rope"
         return
     if config.rotary_dim < 2 or config.rotary_dim % 2:
         share = f"got {position.rotary_fraction:g} of head_dim {config.head_dim}"
         yield "position.rotary_fraction", f"{share}; must leave an even number of features to rotate"
     if position.theta_local is not None and all(kind.span != "sliding" for kind in config.pattern):
         yield "position.theta_local", f"got {position.theta_local:g}; needs a sliding layer in the pattern"
+
+
+def _rescale(config: "TransformerConfig") -> Refusals:
+    section, default = config.position.rescale, type(config.position.rescale)()
+    for name, kinds in _RESCALE_KINDS.items():
+        got = getattr(section, name)
+        if got != getattr(default, name) and section.kind not in kinds:
+            shown = "a list" if isinstance(got, tuple) else got
+            yield f"position.rescale.{name}", f"got {shown}; needs position.rescale.kind {' or '.join(kinds)}"
+        if got is None and section.kind in kinds and name != "attention_factor":
+            yield f"position.rescale.{name}", f"is required for position.rescale.kind {section.kind}"
+    if section.kind == "none" or config.position.kind != "rope":
+        if not config.position.rescale_local:
+            yield "position.rescale_local", "got false; needs position.rescale.kind"
+        return
+    yield from _rescale_limits(config)
+
+
+def _rescale_limits(config: "TransformerConfig") -> Refusals:
+    section = config.position.rescale
+    for low, high in (("low_freq", "high_freq"), ("beta_slow", "beta_fast")):
+        least, got = getattr(section, low), getattr(section, high)
+        if got <= least:
+            yield f"position.rescale.{high}", f"got {got:g}; must be above {low} {least:g}"
+    turn = 2 * math.pi * section.beta_slow
+    if section.kind == "yarn" and (section.original_len or 0) <= turn:
+        reason = f"must be above {turn:.3g}, or the fastest pair does not turn beta_slow times in it"
+        yield "position.rescale.original_len", f"got {section.original_len}; {reason}"
+    for name in ("short", "long"):
+        divisors = getattr(section, name) or ()
+        if section.kind == "longrope" and len(divisors) != config.rotary_dim // 2:
+            pairs = f"one for each of {config.rotary_dim // 2} pairs of features"
+            yield f"position.rescale.{name}", f"got {len(divisors)} numbers; must be {pairs}"
+        if any(divisor <= 0 for divisor in divisors):
+            yield f"position.rescale.{name}", f"got {min(divisors):g}; all must be greater than 0"
+    for name in ("theta", "theta_local"):
+        base = getattr(config.position, name)
+        if section.kind == "yarn" and base is not None and base <= 1:
+            yield f"position.{name}", f"got {base:g}; must be greater than 1 for position.rescale.kind yarn"
+    spans = {kind.span for kind in config.pattern}
+    if not config.position.rescale_local and "sliding" not in spans:
+        yield "position.rescale_local", "got false; needs a sliding layer in the pattern"
+    if not config.position.rescale_local and spans == {"sliding"}:
+        yield "position.rescale_local", "got false; all layers slide, say rescale.kind none"
+
+
+def _sine(config: "TransformerConfig") -> Refusals:
+    position, default = config.position, type(config.position)()
+    for name in ("sine_layout", "sine_closed", "sine_start"):
+        if position.kind != "sine" and getattr(position, name) != getattr(default, name):
+            yield f"position.{name}", f"got {getattr(position, name)}; needs position.kind sine"
 
 
 def _buckets(config: "TransformerConfig") -> Refusals:
@@ -115,14 +169,20 @@ def _qk_norm(config: "TransformerConfig") -> Refusals:
 def _temperature(config: "TransformerConfig") -> Refusals:
     section = config.attention
     if section.temperature_floor is None:
-        if section.temperature_scale != type(section)().temperature_scale:
-            yield "attention.temperature_scale", "needs attention.temperature_floor"
-    elif all(kind.position for kind in config.pattern):
-        yield "attention.temperature_floor", "needs a layer without position in the pattern"
+        for name in ("scale", "start", "layers"):
+            if getattr(section, f"temperature_{name}") != getattr(type(section)(), f"temperature_{name}"):
+                yield f"attention.temperature_{name}", "needs attention.temperature_floor"
+    elif section.temperature_layers == "no_position" and all(kind.position for kind in config.pattern):
+        reason = "needs a layer without position in the pattern, or attention.temperature_layers all"
+        yield "attention.temperature_floor", reason
 
 
 def _feedforward(config: "TransformerConfig") -> Refusals:
     section = config.feedforward
+    if section.alpha != 1 and section.activation != "silu":
+        yield "feedforward.alpha", f"got {section.alpha:g}; needs feedforward.activation silu"
+    if section.up_offset and not section.gated:
+        yield "feedforward.up_offset", f"got {section.up_offset:g}; needs feedforward.gated"
     if section.d_ff is not None and section.ratio is not None:
         yield "feedforward.ratio", f"got {section.ratio:g}; d_ff {section.d_ff} says the width already"
 
@@ -175,6 +235,22 @@ def _initialization(config: "TransformerConfig") -> Refusals:
         yield "initialization.std", f"got {section.std:g}; the scheme {section.scheme} sets it by itself"
 
 
+_STRETCHING = ("linear", "dynamic", "llama3", "yarn", "longrope")
+_RESCALE_KINDS: dict[str, tuple[str, ...]] = {
+    "factor": _STRETCHING,
+    "original_len": _STRETCHING[1:],
+    "low_freq": ("llama3",),
+    "high_freq": ("llama3",),
+    "beta_slow": ("yarn",),
+    "beta_fast": ("yarn",),
+    "truncate": ("yarn",),
+    "short": ("longrope",),
+    "long": ("longrope",),
+    "attention_factor": ("yarn", "longrope"),
+}
+"""The kinds of rescaling that read a field; one without a default is required there."""
+
+
 def _wirings(config: "TransformerConfig") -> list[tuple[str, str]]:
     return [(config.wiring_of(i, "attn"), config.wiring_of(i, "mlp")) for i in range(config.n_layers)]
 
@@ -184,6 +260,8 @@ _RULES: tuple[Callable[["TransformerConfig"], Refusals], ...] = (
     _pattern,
     _norms,
     _positions,
+    _rescale,
+    _sine,
     _buckets,
     _qk_norm,
     _temperature,

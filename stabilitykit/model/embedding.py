@@ -19,7 +19,7 @@ class Embedding(nn.Module):
         self._seq_len, self._dropout = config.seq_len, config.embedding.dropout
         scale = config.embedding.scale
         self._scale = config.d_model**0.5 if scale == "sqrt_d" else float(scale)
-        self._sine = config.position.kind == "sine"
+        self._sine = config.position if config.position.kind == "sine" else None
         self.token = nn.Embedding(config.vocab_size, config.d_model)
         learned = config.position.kind == "learned"
         self.position = LearnedPositions(config.seq_len, config.d_model) if learned else None
@@ -39,8 +39,8 @@ class Embedding(nn.Module):
             line = line * self._scale
         if self.position is not None:
             line = line + self.position(length)
-        elif self._sine:
-            line = line + sine_positions(length, line.shape[-1]).to(line)
+        elif self._sine is not None:
+            line = line + sine_positions(length, line.shape[-1], self._sine).to(line)
         if self.norm is not None:
             line = self.norm(line)
         return F.dropout(line, self._dropout, self.training) if self._dropout else line

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stabilitykit.model.activations import ACTIVATIONS
+from stabilitykit.model.activations import build_activation
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.norms import build_norm
 
@@ -19,8 +19,8 @@ class FeedForward(nn.Module):
         self.up_proj = nn.Linear(width, hidden, bias=section.bias)
         self.mid_norm = build_norm(config.norm, hidden) if section.mid_norm else None
         self.down_proj = nn.Linear(hidden, width, bias=section.bias)
-        self._activation = ACTIVATIONS[section.activation]
-        self._clamp, self._dropout = section.clamp, section.dropout
+        self.activation = build_activation(section)
+        self._clamp, self._offset, self._dropout = section.clamp, section.up_offset, section.dropout
 
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
         """Return the sublayer's output, each position on its own."""
@@ -34,11 +34,12 @@ class FeedForward(nn.Module):
 
     def _hidden(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_ff"]:
         if self.gate_proj is None:
-            return self._activation(self._clamped(self.up_proj(x)))
+            return self.activation(self._clamped(self.up_proj(x)))
         gate = self.gate_proj(x)
         if self._clamp is not None:
             gate = gate.clamp(max=self._clamp)
-        return self._activation(gate) * self._clamped(self.up_proj(x))
+        up = self._clamped(self.up_proj(x))
+        return self.activation(gate) * (up + self._offset if self._offset else up)
 
     def _clamped(self, x: Float[Tensor, "batch seq d_ff"]) -> Float[Tensor, "batch seq d_ff"]:
         return x if self._clamp is None else x.clamp(-self._clamp, self._clamp)

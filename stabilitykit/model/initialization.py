@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stabilitykit.model.activations import XIELU
 from stabilitykit.model.attention import Attention
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.norms import Norm, PerHeadNorm
@@ -67,7 +68,7 @@ def initialize(model: nn.Module, config: TransformerConfig, seed: int) -> None:
                 _draw(module.weight, config.embed_std, generator)
             case T5Bias():
                 _draw(module.weight, config.d_model**-0.5, generator)
-            case Norm() | PerHeadNorm() | Gate() | Gpas() | Attention():
+            case Norm() | PerHeadNorm() | Gate() | Gpas() | Attention() | XIELU():
                 module.reset()
 
 

@@ -9,7 +9,23 @@ from stabilitykit.model.wirings import WiringName
 
 NormKind = Literal["rmsnorm", "layernorm", "l2", "dyt", "derf"]
 PositionKind = Literal["learned", "sine", "none", "rope", "alibi", "t5_bias"]
-Activation = Literal["silu", "relu", "relu2", "gelu", "gelu_tanh", "elu", "selu", "identity", "sigmoid"]
+RescaleKind = Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope"]
+Activation = Literal[
+    "silu",
+    "relu",
+    "relu2",
+    "leaky_relu",
+    "gelu",
+    "gelu_tanh",
+    "elu",
+    "selu",
+    "xielu",
+    "mish",
+    "tanh",
+    "softplus",
+    "identity",
+    "sigmoid",
+]
 Scheme = Literal[
     "xavier",
     "normal",
@@ -41,6 +57,34 @@ class NormConfig(Config):
     """Where the learned α of dyt and derf starts."""
 
 
+class RescaleConfig(Config):
+    """How rope's frequencies are stretched for a context longer than the one it was trained in."""
+
+    kind: RescaleKind = "none"
+    """All divided by factor (linear), a base that grows with the sequence (dynamic), slow ones divided and
+    fast ones kept (llama3, yarn), or each divided by its own number (longrope)."""
+    factor: float | None = Field(None, ge=1)
+    """How many times longer the context became; every kind but none needs it."""
+    original_len: int | None = Field(None, ge=2)
+    """Context before, in tokens; every kind but none and linear needs it."""
+    low_freq: float = Field(1.0, gt=0)
+    """llama3: frequencies with fewer turns than this in original_len are divided by factor."""
+    high_freq: float = Field(4.0, gt=0)
+    """llama3: frequencies with more turns than this are kept."""
+    beta_slow: float = Field(1.0, gt=0)
+    """yarn: about here, in turns in original_len, frequencies are fully divided by factor."""
+    beta_fast: float = Field(32.0, gt=0)
+    """yarn: about here they are kept."""
+    truncate: bool = True
+    """yarn: whether both ends of the ramp between are moved to whole pairs of features."""
+    short: tuple[float, ...] | None = None
+    """longrope: divisor of each pair's frequency in sequences of at most original_len tokens."""
+    long: tuple[float, ...] | None = None
+    """longrope: those in longer ones."""
+    attention_factor: float | None = Field(None, gt=0)
+    """yarn, longrope: factor on cos and sin; if left out, 1 + 0.1·ln factor or √(1 + log_original factor)."""
+
+
 class PositionConfig(Config):
     """How a token's position is told."""
 
@@ -54,6 +98,16 @@ class PositionConfig(Config):
     """Leading share of a head's width that rope rotates; the rest is left as it is."""
     layout: Literal["half", "interleaved"] = "half"
     """Which features rope pairs: i with i + half the rotated width, or neighbours."""
+    rescale: RescaleConfig = RescaleConfig()
+    """How rope's frequencies are stretched for a longer context."""
+    rescale_local: bool = True
+    """Whether they are in sliding layers, too."""
+    sine_layout: Literal["interleaved", "half"] = "interleaved"
+    """Where sine's cosines stand: behind each sine, or all in the second half."""
+    sine_closed: bool = False
+    """Whether sine's slowest pair turns by 10000^-1 a token: 10000^(−i/(pairs−1)), not 10000^(−i/pairs)."""
+    sine_start: int = Field(0, ge=0)
+    """Number of the first position, for sine."""
     buckets: int = Field(32, ge=4)
     """Distances that t5_bias tells apart."""
     max_distance: int = Field(128, gt=0)
@@ -90,9 +144,13 @@ class AttentionConfig(Config):
     sinks: Literal["none", "learned", "zero"] = "none"
     """A further logit a head in the softmax's sum, which gathers nothing: learned, or fixed at 0."""
     temperature_floor: int | None = Field(None, gt=0)
-    """f in 1 + s·log(⌊(i+1)/f⌋ + 1), the factor on query i in layers without position; none if left out."""
+    """f in 1 + s·log(⌊(i+b)/f⌋ + 1), the factor on query i, from 0; none if left out."""
     temperature_scale: float = Field(0.1, ge=0)
     """s in that formula."""
+    temperature_start: Literal[0, 1] = 1
+    """b in that formula, what the first query counts as."""
+    temperature_layers: Literal["no_position", "all"] = "no_position"
+    """Whether it acts in layers without position alone."""
     qkv_bias: bool = False
     """Whether the projections to queries, keys and values have biases."""
     out_bias: bool = False
@@ -128,6 +186,10 @@ class FeedForwardConfig(Config):
     """Whether a norm stands before the last projection."""
     clamp: float | None = Field(None, gt=0)
     """Pre-activations are clamped to ± this; of a gate only the top."""
+    alpha: float = Field(1.0, gt=0)
+    """α in silu's x·σ(αx); 1.702 makes it the quick form of GELU."""
+    up_offset: float = 0.0
+    """Added to what a gate multiplies: act(x W_gate) ⊗ (x W_up + offset)."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of hidden features set to zero in training."""
 

@@ -154,7 +154,10 @@ CLASSIC: tuple[Preset, ...] = (
             **_NORMAL,
         },
         Sizes(65_024, 4544, 32, 71, 18_176, 2048, n_kv_heads=1),
-        ("transformers FalconConfig: multi_query, parallel_attn, bias, activation",),
+        (
+            "transformers FalconConfig: multi_query, parallel_attn, bias, activation",
+            "sizes, context: litgpt config.py, falcon-7b",
+        ),
     ),
     Preset(
         "palm",

@@ -14,6 +14,11 @@ _ACTIVATIONS = {
     "silu": "SiLU",
     "elu": "ELU",
     "selu": "SELU",
+    "leaky_relu": "leaky ReLU",
+    "xielu": "xIELU",
+    "mish": "Mish",
+    "tanh": "tanh",
+    "softplus": "softplus",
     "identity": "linear",
     "sigmoid": "sigmoid",
 }
@@ -87,8 +92,9 @@ def _tricks(config: TransformerConfig) -> Iterator[str]:
         yield f"z-loss {config.head.z_loss:g}"
     if config.embedding.norm:
         yield "embedding norm"
-    if config.embedding.scale == "sqrt_d":
-        yield "embedding × √d"
+    if config.embedding.scale != 1:
+        factor = config.embedding.scale
+        yield f"embedding × {'√d' if factor == 'sqrt_d' else f'{factor:g}'}"
     if config.head.scale != 1:
         yield "scaled logits"
 
@@ -111,12 +117,20 @@ def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
         yield "temperature"
     if section.out_norm or config.feedforward.mid_norm:
         yield "inner norm"
+    if config.position.rescale.kind != "none":
+        yield f"rope {config.position.rescale.kind} × {config.position.rescale.factor:g}"
     if section.head_scale:
         yield "head scale"
+    if section.sinks != "none":
+        yield f"{section.sinks} sinks"
+    if config.feedforward.clamp:
+        yield f"gate clamp {config.feedforward.clamp:g}"
 
 
 def _residual_tricks(config: TransformerConfig) -> Iterator[str]:
     section = config.residual
+    if section.branch_scale != 1:
+        yield f"branch × {section.branch_scale:g}"
     if section.gate != "none":
         yield f"{section.gate} gate"
     if section.depth_scale != "none":

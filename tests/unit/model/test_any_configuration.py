@@ -1,6 +1,6 @@
 """Any configuration is refused in words, or builds and gives finite losses and gradients."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.model import Transformer, TransformerConfig, validated
-from stabilitykit.model.activations import ACTIVATIONS
 from stabilitykit.model.config import WIRINGS
 from stabilitykit.model.initialization import SCHEMES
 from stabilitykit.model.norms import NORMS
+from stabilitykit.model.sections import Activation, RescaleKind
 
 some = st.sampled_from
 maybe = st.booleans()
@@ -31,14 +31,49 @@ norms = section(
     bias=maybe,
     alpha0=some([0.5, 2.0]),
 )
+# Each kind gets what it needs, and sometimes something more or less.
+needed = {
+    "none": {},
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 2.0, "original_len": 3},
+    "llama3": {"factor": 4.0, "original_len": 8},
+    "yarn": {"factor": 4.0, "original_len": 100},
+    "longrope": {"factor": 2.0, "original_len": 4, "short": [1.0, 1.2], "long": [2.0, 5.0]},
+}
+more = section(
+    factor=some([1.0, 8.0]),
+    original_len=some([None, 2, 50]),
+    low_freq=some([1.0, 5.0]),
+    high_freq=some([4.0, 2.0]),
+    beta_slow=some([1.0, 0.5]),
+    beta_fast=some([32.0, 2.0]),
+    truncate=maybe,
+    short=some([None, [1.0, 1.5]]),
+    long=some([None, [1.0, 3.0]]),
+    attention_factor=some([None, 1.3]),
+)
+few = st.one_of(st.just({}), st.just({}), more)
+rescales = st.builds(
+    lambda kind, rest: {"kind": kind, **needed[kind], **rest}, some(get_args(RescaleKind)), few
+)
 positions = section(
     kind=some(["learned", "sine", "none", "rope", "alibi", "t5_bias"]),
     theta=some([1e4, 10.0]),
     theta_local=some([None, 100.0]),
     rotary_fraction=some([1.0, 0.5, 0.3]),
     layout=some(["half", "interleaved"]),
+    sine_layout=some(["interleaved", "half"]),
+    sine_closed=maybe,
+    sine_start=some([0, 2]),
     buckets=some([32, 4]),
     max_distance=some([128, 5]),
+)
+ropes = st.builds(
+    lambda fields, rescale: {**fields, "kind": "rope", "rescale": rescale},
+    section(
+        theta=some([1e4, 10.0]), layout=some(["half", "interleaved"]), rescale_local=some([True, True, False])
+    ),
+    rescales,
 )
 attentions = section(
     n_heads=some([1, 2, 3, 4]),
@@ -55,6 +90,8 @@ attentions = section(
     clip_qkv=some([None, 1.0]),
     sinks=some(["none", "learned", "zero"]),
     temperature_floor=some([None, 2]),
+    temperature_start=some([1, 1, 0]),
+    temperature_layers=some(["no_position", "all"]),
     qkv_bias=maybe,
     out_bias=maybe,
     out_norm=maybe,
@@ -63,7 +100,9 @@ attentions = section(
     implementation=some(["auto", "eager"]),
 )
 feedforwards = section(
-    activation=some(list(ACTIVATIONS)),
+    activation=some(get_args(Activation)),
+    alpha=some([1.0, 1.0, 1.702]),
+    up_offset=some([0.0, 0.0, 1.0]),
     gated=maybe,
     d_ff=some([None, 5]),
     ratio=some([None, 0.5, 2.5]),
@@ -96,7 +135,7 @@ configurations = section(
     shared_norm=maybe,
     final_norm=some(["auto", True, False]),
     norm=norms,
-    position=positions,
+    position=positions | ropes,
     attention=attentions,
     feedforward=feedforwards,
     residual=residuals,
@@ -135,3 +174,16 @@ def check_one(fields: dict[str, Any]) -> None:
 def test_any_configuration_is_refused_or_trains() -> None:
     check_one()
     assert min(outcomes.values()) > 30, outcomes
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(rope=ropes, pattern=some([[{}], [{"span": "sliding", "window": 3}, {}]]))
+def check_rope(rope: dict[str, Any], pattern: list[dict[str, Any]]) -> None:
+    fields = {"position": rope, "pattern": pattern, "attention": {"head_dim": 4}}
+    check_one.hypothesis.inner_test(fields)
+
+
+def test_any_rope_is_refused_or_trains() -> None:
+    before = dict(outcomes)
+    check_rope()
+    assert all(outcomes[each] - before[each] > 15 for each in outcomes), (before, outcomes)

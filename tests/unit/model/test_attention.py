@@ -203,6 +203,13 @@ def test_layers_can_go_without_their_query_and_key_norm(build: Callable[..., Tra
     assert [block.attn.q_norm is None for block in model.blocks] == [False, True]
 
 
+def test_temperature_can_act_in_all_layers_and_count_from_zero(build: Callable[..., Transformer]) -> None:
+    attention = {"temperature_floor": 4, "temperature_layers": "all", "temperature_start": 0}
+    model = build(attention=attention, position={"kind": "rope"})
+    factor = contexts(model.config, None, line())[LayerKind()].temperature
+    assert torch.allclose(factor, 1 + 0.1 * torch.log(torch.arange(12) // 4 + 1.0).double(), atol=1e-6)
+
+
 def test_temperature_grows_with_the_position_in_layers_without_one(build: Callable[..., Transformer]) -> None:
     attention = {"temperature_floor": 4, "temperature_scale": 0.5}
     model = build(attention=attention, position={"kind": "rope"}, pattern=[{}, {"position": False}])

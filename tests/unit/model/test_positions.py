@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stabilitykit.model import Transformer
-from stabilitykit.model.config import LayerKind
+from stabilitykit.model.config import LayerKind, PositionConfig
 from stabilitykit.model.context import Context, contexts
 from stabilitykit.model.positions import alibi_slopes, rotate, rotation, sine_positions, t5_buckets
 
@@ -70,6 +70,15 @@ def test_sines_by_hand() -> None:
             math.sin(position * 10_000 ** (-4 / 5)),
         ]  # fmt: skip
         assert table[position].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sines_in_halves_closed_and_counted_from_two() -> None:
+    position = PositionConfig(kind="sine", sine_layout="half", sine_closed=True, sine_start=2)
+    table = sine_positions(3, 6, position)
+    for row in range(3):
+        turns = [(row + 2) * 10_000 ** (-i / 2) for i in range(3)]
+        expected = [*map(math.sin, turns), *map(math.cos, turns)]
+        assert table[row].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_slopes_of_a_power_of_two_and_of_another_number_of_heads() -> None:

@@ -31,6 +31,16 @@ norms = section(
     bias=maybe,
     alpha0=some([0.5, 2.0]),
 )
+residuals = section(
+    skip_scale=some([1.0, 0.7]),
+    branch_scale=some([1.0, 0.2]),
+    branch_depth_exponent=some([0.0, 1.0]),
+    gate=some(["none", "scalar", "vector"]),
+    gate_init=some([None, 0.1]),
+    gpas=maybe,
+    depth_scale=some(["none", "inv_sqrt_layer"]),
+    dropout=some([0.0, 0.3]),
+)
 positions = section(
     kind=some(["learned", "sine", "none", "rope", "alibi", "t5_bias"]),
     theta=some([1e4, 10.0]),
@@ -45,7 +55,9 @@ attentions = section(
     n_kv_heads=some([None, 1, 2]),
     head_dim=some([None, 2, 5]),
     wiring=some([None, *WIRINGS]),
-    logit_scale=some(["rsqrt_head_dim", "inv_head_dim", "none", 0.2]),
+    norm=st.none() | norms,
+    residual=st.none() | residuals,
+    logit_scale=some(["rsqrt_head_dim", "inv_head_dim", "sqrt_head_dim", "none", 0.2]),
     qk_norm=some(["none", "head", "full"]),
     qk_norm_at=some(["pre_rope", "post_rope"]),
     qk_norm_config=st.none() | norms,
@@ -73,18 +85,21 @@ feedforwards = section(
     clamp=some([None, 1.0]),
     dropout=some([0.0, 0.3]),
     wiring=some([None, *WIRINGS]),
-)
-residuals = section(
-    skip_scale=some([1.0, 0.7]),
-    branch_scale=some([1.0, 0.2]),
-    gate=some(["none", "scalar", "vector"]),
-    gate_init=some([None, 0.1]),
-    gpas=maybe,
-    depth_scale=some(["none", "inv_sqrt_layer"]),
-    dropout=some([0.0, 0.3]),
+    norm=st.none() | norms,
+    residual=st.none() | residuals,
+    pre_scale=some([1.0, "sqrt_d"]),
+    pre_gain=maybe,
 )
 heads = section(
-    tied=maybe, bias=maybe, scale=some([1.0, "rsqrt_d"]), softcap=some([None, 5.0]), z_loss=some([0.0, 1e-4])
+    tied=maybe,
+    bias=maybe,
+    scale=some([1.0, "rsqrt_d"]),
+    gain=maybe,
+    softcap=some([None, 5.0]),
+    z_loss=some([0.0, 1e-4]),
+)
+initializations = section(
+    scheme=some(list(SCHEMES)), zero_branch_out=maybe, zero_head=maybe, mup_base_width=some([None, 4])
 )
 kinds = section(
     span=some(["full", "sliding", "chunked"]), window=some([None, 1, 3, 9]), position=maybe, qk_norm=maybe
@@ -100,9 +115,13 @@ configurations = section(
     attention=attentions,
     feedforward=feedforwards,
     residual=residuals,
-    embedding=section(scale=some([1.0, "sqrt_d"]), norm=maybe, dropout=some([0.0, 0.3])),
+    final_norm_config=st.none() | norms,
+    embedding=section(
+        scale=some([1.0, "sqrt_d"]), norm=maybe, norm_config=st.none() | norms, dropout=some([0.0, 0.3])
+    ),
     head=heads,
-    initialization=section(scheme=some(list(SCHEMES)), zero_branch_out=maybe, zero_head=maybe),
+    initialization=initializations,
+    unit_weights=maybe,
     pattern=st.lists(kinds, max_size=3),
     overrides=st.lists(section(layers=st.lists(some([0, 1, 2]), max_size=2), wiring=some(list(WIRINGS)))),
 )

@@ -18,6 +18,7 @@ def build_optimizer(model: Transformer, config: OptimizerConfig) -> Optimizer:
     """Return the configured optimizer of a model's parameters, in the groups of ``parameter_groups``.
 
     With the model's ``unit_weights`` each step ends with ``normalise_weights``.
+    Muon is torch's, which orthogonalises in bfloat16: on most CPUs that is slow.
 
     Args:
         model: The model.

@@ -13,6 +13,7 @@ from stabilitykit.model.activations import ACTIVATIONS
 from stabilitykit.model.config import WIRINGS
 from stabilitykit.model.initialization import SCHEMES
 from stabilitykit.model.norms import NORMS
+from stabilitykit.model.presets.entry import merged
 
 some = st.sampled_from
 maybe = st.booleans()
@@ -104,7 +105,6 @@ initializations = section(
 kinds = section(
     span=some(["full", "sliding", "chunked"]), window=some([None, 1, 3, 9]), position=maybe, qk_norm=maybe
 )
-# Most draws keep most sections at their defaults, or nearly all would be refused.
 configurations = section(
     wiring=some(list(WIRINGS)),
     order=some(["serial", "parallel"]),
@@ -125,19 +125,43 @@ configurations = section(
     pattern=st.lists(kinds, max_size=3),
     overrides=st.lists(section(layers=st.lists(some([0, 1, 2]), max_size=2), wiring=some(list(WIRINGS)))),
 )
-outcomes = {"refused": 0, "built": 0}
+MUP = {"initialization": {"scheme": "mup", "mup_base_width": 4}, "attention": {"logit_scale": "inv_head_dim"}}
+outcomes = {"refused": 0, "built": 0, "mup": 0, "unit_weights": 0}
 
 
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(fields=configurations)
-def check_one(fields: dict[str, Any]) -> None:
+def without(fields: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the fields without the one at a path, or without the innermost section above it that is given."""
+    name, _, below = path.partition(".")
+    inner = fields.get(name)
+    rest = {key: value for key, value in fields.items() if key != name}
+    if isinstance(inner, dict) and below.partition(".")[0] in inner:
+        rest[name] = without(inner, below)
+    return rest
+
+
+def accepted(fields: dict[str, Any]) -> TransformerConfig | None:
+    """Return the configuration without what is refused, one blamed field after the other."""
     sizes = {"vocab_size": VOCAB, "d_model": 12, "n_layers": 2, "seq_len": LENGTH}
-    try:
-        config = validated(TransformerConfig, {**sizes, **fields})
-    except ConfigError:
-        outcomes["refused"] += 1
+    while True:
+        try:
+            return validated(TransformerConfig, {**sizes, **fields})
+        except ConfigError as error:
+            outcomes["refused"] += 1
+            fewer = without(fields, str(error).removeprefix("model.").partition(":")[0])
+            if fewer == fields:
+                return None
+            fields = fewer
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(fields=configurations, over=some([{}, {}, {}, MUP]))
+def check_one(fields: dict[str, Any], over: dict[str, Any]) -> None:
+    config = accepted(merged(fields, over))
+    if config is None:
         return
     outcomes["built"] += 1
+    outcomes["mup"] += config.initialization.scheme == "mup"
+    outcomes["unit_weights"] += config.unit_weights
     model = Transformer(config, seed=0)
     tokens = torch.randint(VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
     logits = model(tokens)
@@ -153,4 +177,5 @@ def check_one(fields: dict[str, Any]) -> None:
 
 def test_any_configuration_is_refused_or_trains() -> None:
     check_one()
-    assert min(outcomes.values()) > 30, outcomes
+    assert outcomes["built"] > 100, outcomes
+    assert min(outcomes.values()) > 5, outcomes

@@ -130,7 +130,7 @@ outcomes = {"refused": 0, "built": 0, "mup": 0, "unit_weights": 0}
 
 
 def without(fields: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return the fields without the one at a path, or without the innermost section above it that is given."""
+    """Return the fields without the one at a path, or without the innermost given section above it."""
     name, _, below = path.partition(".")
     inner = fields.get(name)
     rest = {key: value for key, value in fields.items() if key != name}

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import Config, TransformerConfig, refusal, validated
 from stabilitykit.model.presets import arch_fields
-from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
+from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, check_optimizer
 from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
 _BYTES = 256
@@ -135,6 +135,7 @@ def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
         checked[name] = value
     spec = _whole(checked)
     resolve_warmup(spec.schedule, spec.trainer.steps)
+    check_optimizer(spec.optimizer, spec.model)
     return spec
 
 

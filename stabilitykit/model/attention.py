@@ -34,7 +34,7 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, heads, bias=bias)
         self.k_proj = nn.Linear(width, kv_heads, bias=bias)
         self.v_proj = nn.Linear(width, kv_heads, bias=bias)
-        self.out_norm = build_norm(config.norm, heads) if self._section.out_norm else None
+        self.out_norm = build_norm(config.norm_of("attn"), heads) if self._section.out_norm else None
         self.o_proj = nn.Linear(heads, width, bias=self._section.out_bias)
         normed = self._section.qk_norm != "none" and (kind is None or kind.qk_norm)
         self.q_norm = _head_norm(config, self.n_heads) if normed else None

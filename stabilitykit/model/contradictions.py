@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from stabilitykit.model.sections import NormConfig
+from stabilitykit.model.sections import NormConfig, ResidualConfig
 from stabilitykit.model.validation import refusal
 
 if TYPE_CHECKING:
@@ -37,8 +37,33 @@ def _heads(config: "TransformerConfig") -> Refusals:
 
 def _norms(config: "TransformerConfig") -> Refusals:
     yield from _norm("norm", config.norm)
-    if config.attention.qk_norm_config is not None:
-        yield from _norm("attention.qk_norm_config", config.attention.qk_norm_config)
+    for path, norm in _own_norms(config).items():
+        yield from _norm(path, norm)
+    unused = {
+        "attention.norm": not (_has_norms(config, "attn") or config.attention.out_norm),
+        "feedforward.norm": not (_has_norms(config, "mlp") or config.feedforward.mid_norm),
+        "embedding.norm_config": not config.embedding.norm,
+        "final_norm_config": not config.has_final_norm,
+    }
+    for path in _own_norms(config):
+        if unused.get(path, False):
+            yield path, "is given; there is no norm in that place"
+
+
+def _own_norms(config: "TransformerConfig") -> dict[str, NormConfig]:
+    """Return the norms that are configured for one place, by path."""
+    norms = {
+        "attention.qk_norm_config": config.attention.qk_norm_config,
+        "attention.norm": config.attention.norm,
+        "feedforward.norm": config.feedforward.norm,
+        "embedding.norm_config": config.embedding.norm_config,
+        "final_norm_config": config.final_norm_config,
+    }
+    return {path: norm for path, norm in norms.items() if norm is not None}
+
+
+def _has_norms(config: "TransformerConfig", sublayer: str) -> bool:
+    return any(config.slots(layer, sublayer).names for layer in range(config.n_layers))
 
 
 def _norm(path: str, norm: NormConfig) -> Refusals:
@@ -197,22 +222,37 @@ def _order(config: "TransformerConfig") -> Refusals:
         yield "order", "got parallel; attention and feedforward must have the same wiring"
     if any("lerp" in pair for pair in wirings):
         yield "order", "got parallel; the wiring lerp takes one branch at a time"
+    for name in ("skip_scale", "gpas"):
+        if getattr(config.residual_of("attn"), name) != getattr(config.residual_of("mlp"), name):
+            yield "order", f"got parallel; both branches must have the same residual.{name}, the line's"
     if config.shared_norm and not all(config.slots(i, "attn").branch_in for i in range(config.n_layers)):
         yield "shared_norm", "got true; needs a wiring with a norm at the branches' start in every layer"
 
 
 def _residual(config: "TransformerConfig") -> Refusals:
-    section, wirings = config.residual, {name for pair in _wirings(config) for name in pair}
-    for name in ("skip_scale", "branch_scale"):
+    attn, mlp = ({pair[i] for pair in _wirings(config)} for i in (0, 1))
+    own = (
+        ("attention.residual", config.attention.residual, attn),
+        ("feedforward.residual", config.feedforward.residual, mlp),
+    )
+    shared = {name for _, section, wirings in own if section is None for name in wirings}
+    for path, section, wirings in (("residual", config.residual, shared), *own):
+        if section is not None and wirings:
+            yield from _joining(path, section, wirings)
+
+
+def _joining(path: str, section: ResidualConfig, wirings: set[str]) -> Refusals:
+    """Refuse what the wirings of a section's sublayers leave no room for."""
+    for name, neutral in (("skip_scale", 1), ("branch_scale", 1), ("branch_depth_exponent", 0)):
         value = getattr(section, name)
-        if value != 1 and "lerp" in wirings:
-            yield f"residual.{name}", f"got {value:g}; the wiring lerp weighs line and branch itself"
+        if value != neutral and "lerp" in wirings:
+            yield f"{path}.{name}", f"got {value:g}; the wiring lerp weighs line and branch itself"
     if section.skip_scale != 1 and "deepnorm" in wirings:
-        yield "residual.skip_scale", f"got {section.skip_scale:g}; the wiring deepnorm sets it itself"
+        yield f"{path}.skip_scale", f"got {section.skip_scale:g}; the wiring deepnorm sets it itself"
     if section.gate_init is not None and section.gate == "none" and "lerp" not in wirings:
-        yield "residual.gate_init", f"got {section.gate_init:g}; needs residual.gate scalar or vector"
+        yield f"{path}.gate_init", f"got {section.gate_init:g}; needs {path}.gate scalar or vector"
     if section.depth_scale != "none" and not wirings & {"pre_norm", "double_norm"}:
-        yield "residual.depth_scale", f"got {section.depth_scale}; needs the wiring pre_norm or double_norm"
+        yield f"{path}.depth_scale", f"got {section.depth_scale}; needs the wiring pre_norm or double_norm"
 
 
 def _overrides(config: "TransformerConfig") -> Refusals:
@@ -233,6 +273,44 @@ def _initialization(config: "TransformerConfig") -> Refusals:
         yield "initialization.zero_head", "got true; head.tied would zero the embedding"
     if section.std != type(section)().std and section.scheme not in ("normal", "gpt2", "llama_depth"):
         yield "initialization.std", f"got {section.std:g}; the scheme {section.scheme} sets it by itself"
+
+
+def _mup(config: "TransformerConfig") -> Refusals:
+    """Refuse what would make a size depend on the width in another way than the scheme mup takes care of."""
+    base = config.initialization.mup_base_width
+    if config.initialization.scheme != "mup":
+        if base is not None:
+            yield "initialization.mup_base_width", f"got {base}; needs the scheme mup"
+        return
+    if base is None:
+        yield "initialization.mup_base_width", "is required for the scheme mup"
+    scale = config.attention.logit_scale
+    if isinstance(scale, str) and scale != "inv_head_dim":
+        yield "attention.logit_scale", f"got {scale}; the scheme mup needs inv_head_dim, or a number"
+    for path, value in (
+        ("embedding.scale", config.embedding.scale),
+        ("feedforward.pre_scale", config.feedforward.pre_scale),
+        ("head.scale", config.head.scale),
+    ):
+        if isinstance(value, str):
+            yield path, f"got {value}; the scheme mup needs a number, the same at every width"
+    for path, norm in {"norm": config.norm, **_own_norms(config)}.items():
+        if norm.kind == "l2":
+            yield f"{path}.kind", "got l2; features shrink with the width there, the scheme mup needs another"
+
+
+def _unit_weights(config: "TransformerConfig") -> Refusals:
+    section = config.initialization
+    if not config.unit_weights:
+        return
+    for name in ("zero_branch_out", "zero_head"):
+        if getattr(section, name):
+            yield f"initialization.{name}", "got true; with unit_weights no vector has length 0"
+    if section.scheme == "mup":
+        yield (
+            "initialization.scheme",
+            "got mup; with unit_weights no matrix keeps the scale of its draw",
+        )
 
 
 _STRETCHING = ("linear", "dynamic", "llama3", "yarn", "longrope")
@@ -270,5 +348,7 @@ _RULES: tuple[Callable[["TransformerConfig"], Refusals], ...] = (
     _order,
     _residual,
     _initialization,
+    _mup,
+    _unit_weights,
 )
 """In the order in which somebody would want to hear of them."""

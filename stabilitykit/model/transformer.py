@@ -28,7 +28,8 @@ class Transformer(nn.Module):
             self.embed = Embedding(config)
             self.logit_bias = build_logit_bias(config)
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-            self.final_norm = build_norm(config.norm, config.d_model) if config.has_final_norm else None
+            norm = config.norm_of("final")
+            self.final_norm = build_norm(norm, config.d_model) if config.has_final_norm else None
             self.head = Head(config)
         if config.head.tied:
             self.head.linear.weight = self.embed.token.weight

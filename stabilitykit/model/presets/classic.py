@@ -161,14 +161,14 @@ CLASSIC: tuple[Preset, ...] = (
     ),
     Preset(
         "palm",
-        "PaLM 540B; its fan-in initialization stands here as xavier.",
+        "PaLM 540B.",
         {
             "order": "parallel",
             "shared_norm": True,
             "norm": {"kind": "layernorm", "eps": 1e-5},
             "position": {"kind": "rope"},
             "head": {"tied": True, "scale": "rsqrt_d", "z_loss": 1e-4},
-            "initialization": {"scheme": "xavier", "embed_std": 1.0},
+            "initialization": {"scheme": "fan_in", "embed_std": 1.0},
         },
         Sizes(256_000, 18_432, 118, 48, 73_728, 2048, n_kv_heads=1, head_dim=256),
         (

@@ -52,7 +52,8 @@ def _norm(config: TransformerConfig) -> str:
         config.wiring_of(layer, sublayer) for layer in range(config.n_layers) for sublayer in ("attn", "mlp")
     )
     placed = " + ".join(wiring.removesuffix("_norm") for wiring in wirings)
-    return "none" if placed == "no" else f"{_kind(config.norm)} {placed}"
+    kinds = dict.fromkeys(_kind(config.norm_of(sublayer)) for sublayer in ("attn", "mlp"))
+    return "none" if placed == "no" else f"{' + '.join(kinds)} {placed}"
 
 
 def _kind(norm: NormConfig) -> str:
@@ -97,6 +98,8 @@ def _tricks(config: TransformerConfig) -> Iterator[str]:
         yield f"embedding × {'√d' if factor == 'sqrt_d' else f'{factor:g}'}"
     if config.head.scale != 1:
         yield "scaled logits"
+    if config.head.gain:
+        yield "gain of logits"
 
 
 def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
@@ -128,14 +131,18 @@ def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
 
 
 def _residual_tricks(config: TransformerConfig) -> Iterator[str]:
-    section = config.residual
-    if section.branch_scale != 1:
-        yield f"branch × {section.branch_scale:g}"
-    if section.gate != "none":
-        yield f"{section.gate} gate"
-    if section.depth_scale != "none":
+    sections = [config.residual_of(sublayer) for sublayer in ("attn", "mlp")]
+    for scale in dict.fromkeys(each.branch_scale for each in sections if each.branch_scale != 1):
+        yield f"branch × {scale:g}"
+    for gate in dict.fromkeys(each.gate for each in sections if each.gate != "none"):
+        yield f"{gate} gate"
+    if any(each.depth_scale != "none" for each in sections):
         yield "÷ √layer"
-    if section.gpas:
+    if any(each.branch_depth_exponent for each in sections):
+        yield "÷ depth"
+    if any(each.gpas for each in sections):
         yield "GPAS"
-    if config.initialization.scheme in ("deepnorm", "subln", "tfixup"):
+    if config.unit_weights:
+        yield "unit weights"
+    if config.initialization.scheme in ("deepnorm", "subln", "tfixup", "mup"):
         yield f"{config.initialization.scheme} init"

@@ -9,6 +9,8 @@ from stabilitykit.model import TransformerConfig, arch_config, validated
 from stabilitykit.model.config import ARCHS
 
 SLIDING = {"span": "sliding", "window": 4}
+MUP = {"initialization": {"scheme": "mup", "mup_base_width": 32}}
+MUP_SCALED = {**MUP, "attention": {"logit_scale": "inv_head_dim"}}
 
 
 def rope(**rescale: Any) -> dict[str, Any]:
@@ -202,10 +204,74 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "initialization.zero_head: got true; head.tied would zero the embedding",
     ),
     ({"initialization": {"std": 0.1}}, "initialization.std: got 0.1; the scheme xavier sets it by itself"),
+    (
+        {"wiring": "no_norm", "attention": {"norm": {"kind": "dyt"}}},
+        "attention.norm: is given; there is no norm in that place",
+    ),
+    (
+        {"feedforward": {"wiring": "no_norm", "norm": {}}},
+        "feedforward.norm: is given; there is no norm in that place",
+    ),
+    ({"embedding": {"norm_config": {}}}, "embedding.norm_config: is given; there is no norm in that place"),
+    (
+        {"wiring": "post_norm", "final_norm_config": {}},
+        "final_norm_config: is given; there is no norm in that place",
+    ),
+    (
+        {"feedforward": {"norm": {"gain": False, "gain_offset": 1}}},
+        "feedforward.norm.gain_offset: got 1; must be 0 where gain is false",
+    ),
+    (
+        {"attention": {"residual": {"gate_init": 0.1}}},
+        "attention.residual.gate_init: got 0.1; needs attention.residual.gate scalar or vector",
+    ),
+    (
+        {"feedforward": {"wiring": "deepnorm", "residual": {"skip_scale": 2}}},
+        "feedforward.residual.skip_scale: got 2; the wiring deepnorm sets it itself",
+    ),
+    (
+        {"wiring": "lerp", "residual": {"branch_depth_exponent": 1}},
+        "residual.branch_depth_exponent: got 1; the wiring lerp",
+    ),
+    (
+        {"order": "parallel", "attention": {"residual": {"gpas": True}}},
+        "order: got parallel; both branches must have the same residual.gpas, the line's",
+    ),
+    (
+        {"initialization": {"scheme": "mup"}},
+        "initialization.mup_base_width: is required for the scheme mup",
+    ),
+    (
+        {"initialization": {"mup_base_width": 32}},
+        "initialization.mup_base_width: got 32; needs the scheme mup",
+    ),
+    (MUP, "attention.logit_scale: got rsqrt_head_dim; the scheme mup needs inv_head_dim, or a number"),
+    (
+        {**MUP_SCALED, "embedding": {"scale": "sqrt_d"}},
+        "embedding.scale: got sqrt_d; the scheme mup needs a number, the same at every width",
+    ),
+    (
+        {**MUP_SCALED, "head": {"scale": "rsqrt_d"}},
+        "head.scale: got rsqrt_d; the scheme mup needs a number, the same at every width",
+    ),
+    (
+        {**MUP_SCALED, "feedforward": {"pre_scale": "sqrt_d"}},
+        "feedforward.pre_scale: got sqrt_d; the scheme mup needs a number, the same at every width",
+    ),
+    (
+        {**MUP_SCALED, "norm": {"kind": "l2"}},
+        "norm.kind: got l2; features shrink with the width there, the scheme mup needs another",
+    ),
+    ({**MUP_SCALED, "unit_weights": True}, "initialization.scheme: got mup; with unit_weights"),
+    (
+        {"unit_weights": True, "initialization": {"zero_head": True}},
+        "initialization.zero_head: got true; with unit_weights no vector has length 0",
+    ),
     # Either a number or a word: one line for both.
     (
         {"attention": {"logit_scale": "big"}},
-        "attention.logit_scale: got 'big'; must be a number, or accepted: rsqrt_head_dim, inv_head_dim, none",
+        "attention.logit_scale: got 'big'; must be a number, or accepted: rsqrt_head_dim, inv_head_dim, "
+        "sqrt_head_dim, none",
     ),
     ({"final_norm": "maybe"}, "final_norm: got 'maybe'; accepted: auto, or must be true or false"),
     ({"pattern": [{"span": "wide"}]}, "pattern.0.span: got 'wide'; accepted: full, sliding, chunked"),
@@ -230,6 +296,11 @@ ACCEPTED: list[dict[str, Any]] = [
     },
     {"wiring": "lerp", "residual": {"gate": "scalar", "gate_init": 0.1}},
     {"attention": {"logit_scale": "0.5"}},
+    MUP_SCALED,
+    {**MUP_SCALED, "head": {"tied": True, "scale": 4}},
+    {"wiring": "lerp", "unit_weights": True, "norm": {"kind": "l2", "gain": False}},
+    {"order": "parallel", "attention": {"residual": {"branch_scale": 0.5}}},
+    {"wiring": "lerp", "attention": {"wiring": "pre_norm", "residual": {"skip_scale": 2}}},
     {"final_norm": "false"},
     {"pattern": [{**SLIDING, "window": "4"}]},
 ]

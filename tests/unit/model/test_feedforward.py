@@ -77,6 +77,20 @@ def test_equals_the_formula_written_out(
     torch.testing.assert_close(mlp(line()), mlp.down_proj(hidden))
 
 
+@pytest.mark.parametrize("gated", [True, False])
+def test_pre_activations_are_scaled_then_clamped(build: Callable[..., Transformer], gated: bool) -> None:
+    fields = {"gated": gated, "pre_scale": "sqrt_d", "pre_gain": True, "clamp": 2.0}
+    mlp = build(feedforward=fields).blocks[0].mlp
+    assert not torch.equal(mlp.up_gain, torch.ones_like(mlp.up_gain))
+    up = (4 * mlp.up_gain * mlp.up_proj(line())).clamp(-2, 2)
+    if gated:
+        hidden = ACTIVATIONS["silu"]((4 * mlp.gate_gain * mlp.gate_proj(line())).clamp(max=2)) * up
+    else:
+        assert mlp.gate_gain is None
+        hidden = ACTIVATIONS["silu"](up)
+    torch.testing.assert_close(mlp(line()), mlp.down_proj(hidden))
+
+
 def test_dropout_acts_in_training_only(build: Callable[..., Transformer]) -> None:
     mlp, plain = (build(feedforward={"dropout": p}).blocks[0].mlp for p in (0.5, 0.0))
     assert torch.equal(mlp(line()), plain(line()))

@@ -192,6 +192,15 @@ def test_columns_say_what_a_configuration_is():
     )
     assert columns(preset("tfixup"))["norm"] == "none"
     assert columns(preset("nemotron4"))["ffn"] == "ReLU²"
+    assert columns(preset("ngpt"))["tricks"] == "QK-norm (head), vector gate, unit weights, gain of logits"
+
+
+def test_columns_tell_of_a_part_with_its_own_norm_and_of_a_sublayer_with_its_own_gate():
+    fields = preset_fields("gpt2")
+    fields["attention"] |= {"norm": {"kind": "dyt"}, "residual": {"gate": "scalar"}}
+    told = columns(validated(TransformerConfig, fields))
+    assert told["norm"] == "DyT + LN pre"
+    assert "scalar gate" in told["tricks"]
 
 
 def test_columns_follow_the_fields_not_the_name():

@@ -1,7 +1,7 @@
 """What RMSNorm costs, forward and backward: paired ratios to torch's layer norm and to torch's RMSNorm.
 
-    python benchmarks/norm_speed.py
-    python benchmarks/norm_speed.py --widths 1024 --rows 8192
+python benchmarks/norm_speed.py
+python benchmarks/norm_speed.py --widths 1024 --rows 8192
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Paired ratios of running times: two calls in turn, in alternating order, over many short rounds.
 
-Absolute times on a shared machine say little; the ratio of two neighbours in time says more.
+Absolute times on a shared machine say little; the ratio of two neighbours in time says more. Time is that of
+the processor, since on one thread the rest is only waiting for other programs.
 """
 
 import gc
@@ -27,7 +28,7 @@ class Ratio(NamedTuple):
 def paired_times(
     calls: Sequence[Callable[[], object]], rounds: int, seconds: float
 ) -> np.ndarray:  # rounds by calls
-    """Return the seconds a call takes, for every round and call.
+    """Return the processor seconds a call takes, for every round and call.
 
     Args:
         calls: What is timed; each runs in every round.
@@ -43,10 +44,10 @@ def paired_times(
             order = range(len(calls)) if n % 2 else reversed(range(len(calls)))
             for place in order:
                 call = calls[place]
-                start = time.perf_counter()
+                start = time.process_time()
                 for _ in range(repeats[place]):
                     call()
-                times[n, place] = (time.perf_counter() - start) / repeats[place]
+                times[n, place] = (time.process_time() - start) / repeats[place]
     finally:
         gc.enable()
     return times
@@ -64,7 +65,7 @@ def _once(call: Callable[[], object]) -> float:
     """Return how long one call takes once it is warm."""
     times = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)

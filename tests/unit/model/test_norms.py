@@ -166,10 +166,10 @@ def test_a_zero_vector_has_a_finite_norm_and_gradient() -> None:
 
 def test_a_gain_for_every_head() -> None:
     norm = PerHeadNorm(3, 4, NormConfig(kind="layernorm", gain_offset=1.0))
-    x = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(norm(x), F.layer_norm(x, (4,)))
     with torch.no_grad():
         norm.weight.copy_(torch.arange(12.0).view(3, 4))
     for head in range(3):
-        expected = F.layer_norm(x[:, head], (4,)) * (norm.weight[head] + 1)
-        torch.testing.assert_close(norm(x)[:, head], expected)
+        expected = F.layer_norm(x[:, :, head], (4,)) * (norm.weight[head] + 1)
+        torch.testing.assert_close(norm(x)[:, :, head], expected)

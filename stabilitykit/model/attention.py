@@ -8,7 +8,8 @@ from stabilitykit.model.config import LayerKind, TransformerConfig
 from stabilitykit.model.context import Context
 from stabilitykit.model.norms import Norm, PerHeadNorm, build_norm
 from stabilitykit.model.positions import Rotation, rotate
-from stabilitykit.model.scores import eager, fused
+from stabilitykit.model.scores import eager, fused, takes_fused
+from stabilitykit.model.windows import windowed
 
 
 class Attention(nn.Module):
@@ -103,7 +104,9 @@ class Attention(nn.Module):
         context: Context,
     ) -> Float[Tensor, "batch heads seq head_dim"]:
         section, dropout = self._section, self._section.dropout if self.training else 0.0
-        if section.implementation == "auto" and section.softcap is None and section.sinks == "none":
+        if context.window is not None:
+            return windowed(q, k, v, context.window, context.mask, self._scale, dropout)
+        if takes_fused(section):
             return fused(q, k, v, context.mask, self._scale, dropout)
         sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
         return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)

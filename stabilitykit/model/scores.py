@@ -5,13 +5,20 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Mask = Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None
+from stabilitykit.model.config import AttentionConfig
+
+Mask = Bool[Tensor, "*blocks seq keys"] | Float[Tensor, "heads seq keys"] | None
+
+
+def takes_fused(section: AttentionConfig) -> bool:
+    """Return whether attention runs through torch's fused kernel, which takes neither caps nor sinks."""
+    return section.implementation == "auto" and section.softcap is None and section.sinks == "none"
 
 
 def fused(
     q: Float[Tensor, "batch heads seq head_dim"],
-    k: Float[Tensor, "batch kv_heads seq head_dim"],
-    v: Float[Tensor, "batch kv_heads seq head_dim"],
+    k: Float[Tensor, "batch kv_heads keys head_dim"],
+    v: Float[Tensor, "batch kv_heads keys head_dim"],
     mask: Mask,
     scale: float,
     dropout: float = 0.0,

@@ -24,25 +24,34 @@ class Context(NamedTuple):
     """Tokens of a block where attention runs block by block; the mask is then a block's."""
 
 
+def distinct_kinds(config: TransformerConfig) -> tuple[LayerKind, ...]:
+    """Return the different kinds of layers in a model's pattern, in order of their first."""
+    return tuple(dict.fromkeys(config.pattern))
+
+
 def contexts(
-    config: TransformerConfig, logit_bias: nn.Module | None, line: Float[Tensor, "batch seq d_model"]
-) -> dict[LayerKind, Context]:
-    """Return the context of every kind of layer in the pattern, made once for all layers.
+    config: TransformerConfig,
+    kinds: tuple[LayerKind, ...],
+    logit_bias: nn.Module | None,
+    line: Float[Tensor, "batch seq d_model"],
+) -> list[Context]:
+    """Return the context of every kind of layer, made once for all layers of that kind.
 
     Args:
         config: The model's configuration.
+        kinds: The different kinds in its pattern, told apart beforehand: torch.compile cannot compare them.
         logit_bias: The model's bias on attention logits, if it has one.
         line: The embedded tokens, for length, device and type.
     """
     length = line.shape[1]
     bias = None if logit_bias is None else logit_bias(length, line)
-    shared = {}
-    for kind in dict.fromkeys(config.pattern):
+    shared = []
+    for kind in kinds:
         own = bias if kind.position else None
         window = kind.window if own is None and by_blocks(config.attention, kind, length) else None
         mask = _mask(kind, own, length, line.device) if window is None else _block_mask(kind, length, line)
         turn, temperature = _rotation(config, kind, line), _temperature(config, kind, line)
-        shared[kind] = Context(mask, turn, temperature, window)
+        shared.append(Context(mask, turn, temperature, window))
     return shared
 
 

@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stabilitykit.model import Transformer
-from stabilitykit.model.config import LayerKind
-from stabilitykit.model.context import Context, contexts
+from stabilitykit.model.context import Context, contexts, distinct_kinds
 from stabilitykit.model.positions import alibi_slopes, rotate, rotation, sine_positions, t5_buckets
 
 Build = Callable[..., Transformer]
@@ -106,8 +105,9 @@ def attention_output(
     model: Transformer, x: Float[Tensor, "batch seq d_model"], layer: int = 0
 ) -> Float[Tensor, "batch seq d_model"]:
     """The attention of one layer, in its own context."""
-    shared = contexts(model.config, model.logit_bias, x)
-    return model.blocks[layer].attn(x, shared[model.config.layer_kind(layer)])
+    kinds = distinct_kinds(model.config)
+    shared = contexts(model.config, kinds, model.logit_bias, x)
+    return model.blocks[layer].attn(x, shared[kinds.index(model.config.layer_kind(layer))])
 
 
 @pytest.mark.parametrize("kind", ["rope", "alibi", "t5_bias", "none"])
@@ -146,9 +146,9 @@ def test_layers_can_go_without(build: Build) -> None:
 def test_sliding_layers_have_their_own_base(build: Build) -> None:
     pattern = [{"span": "sliding", "window": 4}, {}]
     model = build(position={"kind": "rope", "theta": 50.0, "theta_local": 7.0}, pattern=pattern)
-    shared = contexts(model.config, None, torch.zeros(1, 5, 16))
-    for kind, theta in ((LayerKind(span="sliding", window=4), 7.0), (LayerKind(), 50.0)):
-        assert torch.equal(shared[kind].rotation.cos, rotation(5, 4, theta, False, torch.zeros(())).cos)
+    shared = contexts(model.config, distinct_kinds(model.config), None, torch.zeros(1, 5, 16))
+    for context, theta in zip(shared, (7.0, 50.0), strict=True):
+        assert torch.equal(context.rotation.cos, rotation(5, 4, theta, False, torch.zeros(())).cos)
 
 
 def test_sines_are_added_to_the_scaled_embedding(build: Build, tokens: Tokens) -> None:

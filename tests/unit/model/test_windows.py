@@ -5,7 +5,7 @@ import torch
 
 from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.model.config import AttentionConfig, LayerKind
-from stabilitykit.model.context import contexts, visible
+from stabilitykit.model.context import contexts, distinct_kinds, visible
 from stabilitykit.model.scores import fused
 from stabilitykit.model.windows import band, by_blocks, windowed
 
@@ -38,7 +38,7 @@ def test_a_model_by_blocks_equals_one_under_masks(span: str) -> None:
     tokens = torch.randint(0, 256, (2, 256), generator=torch.Generator().manual_seed(0))
     masked = {**fields, "attention": {"n_heads": 2, "implementation": "eager"}}
     models = [Transformer(TransformerConfig.model_validate(each)) for each in (fields, masked)]
-    windows = [next(iter(contexts(m.config, None, m.embed(tokens)).values())).window for m in models]
+    windows = [contexts(m.config, distinct_kinds(m.config), None, m.embed(tokens))[0].window for m in models]
     assert windows == [32, None]
     logits = [model(tokens) for model in models]
     torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)

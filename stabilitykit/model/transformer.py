@@ -25,13 +25,15 @@ class Transformer(nn.Module):
         self.config = config
         self._kinds = distinct_kinds(config)
         self._kind_of = [self._kinds.index(config.layer_kind(layer)) for layer in range(config.n_layers)]
-        # torch's layers draw weights as they are built; those draws are not the caller's.
-        with torch.random.fork_rng(devices=[]):
+        # Without storage: torch's layers would draw weights here that initialize draws anew.
+        device = torch.get_default_device()
+        with torch.device("meta"):
             self.embed = Embedding(config)
             self.logit_bias = build_logit_bias(config)
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
             self.final_norm = build_norm(config.norm, config.d_model) if config.has_final_norm else None
             self.head = Head(config)
+        self.to_empty(device=device)
         if config.head.tied:
             self.head.linear.weight = self.embed.token.weight
         initialize(self, config, seed)

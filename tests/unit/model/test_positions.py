@@ -155,3 +155,13 @@ def test_sines_are_added_to_the_scaled_embedding(build: Build, tokens: Tokens) -
     model = build(position={"kind": "sine"}, embedding={"scale": "sqrt_d"})
     expected = F.embedding(tokens, model.embed.token.weight) * 4 + sine_positions(12, 16).double()
     torch.testing.assert_close(model.embed(tokens), expected)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("width", [4, 6])
+def test_first_and_second_derivative_of_a_turn_are_exact(width: int, interleaved: bool) -> None:
+    turn = rotation(3, width, 10.0, interleaved, DOUBLE)
+    x = torch.randn(1, 2, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: rotate(x, turn).square(), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, turn).square(), (x,))

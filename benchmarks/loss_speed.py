@@ -1,4 +1,4 @@
-"""What cross-entropy with z-loss costs, forward and backward: paired ratio to both terms by torch's functions.
+"""What cross-entropy with z-loss costs, forward and backward: paired ratio to two of torch's functions.
 
 python benchmarks/loss_speed.py
 python benchmarks/loss_speed.py --sizes 1024x50304

@@ -26,9 +26,9 @@ def compiled_and_plain(backend: str, *names: str) -> dict[str, list[list[float]]
     return found
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_a_preset_is_one_graph(part: int) -> None:
-    for name, (compiled, plain) in compiled_and_plain("aot_eager", *list(PRESETS)[part::4]).items():
+    for name, (compiled, plain) in compiled_and_plain("aot_eager", *list(PRESETS)[part::2]).items():
         assert compiled == pytest.approx(plain, rel=1e-5), name
 
 

@@ -43,6 +43,7 @@ class Block(nn.Module):
         self._slots = {name: config.slots(layer, name) for name in ("attn", "mlp")}
         self._skips = {name: _skip_scale(config, name, slots) for name, slots in self._slots.items()}
         self._norms = {name: norm_names(name, slots) for name, slots in self._own_slots(config).items()}
+        self._gated: set[str] = set()
         self.resid_pre = nn.Identity()
         self._add_sublayer("attn", Attention(config, config.layer_kind(layer)), config)
         if not self._parallel:
@@ -88,6 +89,7 @@ class Block(nn.Module):
             modules[slot] = (norm_name, build_norm(config.norm_of(name), config.d_model))
         gate = build_gate(config, name, self._slots[name].skip)
         if gate is not None:
+            self._gated.add(name)
             modules["gate"] = (f"{name}_gate", gate)
         if self._sections[name].gpas and not (self._parallel and name == "attn"):
             modules["gpas"] = (f"{name}_gpas", Gpas())
@@ -127,7 +129,7 @@ class Block(nn.Module):
         context: Context | None,
     ) -> Float[Tensor, "batch seq d_model"]:
         """Return what is added to the line."""
-        function = self.get_submodule(name)
+        function = getattr(self, name)
         branch = function(read, context) if name == "attn" else function(read)
         branch = self._norm(name, "branch_out", branch)
         if self._slots[name].skip == "lerp":
@@ -135,11 +137,11 @@ class Block(nn.Module):
             branch = branch - line
         if self._branch_scales[name] != 1:
             branch = branch * self._branch_scales[name]
-        if hasattr(self, f"{name}_gate"):
-            branch = self.get_submodule(f"{name}_gate")(branch)
+        if name in self._gated:
+            branch = getattr(self, f"{name}_gate")(branch)
         if self._sections[name].dropout:
             branch = F.dropout(branch, self._sections[name].dropout, self.training)
-        added: Tensor = self.get_submodule(f"{name}_out")(branch)
+        added: Tensor = getattr(self, f"{name}_out")(branch)
         return added
 
     def _joined(
@@ -149,13 +151,13 @@ class Block(nn.Module):
         if self._skips[name] != 1:
             line = line * self._skips[name]
         line = self._norm(name, "line_out", line + added)
-        return self.get_submodule(f"{name}_gpas")(line) if self._sections[name].gpas else line
+        return getattr(self, f"{name}_gpas")(line) if self._sections[name].gpas else line
 
     def _norm(
         self, sublayer: str, slot: str, x: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch seq d_model"]:
         name = self._norms[sublayer].get(slot)
-        return x if name is None else self.get_submodule(name)(x)
+        return x if name is None else getattr(self, name)(x)
 
 
 def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stabilitykit.model.config import PositionConfig, RescaleConfig, TransformerConfig
 from stabilitykit.model.rope import amplitude, frequencies
+from stabilitykit.model.rotate import turned
 
 
 class LearnedPositions(nn.Module):
@@ -50,9 +51,12 @@ def sine_positions(
 class Rotation(NamedTuple):
     """Cosine and sine of every position's angles, as rope turns pairs of features by them."""
 
-    cos: Float[Tensor, "seq pairs"]
+    cos: Float[Tensor, "seq width"]
+    """Of each feature's angle; a pair's two are equal."""
     sin: Float[Tensor, "seq pairs"]
+    """Of each pair's angle."""
     interleaved: bool
+    """Whether neighbours are a pair, rather than i and i + width/2."""
 
 
 def rotation(
@@ -77,22 +81,19 @@ def rotation(
     dtype = torch.promote_types(like.dtype, torch.float32)
     turns = frequencies(width, theta, length, rescale, like.new_empty((), dtype=dtype))
     angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), turns)
-    cos, sin, factor = angles.cos(), angles.sin(), amplitude(rescale)
-    if factor != 1:
-        cos, sin = cos * factor, sin * factor
-    return Rotation(cos.to(like.dtype), sin.to(like.dtype), interleaved)
+    factor = amplitude(rescale)
+    cos, sin = (each if factor == 1 else each * factor for each in (angles.cos(), angles.sin()))
+    cos, sin = cos.to(like.dtype), sin.to(like.dtype)
+    return Rotation(cos.repeat_interleave(2, -1) if interleaved else cos.repeat(1, 2), sin, interleaved)
 
 
 def rotate(
     x: Float[Tensor, "batch heads seq head_dim"], turn: Rotation
 ) -> Float[Tensor, "batch heads seq head_dim"]:
     """Return ``x`` with the leading features rotated by their positions (Su et al. 2104.09864)."""
-    width = 2 * turn.cos.shape[-1]
-    turned, rest = x[..., :width], x[..., width:]
-    one, other = (turned[..., 0::2], turned[..., 1::2]) if turn.interleaved else turned.chunk(2, dim=-1)
-    pair = (one * turn.cos - other * turn.sin, other * turn.cos + one * turn.sin)
-    rotated = torch.stack(pair, -1).flatten(-2) if turn.interleaved else torch.cat(pair, -1)
-    return torch.cat((rotated.to(x.dtype), rest), -1)
+    # Under autocast the line, and so the angles, may be wider than queries and keys.
+    wide = x.to(torch.promote_types(x.dtype, turn.cos.dtype))
+    return turned(wide, *turn).to(x.dtype)
 
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, "heads"]:

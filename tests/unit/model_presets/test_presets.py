@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments import build_spec
-from stabilitykit.model import ARCHS, Transformer, TransformerConfig, validated
+from stabilitykit.model import ARCHS, Transformer, TransformerConfig, initialize, validated
 from stabilitykit.model.parameter_count import parameters_by_part
 from stabilitykit.model.presets import PRESETS, SCALES, arch_fields, columns, preset, preset_fields
 from stabilitykit.observe.locate import locate
@@ -224,3 +224,14 @@ def test_a_probe_takes_every_preset(name):
 def test_presets_need_no_torch():
     code = "import sys, stabilitykit.model.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_initialize_reaches_every_parameter(name):
+    model = Transformer(preset(name, "tiny"), seed=1)
+    expected = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(torch.nan)
+    initialize(model, model.config, seed=1)
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import Config, TransformerConfig, refusal, validated
 from stabilitykit.model.presets import arch_fields
-from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig
+from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, check_optimizer
 from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
 _BYTES = 256
@@ -135,6 +135,7 @@ def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
         checked[name] = value
     spec = _whole(checked)
     resolve_warmup(spec.schedule, spec.trainer.steps)
+    check_optimizer(spec.optimizer, spec.model)
     return spec
 
 
@@ -158,11 +159,23 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _parse(override: str) -> tuple[str, Any]:
-    """Split ``a.b=value``; the value stays text, which its field's type parses, unless it is null."""
+    """Split ``a.b=value``; the value stays text, which its field's type parses, or is a list or null."""
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set: got {override!r}; must be a field and a value, as in model.n_layers=12")
-    return path.strip(), None if text.strip() == "null" else text.strip()
+    return path.strip(), _value(path.strip(), text.strip())
+
+
+def _value(path: str, text: str) -> Any:
+    """Return nothing for null, and a list or a mapping where one is written out in YAML."""
+    if text == "null":
+        return None
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set: {path}: got {text!r}; must be YAML, as in [{{span: full}}]") from None
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         LayerOverride,
         NormConfig,
         PositionConfig,
+        RescaleConfig,
         ResidualConfig,
         TransformerConfig,
         arch_config,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from stabilitykit.model.initialization import initialize
     from stabilitykit.model.presets import PRESETS, preset
     from stabilitykit.model.transformer import Transformer
+    from stabilitykit.model.unit_weights import normalise_weights
 
 __all__ = [
     "ARCHS",
@@ -40,12 +42,14 @@ __all__ = [
     "LayerOverride",
     "NormConfig",
     "PositionConfig",
+    "RescaleConfig",
     "ResidualConfig",
     "Transformer",
     "TransformerConfig",
     "arch_config",
     "from_hf",
     "initialize",
+    "normalise_weights",
     "preset",
     "validated",
 ]
@@ -55,6 +59,7 @@ _ELSEWHERE = {
     "PRESETS": "stabilitykit.model.presets",
     "from_hf": "stabilitykit.model.huggingface",
     "initialize": "stabilitykit.model.initialization",
+    "normalise_weights": "stabilitykit.model.unit_weights",
     "preset": "stabilitykit.model.presets",
 }
 

@@ -1,7 +1,5 @@
 """Causal self-attention."""
 
-from functools import partial
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,8 +7,9 @@ from torch import Tensor, nn
 from stabilitykit.model.config import LayerKind, TransformerConfig
 from stabilitykit.model.context import Context
 from stabilitykit.model.norms import Norm, PerHeadNorm, build_norm
-from stabilitykit.model.positions import rotate
-from stabilitykit.model.scores import eager, fused
+from stabilitykit.model.positions import Rotation, rotate
+from stabilitykit.model.scores import eager, fused, takes_fused
+from stabilitykit.model.windows import windowed
 
 
 class Attention(nn.Module):
@@ -34,7 +33,7 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, heads, bias=bias)
         self.k_proj = nn.Linear(width, kv_heads, bias=bias)
         self.v_proj = nn.Linear(width, kv_heads, bias=bias)
-        self.out_norm = build_norm(config.norm, heads) if self._section.out_norm else None
+        self.out_norm = build_norm(config.norm_of("attn"), heads) if self._section.out_norm else None
         self.o_proj = nn.Linear(heads, width, bias=self._section.out_bias)
         normed = self._section.qk_norm != "none" and (kind is None or kind.qk_norm)
         self.q_norm = _head_norm(config, self.n_heads) if normed else None
@@ -61,13 +60,11 @@ class Attention(nn.Module):
             context: Mask, rotation and temperature; plainly causal when left out.
         """
         context = context or Context()
-        q = self._heads(self.q_proj(x), self.n_heads, self.q_norm, context)
-        k = self._heads(self.k_proj(x), self.n_kv_heads, self.k_norm, context)
-        v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, Context())
+        q = self._heads(self.q_proj(x), self.n_heads, self.q_norm, context.rotation)
+        k = self._heads(self.k_proj(x), self.n_kv_heads, self.k_norm, context.rotation)
+        v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, None)
         if context.temperature is not None:
             q = q * context.temperature.unsqueeze(-1)
-        if self.n_kv_heads < self.n_heads:
-            k, v = (each.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for each in (k, v))
         gathered = self._attend(q, k, v, context)
         if self.head_scale is not None:
             gathered = gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
@@ -82,29 +79,34 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch seq width"],
         n_heads: int,
         norm: Norm | PerHeadNorm | None,
-        context: Context,
+        turn: Rotation | None,
     ) -> Float[Tensor, "batch heads seq head_dim"]:
         """Return a projection clipped, split into heads, normalised and rotated, in the configured order."""
-        if self._section.clip_qkv is not None:
-            x = x.clamp(-self._section.clip_qkv, self._section.clip_qkv)
-        if norm is not None and self._section.qk_norm == "full":
-            x = norm(x)
-        heads = x.view(*x.shape[:-1], n_heads, -1).transpose(1, 2)
-        steps = [norm] if norm is not None and self._section.qk_norm == "head" else []
-        turns = [] if context.rotation is None else [partial(rotate, turn=context.rotation)]
-        for step in turns + steps if self._section.qk_norm_at == "post_rope" else steps + turns:
-            heads = step(heads)
-        return heads
+        section = self._section
+        if section.clip_qkv is not None:
+            x = x.clamp(-section.clip_qkv, section.clip_qkv)
+        if norm is not None and section.qk_norm == "full":
+            x, norm = norm(x), None
+        # Norms act on the projection's own order in memory; transposed, they would have to copy it.
+        heads = x.view(*x.shape[:-1], n_heads, -1)
+        if norm is not None and section.qk_norm_at == "pre_rope":
+            heads, norm = norm(heads), None
+        heads = heads.transpose(1, 2)
+        if turn is not None:
+            heads = rotate(heads, turn)
+        return heads if norm is None else norm(heads.transpose(1, 2)).transpose(1, 2)
 
     def _attend(
         self,
         q: Float[Tensor, "batch heads seq head_dim"],
-        k: Float[Tensor, "batch heads seq head_dim"],
-        v: Float[Tensor, "batch heads seq head_dim"],
+        k: Float[Tensor, "batch kv_heads seq head_dim"],
+        v: Float[Tensor, "batch kv_heads seq head_dim"],
         context: Context,
     ) -> Float[Tensor, "batch heads seq head_dim"]:
         section, dropout = self._section, self._section.dropout if self.training else 0.0
-        if section.implementation == "auto" and section.softcap is None and section.sinks == "none":
+        if context.window is not None:
+            return windowed(q, k, v, context.window, context.mask, self._scale, dropout)
+        if takes_fused(section):
             return fused(q, k, v, context.mask, self._scale, dropout)
         sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
         return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)

@@ -1,17 +1,20 @@
 """One block, for every placement of norms."""
 
 import math
+from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.model.attention import Attention
-from stabilitykit.model.config import Slots, TransformerConfig
+from stabilitykit.model.config import ResidualConfig, Slots, TransformerConfig
 from stabilitykit.model.context import Context
 from stabilitykit.model.feedforward import FeedForward
 from stabilitykit.model.norms import build_norm
 from stabilitykit.model.residual import Gpas, build_gate
+
+Sublayer = Literal["attn", "mlp"]
 
 _DATA_ORDER = ("line_in", "branch_in", "function", "branch_out", "gate", "mark", "line_out", "gpas")
 
@@ -34,11 +37,13 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, layer: int = 0) -> None:
         super().__init__()
         self._parallel = config.order == "parallel"
-        self._section = config.residual
-        self._depth_scale = (layer + 1) ** -0.5 if config.residual.depth_scale == "inv_sqrt_layer" else 1.0
+        self._sections = {name: config.residual_of(name) for name in ("attn", "mlp")}
+        self._first_scales = {name: _first_scale(each, layer) for name, each in self._sections.items()}
+        self._branch_scales = {name: _branch_scale(each, config) for name, each in self._sections.items()}
         self._slots = {name: config.slots(layer, name) for name in ("attn", "mlp")}
-        self._skips = {name: _skip_scale(config, slots) for name, slots in self._slots.items()}
+        self._skips = {name: _skip_scale(config, name, slots) for name, slots in self._slots.items()}
         self._norms = {name: norm_names(name, slots) for name, slots in self._own_slots(config).items()}
+        self._gated: set[str] = set()
         self.resid_pre = nn.Identity()
         self._add_sublayer("attn", Attention(config, config.layer_kind(layer)), config)
         if not self._parallel:
@@ -77,15 +82,16 @@ class Block(nn.Module):
             for name, slots in self._slots.items()
         }
 
-    def _add_sublayer(self, name: str, function: nn.Module, config: TransformerConfig) -> None:
+    def _add_sublayer(self, name: Sublayer, function: nn.Module, config: TransformerConfig) -> None:
         """Register a sublayer's modules in data order, so that listing modules lists sites by depth."""
         modules = {"function": (name, function), "mark": (f"{name}_out", nn.Identity())}
         for slot, norm_name in self._norms[name].items():
-            modules[slot] = (norm_name, build_norm(config.norm, config.d_model))
-        gate = build_gate(config, self._slots[name].skip)
+            modules[slot] = (norm_name, build_norm(config.norm_of(name), config.d_model))
+        gate = build_gate(config, name, self._slots[name].skip)
         if gate is not None:
+            self._gated.add(name)
             modules["gate"] = (f"{name}_gate", gate)
-        if config.residual.gpas and not (self._parallel and name == "attn"):
+        if self._sections[name].gpas and not (self._parallel and name == "attn"):
             modules["gpas"] = (f"{name}_gpas", Gpas())
         for place in _DATA_ORDER:
             if place in modules:
@@ -112,8 +118,8 @@ class Block(nn.Module):
         self, name: str, line: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch seq d_model"]:
         read = self._norm(name, "branch_in", line)
-        scaled = self._depth_scale != 1 and "branch_in" in self._norms[name]
-        return read * self._depth_scale if scaled else read
+        scale = self._first_scales[name]
+        return read * scale if scale != 1 and "branch_in" in self._norms[name] else read
 
     def _branch(
         self,
@@ -123,19 +129,19 @@ class Block(nn.Module):
         context: Context | None,
     ) -> Float[Tensor, "batch seq d_model"]:
         """Return what is added to the line."""
-        function = self.get_submodule(name)
+        function = getattr(self, name)
         branch = function(read, context) if name == "attn" else function(read)
         branch = self._norm(name, "branch_out", branch)
         if self._slots[name].skip == "lerp":
             # (1 − s)·u + s·b, written as u plus what is added.
             branch = branch - line
-        if self._section.branch_scale != 1:
-            branch = branch * self._section.branch_scale
-        if hasattr(self, f"{name}_gate"):
-            branch = self.get_submodule(f"{name}_gate")(branch)
-        if self._section.dropout:
-            branch = F.dropout(branch, self._section.dropout, self.training)
-        added: Tensor = self.get_submodule(f"{name}_out")(branch)
+        if self._branch_scales[name] != 1:
+            branch = branch * self._branch_scales[name]
+        if name in self._gated:
+            branch = getattr(self, f"{name}_gate")(branch)
+        if self._sections[name].dropout:
+            branch = F.dropout(branch, self._sections[name].dropout, self.training)
+        added: Tensor = getattr(self, f"{name}_out")(branch)
         return added
 
     def _joined(
@@ -145,13 +151,13 @@ class Block(nn.Module):
         if self._skips[name] != 1:
             line = line * self._skips[name]
         line = self._norm(name, "line_out", line + added)
-        return self.get_submodule(f"{name}_gpas")(line) if self._section.gpas else line
+        return getattr(self, f"{name}_gpas")(line) if self._sections[name].gpas else line
 
     def _norm(
         self, sublayer: str, slot: str, x: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch seq d_model"]:
         name = self._norms[sublayer].get(slot)
-        return x if name is None else self.get_submodule(name)(x)
+        return x if name is None else getattr(self, name)(x)
 
 
 def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:
@@ -165,8 +171,18 @@ def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:
     return {**names, **dict.fromkeys(slots[:1], f"{sublayer}_norm")}
 
 
-def _skip_scale(config: TransformerConfig, slots: Slots) -> float:
+def _first_scale(section: ResidualConfig, layer: int) -> float:
+    """Return the factor on what a branch's first norm gives."""
+    return (layer + 1) ** -0.5 if section.depth_scale == "inv_sqrt_layer" else 1.0
+
+
+def _branch_scale(section: ResidualConfig, config: TransformerConfig) -> float:
+    """Return the constant factor on a branch (with an exponent, CompleteP, Dey et al. 2505.01618)."""
+    return float(section.branch_scale * config.n_layers**-section.branch_depth_exponent)
+
+
+def _skip_scale(config: TransformerConfig, sublayer: str, slots: Slots) -> float:
     """Return the factor on the line past a sublayer."""
     if slots.skip == "deepnorm":
         return math.sqrt(math.sqrt(2 * config.n_layers))
-    return config.residual.skip_scale
+    return config.residual_of(sublayer).skip_scale

@@ -17,6 +17,7 @@ from stabilitykit.model.sections import (
     LayerOverride,
     NormConfig,
     PositionConfig,
+    RescaleConfig,
     ResidualConfig,
 )
 from stabilitykit.model.validation import Config, refusal, validated
@@ -35,6 +36,7 @@ __all__ = [
     "LayerOverride",
     "NormConfig",
     "PositionConfig",
+    "RescaleConfig",
     "ResidualConfig",
     "Slots",
     "TransformerConfig",
@@ -64,6 +66,8 @@ class TransformerConfig(Config):
     """Whether parallel branches share their first norm."""
     final_norm: Literal["auto"] | bool = "auto"
     """Whether a norm stands before the head; auto: unless the last sublayer ends in one or has none."""
+    final_norm_config: NormConfig | None = None
+    """That norm, where it differs from the model's."""
     norm: NormConfig = NormConfig()
     """The norm in every slot."""
     position: PositionConfig = PositionConfig()
@@ -80,6 +84,8 @@ class TransformerConfig(Config):
     """From the line to logits."""
     initialization: InitConfig = InitConfig()
     """How weights are drawn."""
+    unit_weights: bool = False
+    """Whether matrices and token embeddings have length 1 along d_model, when drawn and after each step."""
     pattern: tuple[LayerKind, ...] = (LayerKind(),)
     """Kinds of layers, repeated over the depth."""
     overrides: tuple[LayerOverride, ...] = ()
@@ -105,6 +111,26 @@ class TransformerConfig(Config):
     def slots(self, layer: int, sublayer: str) -> Slots:
         """Return the norm slots of a layer's sublayer, ``attn`` or ``mlp``."""
         return WIRINGS[self.wiring_of(layer, sublayer)]
+
+    def rescale_of(self, kind: LayerKind) -> RescaleConfig:
+        """Return how rope's frequencies are stretched in layers of that kind."""
+        plain = kind.span == "sliding" and not self.position.rescale_local
+        return RescaleConfig() if plain else self.position.rescale
+
+    def norm_of(self, part: Literal["embed", "attn", "mlp", "final"]) -> NormConfig:
+        """Return the norm behind the embedding, in a sublayer, or before the head."""
+        own = {
+            "embed": self.embedding.norm_config,
+            "attn": self.attention.norm,
+            "mlp": self.feedforward.norm,
+            "final": self.final_norm_config,
+        }
+        return own[part] or self.norm
+
+    def residual_of(self, sublayer: str) -> ResidualConfig:
+        """Return how the branch of a sublayer, ``attn`` or ``mlp``, joins the line."""
+        own = self.attention.residual if sublayer == "attn" else self.feedforward.residual
+        return own or self.residual
 
     @property
     def has_final_norm(self) -> bool:
@@ -135,6 +161,7 @@ class TransformerConfig(Config):
         rules = {
             "rsqrt_head_dim": 1 / math.sqrt(self.head_dim),
             "inv_head_dim": 1 / self.head_dim,
+            "sqrt_head_dim": math.sqrt(self.head_dim),
             "none": 1.0,
         }
         scale = self.attention.logit_scale
@@ -163,7 +190,21 @@ class TransformerConfig(Config):
         section = self.initialization
         if section.embed_std is not None:
             return section.embed_std
+        if section.scheme == "mup":
+            return self.base_width**-0.5 if self.head.tied else 1.0
         return {"tfixup": 1 / math.sqrt(self.d_model), "t5": 1.0}.get(section.scheme, 0.02)
+
+    @property
+    def base_width(self) -> int:
+        """The width whose scales are kept at all others: the scheme mup's, elsewhere d_model itself."""
+        return self.initialization.mup_base_width or self.d_model
+
+    @property
+    def output_scale(self) -> float:
+        """Constant factor on the logits, resolved."""
+        scale = self.head.scale
+        own = self.d_model**-0.5 if scale == "rsqrt_d" else float(scale)
+        return own * (self.base_width / self.d_model)
 
     def resolved(self) -> "TransformerConfig":
         """Return the same configuration with every size that was left to a rule written out."""

@@ -8,39 +8,51 @@ from torch import Tensor, nn
 
 from stabilitykit.model.config import LayerKind, TransformerConfig
 from stabilitykit.model.positions import Rotation, rotation
+from stabilitykit.model.windows import band, by_blocks
 
 
 class Context(NamedTuple):
     """What a layer's attention needs to know beside the line; without any of it, it is plainly causal."""
 
-    mask: Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None = None
+    mask: Bool[Tensor, "*blocks queries keys"] | Float[Tensor, "heads seq seq"] | None = None
     """True where a key is visible, or what is added to the logits; None for plainly causal."""
     rotation: Rotation | None = None
     """The turn of queries and keys."""
     temperature: Float[Tensor, "seq"] | None = None
     """Factor on every query."""
+    window: int | None = None
+    """Tokens of a block where attention runs block by block; the mask is then a block's."""
+
+
+def distinct_kinds(config: TransformerConfig) -> tuple[LayerKind, ...]:
+    """Return the different kinds of layers in a model's pattern, in order of their first."""
+    return tuple(dict.fromkeys(config.pattern))
 
 
 def contexts(
-    config: TransformerConfig, logit_bias: nn.Module | None, line: Float[Tensor, "batch seq d_model"]
-) -> dict[LayerKind, Context]:
-    """Return the context of every kind of layer in the pattern, made once for all layers.
+    config: TransformerConfig,
+    kinds: tuple[LayerKind, ...],
+    logit_bias: nn.Module | None,
+    line: Float[Tensor, "batch seq d_model"],
+) -> list[Context]:
+    """Return the context of every kind of layer, made once for all layers of that kind.
 
     Args:
         config: The model's configuration.
+        kinds: The different kinds in its pattern, told apart beforehand: torch.compile cannot compare them.
         logit_bias: The model's bias on attention logits, if it has one.
         line: The embedded tokens, for length, device and type.
     """
     length = line.shape[1]
     bias = None if logit_bias is None else logit_bias(length, line)
-    return {
-        kind: Context(
-            _mask(kind, bias if kind.position else None, length, line.device),
-            _rotation(config, kind, line),
-            _temperature(config, kind, line),
-        )
-        for kind in dict.fromkeys(config.pattern)
-    }
+    shared = []
+    for kind in kinds:
+        own = bias if kind.position else None
+        window = kind.window if own is None and by_blocks(config.attention, kind, length) else None
+        mask = _mask(kind, own, length, line.device) if window is None else _block_mask(kind, length, line)
+        turn, temperature = _rotation(config, kind, line), _temperature(config, kind, line)
+        shared.append(Context(mask, turn, temperature, window))
+    return shared
 
 
 def visible(kind: LayerKind, length: int, device: torch.device | None = None) -> Bool[Tensor, "seq seq"]:
@@ -65,6 +77,14 @@ def _mask(
     return None if plain else visible(kind, length, device)
 
 
+def _block_mask(
+    kind: LayerKind, length: int, line: Float[Tensor, "batch seq d_model"]
+) -> Bool[Tensor, "blocks 1 queries keys"] | None:
+    if kind.span == "chunked" or kind.window is None:
+        return None
+    return band(length, kind.window, line.device)
+
+
 def _rotation(
     config: TransformerConfig, kind: LayerKind, line: Float[Tensor, "batch seq d_model"]
 ) -> Rotation | None:
@@ -74,14 +94,16 @@ def _rotation(
     theta = position.theta
     if kind.span == "sliding" and position.theta_local is not None:
         theta = position.theta_local
-    return rotation(line.shape[1], config.rotary_dim, theta, position.layout == "interleaved", line)
+    interleaved, rescale = position.layout == "interleaved", config.rescale_of(kind)
+    return rotation(line.shape[1], config.rotary_dim, theta, interleaved, line, rescale)
 
 
 def _temperature(
     config: TransformerConfig, kind: LayerKind, line: Float[Tensor, "batch seq d_model"]
 ) -> Float[Tensor, "seq"] | None:
-    floor, scale = config.attention.temperature_floor, config.attention.temperature_scale
-    if floor is None or kind.position:
+    section = config.attention
+    floor, scale, start = section.temperature_floor, section.temperature_scale, section.temperature_start
+    if floor is None or (kind.position and section.temperature_layers == "no_position"):
         return None
-    position = torch.arange(1, line.shape[1] + 1, device=line.device, dtype=torch.float32)
+    position = torch.arange(start, line.shape[1] + start, device=line.device, dtype=torch.float32)
     return (1 + scale * torch.log(torch.floor(position / floor) + 1)).to(line.dtype)

@@ -19,11 +19,11 @@ class Embedding(nn.Module):
         self._seq_len, self._dropout = config.seq_len, config.embedding.dropout
         scale = config.embedding.scale
         self._scale = config.d_model**0.5 if scale == "sqrt_d" else float(scale)
-        self._sine = config.position.kind == "sine"
+        self._sine = config.position if config.position.kind == "sine" else None
         self.token = nn.Embedding(config.vocab_size, config.d_model)
         learned = config.position.kind == "learned"
         self.position = LearnedPositions(config.seq_len, config.d_model) if learned else None
-        self.norm = build_norm(config.norm, config.d_model) if config.embedding.norm else None
+        self.norm = build_norm(config.norm_of("embed"), config.d_model) if config.embedding.norm else None
 
     def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """Return the residual line before the first block.
@@ -39,8 +39,8 @@ class Embedding(nn.Module):
             line = line * self._scale
         if self.position is not None:
             line = line + self.position(length)
-        elif self._sine:
-            line = line + sine_positions(length, line.shape[-1]).to(line)
+        elif self._sine is not None:
+            line = line + sine_positions(length, line.shape[-1], self._sine).to(line)
         if self.norm is not None:
             line = self.norm(line)
         return F.dropout(line, self._dropout, self.training) if self._dropout else line
@@ -51,17 +51,24 @@ class Head(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        scale = config.head.scale
-        self._scale = config.d_model**-0.5 if scale == "rsqrt_d" else float(scale)
-        self._softcap = config.head.softcap
+        self._scale, self._softcap = config.output_scale, config.head.softcap
         self.linear = nn.Linear(config.d_model, config.vocab_size, bias=config.head.bias)
+        self.gain = nn.Parameter(torch.ones(config.vocab_size)) if config.head.gain else None
         self.logits = nn.Identity()
 
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the tokens' factors to 1, in place."""
+        if self.gain is not None:
+            self.gain.fill_(1.0)
+
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq vocab"]:
-        """Return one logit a token of the vocabulary: scaled, then capped."""
+        """Return one logit a token of the vocabulary: scaled, times its gain, then capped."""
         scores = self.linear(x)
         if self._scale != 1:
             scores = scores * self._scale
+        if self.gain is not None:
+            scores = scores * self.gain.to(scores.dtype)
         if self._softcap is not None:
             scores = self._softcap * torch.tanh(scores / self._softcap)
         logits: Tensor = self.logits(scores)

@@ -9,12 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stabilitykit.model.activations import XIELU
 from stabilitykit.model.attention import Attention
 from stabilitykit.model.config import TransformerConfig
+from stabilitykit.model.embedding import Head
+from stabilitykit.model.feedforward import FeedForward
 from stabilitykit.model.norms import Norm, PerHeadNorm
 from stabilitykit.model.positions import LearnedPositions, T5Bias
 from stabilitykit.model.residual import Gate, Gpas
 from stabilitykit.model.sections import Scheme
+from stabilitykit.model.unit_weights import normalise_weights
 
 _IN_BLOCK = re.compile(r"blocks\.(?P<layer>\d+)\.(?:attn|mlp)\.(?P<part>\w+)_proj")
 
@@ -66,9 +70,11 @@ def initialize(model: nn.Module, config: TransformerConfig, seed: int) -> None:
             case nn.Embedding() | LearnedPositions():
                 _draw(module.weight, config.embed_std, generator)
             case T5Bias():
-                _draw(module.weight, config.d_model**-0.5, generator)
-            case Norm() | PerHeadNorm() | Gate() | Gpas() | Attention():
+                _draw(module.weight, config.base_width**-0.5, generator)
+            case Norm() | PerHeadNorm() | Gate() | Gpas() | Attention() | FeedForward() | Head() | XIELU():
                 module.reset()
+    if config.unit_weights:
+        normalise_weights(model)
 
 
 def matrix_std(matrix: Matrix, config: TransformerConfig) -> float:
@@ -145,6 +151,21 @@ def _t5(matrix: Matrix, config: TransformerConfig) -> float:
     return float((matrix.fan_in * extra) ** -0.5)
 
 
+def _fan_in(matrix: Matrix, config: TransformerConfig) -> float:
+    """Whatever the width, outputs are of the inputs' size (LeCun et al. 1998)."""
+    return float(matrix.fan_in**-0.5)
+
+
+def _spectral(matrix: Matrix, config: TransformerConfig) -> float:
+    """About the same spectral norm, √(fan_out/fan_in), for all shapes (Yang et al. 2310.17813)."""
+    return float(min(1.0, (matrix.fan_out / matrix.fan_in) ** 0.5) * matrix.fan_in**-0.5)
+
+
+def _mup(matrix: Matrix, config: TransformerConfig) -> float:
+    """Fan-in, but for the head, whose logits are scaled by the width instead (Yang et al. 2203.03466)."""
+    return float(config.base_width**-0.5) if matrix.part == "head" else _fan_in(matrix, config)
+
+
 SCHEMES: dict[Scheme, Rule] = {
     "xavier": _xavier,
     "normal": _normal,
@@ -156,5 +177,8 @@ SCHEMES: dict[Scheme, Rule] = {
     "subln": _values_scaled(lambda n_layers: math.log(2 * n_layers) ** 0.5),
     "tfixup": _values_scaled(lambda n_layers: 0.67 * n_layers**-0.25),
     "t5": _t5,
+    "fan_in": _fan_in,
+    "spectral": _spectral,
+    "mup": _mup,
 }
 """The standard deviation of a matrix, by scheme."""

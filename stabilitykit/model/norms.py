@@ -141,11 +141,11 @@ class PerHeadNorm(nn.Module):
         """Set the gains to 1, in place."""
         self.weight.fill_(1.0 - self.offset)
 
-    def forward(self, x: Float[Tensor, "batch heads seq width"]) -> Float[Tensor, "batch heads seq width"]:
+    def forward(self, x: Float[Tensor, "batch seq heads width"]) -> Float[Tensor, "batch seq heads width"]:
         """Return every head normalised, times its gain."""
         gain = (self.weight + self.offset).to(x.dtype)
         normed: Tensor = self.inner(x)
-        return normed * gain.unsqueeze(1)
+        return normed * gain
 
 
 NORMS: dict[NormKind, type[Norm]] = {

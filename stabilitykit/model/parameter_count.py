@@ -34,7 +34,7 @@ def _parameters(config: TransformerConfig) -> list[tuple[str, str, nn.Parameter]
         modules = [("embedding", Embedding(config)), ("head", Head(config))]
         blocks = [Block(config, layer) for layer in range(config.n_layers)]
         if config.has_final_norm:
-            modules.append(("norms", build_norm(config.norm, config.d_model)))
+            modules.append(("norms", build_norm(config.norm_of("final"), config.d_model)))
         if (bias := build_logit_bias(config)) is not None:
             modules.append(("other", bias))
     ends = [(part, name, p) for part, module in modules for name, p in module.named_parameters()]

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from stabilitykit.model.config import TransformerConfig
+from stabilitykit.model.config import PositionConfig, RescaleConfig, TransformerConfig
+from stabilitykit.model.rope import amplitude, frequencies
+from stabilitykit.model.rotate import turned
 
 
 class LearnedPositions(nn.Module):
@@ -22,25 +24,49 @@ class LearnedPositions(nn.Module):
         return self.weight[:length]
 
 
-def sine_positions(length: int, d_model: int) -> Float[Tensor, "seq d_model"]:
-    """Return sines in the even features and cosines in the odd ones (Vaswani et al. 1706.03762).
+def sine_positions(
+    length: int, d_model: int, position: PositionConfig | None = None
+) -> Float[Tensor, "seq d_model"]:
+    """Return a sine and a cosine of the position for every pair of features (Vaswani et al. 1706.03762).
 
-    Feature pair ``i`` has the frequency ``10000^(−2i/d_model)``.
+    Pair ``i`` of ``n`` has the frequency ``10000^(−i/n)``, or ``10000^(−i/(n−1))`` where it is closed.
+
+    Args:
+        length: Tokens.
+        d_model: Features.
+        position: Where cosines stand, which frequencies, and the first position's number; as in the paper
+            when left out.
     """
-    pairs = torch.arange(0, d_model, 2, dtype=torch.float32) / d_model
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), 10_000.0**-pairs)
-    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)[:, :d_model]
+    position = position or PositionConfig(kind="sine")
+    pairs = (d_model + 1) // 2
+    spaces = max(pairs - 1, 1) if position.sine_closed else d_model / 2
+    turns = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float32) / spaces)
+    start = position.sine_start
+    angles = torch.outer(torch.arange(start, start + length, dtype=torch.float32), turns)
+    both = (angles.sin(), angles.cos())
+    halves = position.sine_layout == "half"
+    return (torch.cat(both, -1) if halves else torch.stack(both, -1).flatten(-2))[:, :d_model]
 
 
 class Rotation(NamedTuple):
     """Cosine and sine of every position's angles, as rope turns pairs of features by them."""
 
-    cos: Float[Tensor, "seq pairs"]
+    cos: Float[Tensor, "seq width"]
+    """Of each feature's angle; a pair's two are equal."""
     sin: Float[Tensor, "seq pairs"]
+    """Of each pair's angle."""
     interleaved: bool
+    """Whether neighbours are a pair, rather than i and i + width/2."""
 
 
-def rotation(length: int, width: int, theta: float, interleaved: bool, like: Tensor) -> Rotation:
+def rotation(
+    length: int,
+    width: int,
+    theta: float,
+    interleaved: bool,
+    like: Tensor,
+    rescale: RescaleConfig | None = None,
+) -> Rotation:
     """Return the rotation of ``length`` positions: pair ``i`` turns by ``theta^(−2i/width)`` a token.
 
     Args:
@@ -49,23 +75,25 @@ def rotation(length: int, width: int, theta: float, interleaved: bool, like: Ten
         theta: Base of the wavelengths.
         interleaved: Whether neighbours are a pair, rather than i and i + width/2.
         like: A tensor on the device and in the type the result should have.
+        rescale: How the frequencies are stretched; not at all when left out.
     """
+    rescale = rescale or RescaleConfig()
     dtype = torch.promote_types(like.dtype, torch.float32)
-    exponents = torch.arange(0, width, 2, dtype=dtype, device=like.device) / width
-    angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), theta**-exponents)
-    return Rotation(angles.cos().to(like.dtype), angles.sin().to(like.dtype), interleaved)
+    turns = frequencies(width, theta, length, rescale, like.new_empty((), dtype=dtype))
+    angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), turns)
+    factor = amplitude(rescale)
+    cos, sin = (each if factor == 1 else each * factor for each in (angles.cos(), angles.sin()))
+    cos, sin = cos.to(like.dtype), sin.to(like.dtype)
+    return Rotation(cos.repeat_interleave(2, -1) if interleaved else cos.repeat(1, 2), sin, interleaved)
 
 
 def rotate(
     x: Float[Tensor, "batch heads seq head_dim"], turn: Rotation
 ) -> Float[Tensor, "batch heads seq head_dim"]:
     """Return ``x`` with the leading features rotated by their positions (Su et al. 2104.09864)."""
-    width = 2 * turn.cos.shape[-1]
-    turned, rest = x[..., :width], x[..., width:]
-    one, other = (turned[..., 0::2], turned[..., 1::2]) if turn.interleaved else turned.chunk(2, dim=-1)
-    pair = (one * turn.cos - other * turn.sin, other * turn.cos + one * turn.sin)
-    rotated = torch.stack(pair, -1).flatten(-2) if turn.interleaved else torch.cat(pair, -1)
-    return torch.cat((rotated.to(x.dtype), rest), -1)
+    # Under autocast the line, and so the angles, may be wider than queries and keys.
+    wide = x.to(torch.promote_types(x.dtype, turn.cos.dtype))
+    return turned(wide, *turn).to(x.dtype)
 
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, "heads"]:

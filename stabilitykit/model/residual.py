@@ -43,14 +43,15 @@ class Gpas(nn.Module):
         return x - F.silu(self.weight).to(x.dtype) * x.detach()
 
 
-def build_gate(config: TransformerConfig, skip: str) -> Gate | None:
+def build_gate(config: TransformerConfig, sublayer: str, skip: str) -> Gate | None:
     """Return the factor on the branches of a sublayer, if it has one.
 
     Args:
         config: The model's configuration.
+        sublayer: ``attn`` or ``mlp``.
         skip: What carries the line past the sublayer; ``lerp`` always has a factor.
     """
-    section = config.residual
+    section = config.residual_of(sublayer)
     if section.gate == "none" and skip != "lerp":
         return None
     start = section.gate_init

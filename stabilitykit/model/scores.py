@@ -5,13 +5,20 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Mask = Bool[Tensor, "seq seq"] | Float[Tensor, "heads seq seq"] | None
+from stabilitykit.model.config import AttentionConfig
+
+Mask = Bool[Tensor, "*blocks seq keys"] | Float[Tensor, "heads seq keys"] | None
+
+
+def takes_fused(section: AttentionConfig) -> bool:
+    """Return whether attention runs through torch's fused kernel, which takes neither caps nor sinks."""
+    return section.implementation == "auto" and section.softcap is None and section.sinks == "none"
 
 
 def fused(
     q: Float[Tensor, "batch heads seq head_dim"],
-    k: Float[Tensor, "batch heads seq head_dim"],
-    v: Float[Tensor, "batch heads seq head_dim"],
+    k: Float[Tensor, "batch kv_heads keys head_dim"],
+    v: Float[Tensor, "batch kv_heads keys head_dim"],
     mask: Mask,
     scale: float,
     dropout: float = 0.0,
@@ -20,23 +27,31 @@ def fused(
 
     Args:
         q: Queries.
-        k: Keys.
+        k: Keys; each head serves as many neighbouring heads of queries as there are to one.
         v: Values.
         mask: True where a key is visible, or what is added to the logits; None for plainly causal.
         scale: Factor on q·k.
         dropout: Share of weights set to zero.
     """
     if mask is not None and mask.is_floating_point():
-        mask = mask.to(q.dtype)
+        # The fused kernel takes masks of two or four dimensions; three would go to a slower path.
+        mask = mask.to(q.dtype).unsqueeze(0)
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=k.shape[1] < q.shape[1],
     )
 
 
 def eager(
     q: Float[Tensor, "batch heads seq head_dim"],
-    k: Float[Tensor, "batch heads seq head_dim"],
-    v: Float[Tensor, "batch heads seq head_dim"],
+    k: Float[Tensor, "batch kv_heads seq head_dim"],
+    v: Float[Tensor, "batch kv_heads seq head_dim"],
     mask: Mask,
     scale: float,
     dropout: float = 0.0,
@@ -49,7 +64,7 @@ def eager(
 
     Args:
         q: Queries.
-        k: Keys.
+        k: Keys; each head serves as many neighbouring heads of queries as there are to one.
         v: Values.
         mask: True where a key is visible, or what is added to the logits; None for plainly causal.
         scale: Factor on q·k.
@@ -57,6 +72,8 @@ def eager(
         softcap: c in c·tanh(logit/c); None for no cap.
         sinks: A further logit a head, which takes its part of the softmax and gathers nothing.
     """
+    if k.shape[1] < q.shape[1]:
+        k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
     logits = q @ k.mT * scale
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if softcap is not None:

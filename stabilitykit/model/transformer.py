@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from stabilitykit.model.block import Block
 from stabilitykit.model.config import TransformerConfig
-from stabilitykit.model.context import contexts
+from stabilitykit.model.context import contexts, distinct_kinds
 from stabilitykit.model.embedding import Embedding, Head
 from stabilitykit.model.initialization import initialize
 from stabilitykit.model.norms import build_norm
@@ -23,13 +23,18 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        # torch's layers draw weights as they are built; those draws are not the caller's.
-        with torch.random.fork_rng(devices=[]):
+        self._kinds = distinct_kinds(config)
+        self._kind_of = [self._kinds.index(config.layer_kind(layer)) for layer in range(config.n_layers)]
+        # Without storage: torch's layers would draw weights here that initialize draws anew.
+        device = torch.get_default_device()
+        with torch.device("meta"):
             self.embed = Embedding(config)
             self.logit_bias = build_logit_bias(config)
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-            self.final_norm = build_norm(config.norm, config.d_model) if config.has_final_norm else None
+            norm = config.norm_of("final")
+            self.final_norm = build_norm(norm, config.d_model) if config.has_final_norm else None
             self.head = Head(config)
+        self.to_empty(device=device)
         if config.head.tied:
             self.head.linear.weight = self.embed.token.weight
         initialize(self, config, seed)
@@ -44,9 +49,9 @@ class Transformer(nn.Module):
             ConfigError: The sequence is longer than ``seq_len``.
         """
         x = self.embed(tokens)
-        shared = contexts(self.config, self.logit_bias, x)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, shared[self.config.layer_kind(layer)])
+        shared = contexts(self.config, self._kinds, self.logit_bias, x)
+        for kind, block in zip(self._kind_of, self.blocks, strict=True):
+            x = block(x, shared[kind])
         if self.final_norm is not None:
             x = self.final_norm(x)
         logits: Tensor = self.head(x)

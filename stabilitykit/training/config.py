@@ -5,6 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from stabilitykit.errors import ConfigError
+from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.validation import Config, refusal
 
 SUFFIXES = (".txt", ".md", ".rst", ".py")
@@ -12,18 +14,37 @@ SUFFIXES = (".txt", ".md", ".rst", ".py")
 
 
 class OptimizerConfig(Config):
-    """AdamW."""
+    """What turns gradients into updates."""
 
+    kind: Literal["adamw", "sgd", "muon"] = "adamw"
+    """AdamW, SGD, or Muon for the blocks' matrices beside AdamW for the rest."""
     lr: float = Field(3e-3, gt=0)
     """Peak learning rate."""
     weight_decay: float = Field(0.1, ge=0)
-    """Decoupled decay of the weight matrices; embeddings and gains have none."""
+    """Decay of the weight matrices, a part of the gradient in sgd, else decoupled; the rest has none."""
     beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the first moment."""
+    """Decay of AdamW's first moment."""
     beta2: float = Field(0.95, ge=0, lt=1)
-    """Decay of the second moment."""
+    """Decay of AdamW's second moment."""
     eps: float = Field(1e-8, gt=0)
-    """Added to the root of the second moment."""
+    """Added to the root of AdamW's second moment."""
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Decay of the momentum of sgd and muon; when left out, 0.9 and 0.95."""
+
+    @property
+    def resolved_momentum(self) -> float:
+        """Decay of the momentum, resolved."""
+        return {"sgd": 0.9, "muon": 0.95}.get(self.kind, 0.0) if self.momentum is None else self.momentum
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.kind == "adamw" and self.momentum is not None:
+            raise refusal("momentum", f"got {self.momentum:g}; needs optimizer.kind sgd or muon, not adamw")
+        for name in ("beta1", "beta2", "eps"):
+            value = getattr(self, name)
+            if self.kind == "sgd" and value != type(self).model_fields[name].default:
+                raise refusal(name, f"got {value:g}; needs optimizer.kind adamw or muon, not sgd")
+        return self
 
 
 class ScheduleConfig(Config):
@@ -96,3 +117,20 @@ class DataConfig(Config):
         if self.kind != "synthetic" and self.synthetic != SyntheticConfig():
             raise refusal("synthetic", "is given; needs data.kind synthetic")
         return self
+
+
+def check_optimizer(optimizer: OptimizerConfig, model: TransformerConfig) -> None:
+    """Refuse an optimizer for which a model's learning rates are not made.
+
+    Args:
+        optimizer: The optimizer's configuration.
+        model: The model's.
+
+    Raises:
+        ConfigError: Some of the model's parameters have rates of their own, which are right for AdamW.
+    """
+    scheme, kind = model.initialization.scheme, optimizer.kind
+    if scheme == "mup" and kind != "adamw":
+        raise ConfigError(f"optimizer.kind: got {kind}; model.initialization.scheme mup needs adamw")
+    if model.unit_weights and kind == "sgd":
+        raise ConfigError(f"optimizer.kind: got {kind}; model.unit_weights needs adamw or muon")

@@ -9,18 +9,19 @@ from jaxtyping import Float, Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.transformer import Transformer
-from stabilitykit.training.config import OptimizerConfig, ScheduleConfig
+from stabilitykit.training.config import OptimizerConfig, ScheduleConfig, check_optimizer
 from stabilitykit.training.loss import cross_entropy_with_z_loss
+from stabilitykit.training.optimizers import build_optimizer
 from stabilitykit.training.schedules import lr_factor, resolve_warmup
 
 
 class TransformerModule(LightningModule):
-    """Trains a transformer on next-token prediction with AdamW; clipping is the Trainer's.
+    """Trains a transformer on next-token prediction; clipping is the Trainer's.
 
     Its dict of a training step carries ``unigram_cross_entropy`` beside the loss: what a model would lose on
     the same targets that knew nothing but the training split's frequencies. With ``model.head.z_loss`` above
@@ -40,17 +41,19 @@ class TransformerModule(LightningModule):
 
         Args:
             model_config: What the model is made of.
-            optimizer: AdamW's values.
+            optimizer: Which optimizer, and its values.
             schedule: How the learning rate moves.
             total_steps: Optimizer steps of the whole run.
             seed: Of the initial weights.
             unigram: Probability of every token in the training split, all above 0.
 
         Raises:
-            ConfigError: The warmup is longer than the run, or the vocabulary smaller than ``unigram``.
+            ConfigError: The warmup is longer than the run, the vocabulary smaller than ``unigram``, or the
+                optimizer not one for the model's learning rates.
         """
         super().__init__()
         resolve_warmup(schedule, total_steps)
+        check_optimizer(optimizer, model_config)
         if unigram is not None and len(unigram) > model_config.vocab_size:
             raise ConfigError(
                 f"model.vocab_size: got {model_config.vocab_size}; "
@@ -91,27 +94,14 @@ class TransformerModule(LightningModule):
         self.log("val_loss", F.cross_entropy(*self._predictions(batch)), batch_size=len(batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW and its schedule, which moves every optimizer step.
+        """Return the optimizer and its schedule, which moves every optimizer step.
 
-        The matrices of linear layers, the head's among them, decay, and with the head's a token embedding
-        tied to it; other embeddings and the norms' gains do not.
+        What decays and what learns at a rate of its own is up to ``parameter_groups``.
         """
-        config = self.optimizer_config
-        optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps
-        )
+        optimizer = build_optimizer(self.model, self.optimizer_config)
         factor = partial(lr_factor, schedule=self.schedule_config, total_steps=self.total_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _parameter_groups(self) -> list[dict[str, object]]:
-        matrices = [module.weight for module in self.modules() if isinstance(module, nn.Linear)]
-        decaying = {id(weight) for weight in matrices}
-        others = [weight for weight in self.parameters() if id(weight) not in decaying]
-        return [
-            {"params": matrices, "weight_decay": self.optimizer_config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
 
     def _losses(self, batch: Int[Tensor, "batch window"]) -> dict[str, Tensor]:
         logits, targets = self._predictions(batch)

@@ -1,5 +1,6 @@
 """Compare our transformer with the public classes: run as a script, writes docs/parity.md."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,11 +9,16 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from stabilitykit.model import from_hf
 from stabilitykit.model.huggingface import FAMILIES, translated
+from stabilitykit.model.huggingface.reasons import reason
 
 TABLE = Path(__file__).parents[2] / "docs" / "parity.md"
+CAUSAL = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+"""The families that transformers has a causal language model of."""
 VOCABULARY, LENGTH = 61, 24
 
 _NEW = {
@@ -82,12 +88,14 @@ _QWEN2 = {
     "num_hidden_layers": 28,
     "num_attention_heads": 28,
     "num_key_value_heads": 4,
+    "max_position_embeddings": 131_072,
     "rope_parameters": _SLOW,
 }
 _QWEN3 = {
     "intermediate_size": 12_288,
     "num_hidden_layers": 36,
     "num_key_value_heads": 8,
+    "max_position_embeddings": 40_960,
     "rope_parameters": _SLOW,
 }
 _OLMO2 = {
@@ -96,7 +104,25 @@ _OLMO2 = {
     "rms_norm_eps": 1e-6,
     "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
 }
-_OLMO3 = {"vocab_size": 100_278, "max_position_embeddings": 8192, "rms_norm_eps": 1e-6}
+_OLMO3 = {
+    "vocab_size": 100_278,
+    "max_position_embeddings": 65_536,
+    "rms_norm_eps": 1e-6,
+    "rope_scaling": {
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "original_max_position_embeddings": 8192,
+        "attention_factor": 1.2079441541679836,
+    },
+}
+_GEMMA3_4B = {
+    "vocab_size": 262_144,
+    "hidden_size": 2560,
+    "intermediate_size": 10_240,
+    "num_hidden_layers": 34,
+    "sliding_window": 1024,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+}
 
 
 class Case(NamedTuple):
@@ -189,7 +215,7 @@ CASES = (
         "MistralConfig",
         {**_SHARED, "rms_norm_eps": 1e-5, "sliding_window": 7},
         "mistral",
-        {"rms_norm_eps": 1e-5},
+        {"rms_norm_eps": 1e-5, "max_position_embeddings": 32_768},
     ),
     Case("Qwen2ForCausalLM", "Qwen2Config", _SHARED, "qwen2", _QWEN2),
     Case("Qwen3ForCausalLM", "Qwen3Config", _SIZED, "qwen3", _QWEN3),
@@ -199,7 +225,7 @@ CASES = (
     Case("Olmo3ForCausalLM", "Olmo3Config", {**_SHARED, "sliding_window": 7}, "olmo3", _OLMO3),
     Case("GemmaForCausalLM", "GemmaConfig", _SIZED, "gemma"),
     Case("Gemma2ForCausalLM", "Gemma2Config", _GEMMA2, "gemma2"),
-    Case("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA3, "gemma3"),
+    Case("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA3, "gemma3", _GEMMA3_4B),
     Case("CohereForCausalLM", "CohereConfig", _SHARED, "cohere"),
     Case("CohereForCausalLM (qk-norm)", "CohereConfig", {**_SHARED, "use_qk_norm": True}),
     Case("Cohere2ForCausalLM", "Cohere2Config", {**_SHARED, "sliding_window": 7}, "command_a"),
@@ -209,6 +235,9 @@ CASES = (
         "Llama4TextConfig",
         {**_LLAMA4, "use_qk_norm": False, "attn_temperature_tuning": False},
     ),
+)
+CASES += tuple(
+    Case(*more) for more in runpy.run_path(str(Path(__file__).with_name("more_cases.py")))["CASES"]
 )
 
 
@@ -229,7 +258,30 @@ def table(rows: list[Row]) -> str:
         f"| {row.largest:.1f} | {row.logits:.0e} | {row.gradients:.0e} |"
         for row in rows
     ]
-    return "\n".join([_INTRODUCTION.format(version=transformers.__version__), *lines]) + "\n"
+    introduction = _INTRODUCTION.format(version=transformers.__version__)
+    return "\n".join([introduction, *lines, "", families()])
+
+
+def families() -> str:
+    """Return the section that says of every causal language model whether fields express it."""
+    groups: dict[str, list[str]] = {}
+    for kind in sorted(set(CAUSAL) - set(FAMILIES) - {"gpt-sw3"}):
+        because = _because(kind)
+        groups.setdefault(because.partition(" (")[0], []).append(kind)
+    expressed = ", ".join(f"`{kind}`" for kind in sorted(FAMILIES))
+    lines = [
+        f"| {because} | {', '.join(f'`{kind}`' for kind in groups[because])} |"
+        for because in sorted(groups, key=lambda because: (because == _UNREAD, -len(groups[because])))
+    ]
+    return "\n".join([_FAMILIES.format(count=len(FAMILIES), expressed=expressed), *lines]) + "\n"
+
+
+def _because(kind: str) -> str:
+    try:
+        return reason(CONFIG_MAPPING[kind]()) or _UNREAD
+    except Exception:
+        # Some configurations cannot be built from their defaults.
+        return _UNREAD
 
 
 def _backward(
@@ -279,6 +331,23 @@ no class.
 
 | class | preset | largest logit | error of logits | error of gradients |
 |---|---|---|---|---|"""
+
+
+_UNREAD = "not read: its configuration does not tell why, or it has not been tried"
+
+_FAMILIES = """## Families of transformers
+
+Fields express {count} of the families with a causal language model, the `model_type` of each a row or more
+above; `gpt-sw3` is `gpt2` there:
+
+{expressed}.
+
+The others cannot be read; the reason is the first that `from_hf` finds in the class's default configuration,
+and says. A family with experts is read where its configuration has none (`dots1`, `llama4_text`) or one
+(`gpt_oss`).
+
+| has | families |
+|---|---|"""
 
 
 if __name__ == "__main__":

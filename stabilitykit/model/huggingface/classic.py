@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from stabilitykit.model.huggingface.reading import Fields, activation, common, heads, require, theta
+from stabilitykit.model.huggingface.reading import activation, common, heads, require
+from stabilitykit.model.huggingface.rope import Fields, rope
 
 
 def gpt1(config: Any) -> Fields:
     """Return the fields of an ``OpenAIGPTConfig``. Its "gelu" is the tanh form."""
     fields = _gpt(config)
-    named = "gelu_tanh" if config.afn == "gelu" else activation(config.afn)
-    return {**fields, "wiring": "post_norm", "feedforward": {**fields["feedforward"], "activation": named}}
+    named = activation("gelu_new" if config.afn == "gelu" else config.afn)
+    return {**fields, "wiring": "post_norm", "feedforward": {**fields["feedforward"], **named}}
 
 
 def gpt2(config: Any) -> Fields:
@@ -26,10 +27,10 @@ def opt(config: Any) -> Fields:
     require(config, word_embed_proj_dim=config.hidden_size)
     return common(config) | {
         "wiring": "pre_norm" if config.do_layer_norm_before else "post_norm",
-        "norm": _layernorm(1e-5),
+        "norm": layernorm(1e-5),
         "position": {"kind": "learned"},
         "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
-        "feedforward": _plain(config.activation_function, config.ffn_dim),
+        "feedforward": plain(config.activation_function, config.ffn_dim),
     }
 
 
@@ -40,35 +41,30 @@ def gptj(config: Any) -> Fields:
     return fields | {
         "order": "parallel",
         "shared_norm": True,
-        "norm": _layernorm(config.layer_norm_epsilon),
+        "norm": layernorm(config.layer_norm_epsilon),
         "position": {
             "kind": "rope",
             "layout": "interleaved",
             "rotary_fraction": config.rotary_dim / head_dim,
         },
         "attention": heads(config),
-        "feedforward": _plain(config.activation_function, config.n_inner or 4 * config.hidden_size),
+        "feedforward": plain(config.activation_function, config.n_inner or 4 * config.hidden_size),
         "head": {**fields["head"], "bias": True},
     }
 
 
 def gpt_neox(config: Any) -> Fields:
     """Return the fields of a ``GPTNeoXConfig``."""
-    base = theta(config, more=("partial_rotary_factor",))
     return common(config) | {
         "order": "parallel" if config.use_parallel_residual else "serial",
-        "norm": _layernorm(config.layer_norm_eps),
-        "position": {
-            "kind": "rope",
-            "theta": base,
-            "rotary_fraction": config.rope_parameters["partial_rotary_factor"],
-        },
+        "norm": layernorm(config.layer_norm_eps),
+        "position": rope(config, partial=True),
         "attention": {
             **heads(config),
             "qkv_bias": config.attention_bias,
             "out_bias": config.attention_bias,
         },
-        "feedforward": _plain(config.hidden_act, config.intermediate_size),
+        "feedforward": plain(config.hidden_act, config.intermediate_size),
     }
 
 
@@ -78,10 +74,10 @@ def bloom(config: Any) -> Fields:
     return common(config) | {
         "wiring": "line_norm" if after else "pre_norm",
         "final_norm": True,
-        "norm": _layernorm(config.layer_norm_epsilon),
+        "norm": layernorm(config.layer_norm_epsilon),
         "position": {"kind": "alibi"},
         "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
-        "feedforward": _plain("gelu_new", 4 * config.hidden_size),
+        "feedforward": plain("gelu_new", 4 * config.hidden_size),
         "embedding": {"norm": True},
     }
 
@@ -97,50 +93,47 @@ def falcon(config: Any) -> Fields:
     return common(config) | {
         "order": "parallel" if parallel else "serial",
         "shared_norm": bool(parallel and not (new and config.num_ln_in_parallel_attn == 2)),
-        "norm": _layernorm(config.layer_norm_epsilon),
-        "position": {"kind": "rope", "theta": theta(config)},
+        "norm": layernorm(config.layer_norm_epsilon),
+        "position": rope(config),
         "attention": {
             "n_heads": n_heads,
             "n_kv_heads": kv_heads,
             "qkv_bias": config.bias,
             "out_bias": config.bias,
         },
-        "feedforward": {**_plain(config.activation, config.ffn_hidden_size), "bias": config.bias},
+        "feedforward": {**plain(config.activation, config.ffn_hidden_size), "bias": config.bias},
     }
 
 
 def nemotron(config: Any) -> Fields:
     """Return the fields of a ``NemotronConfig``: gains stored as differences from 1."""
-    base = theta(config, more=("partial_rotary_factor",))
     return common(config) | {
-        "norm": {**_layernorm(config.norm_eps), "gain_offset": 1.0},
-        "position": {
-            "kind": "rope",
-            "theta": base,
-            "rotary_fraction": config.rope_parameters["partial_rotary_factor"],
-        },
+        "norm": {**layernorm(config.norm_eps), "gain_offset": 1.0},
+        "position": rope(config, partial=True),
         "attention": {
             **heads(config),
             "qkv_bias": config.attention_bias,
             "out_bias": config.attention_bias,
         },
-        "feedforward": {**_plain(config.hidden_act, config.intermediate_size), "bias": config.mlp_bias},
+        "feedforward": {**plain(config.hidden_act, config.intermediate_size), "bias": config.mlp_bias},
     }
 
 
 def _gpt(config: Any) -> Fields:
     named = getattr(config, "activation_function", "gelu_new")
     return common(config) | {
-        "norm": _layernorm(config.layer_norm_epsilon),
+        "norm": layernorm(config.layer_norm_epsilon),
         "position": {"kind": "learned"},
         "attention": {**heads(config), "qkv_bias": True, "out_bias": True},
-        "feedforward": _plain(named, getattr(config, "n_inner", None) or 4 * config.hidden_size),
+        "feedforward": plain(named, getattr(config, "n_inner", None) or 4 * config.hidden_size),
     }
 
 
-def _layernorm(eps: float) -> Fields:
+def layernorm(eps: float) -> Fields:
+    """Return a LayerNorm with gain and bias."""
     return {"kind": "layernorm", "eps": eps, "bias": True}
 
 
-def _plain(named: str, d_ff: int) -> Fields:
-    return {"activation": activation(named), "gated": False, "d_ff": d_ff, "bias": True}
+def plain(named: str, d_ff: int, bias: bool = True) -> Fields:
+    """Return a feed-forward section without a gate."""
+    return {**activation(named), "gated": False, "d_ff": d_ff, "bias": bias}

@@ -3,29 +3,26 @@
 from typing import Any
 
 from stabilitykit.model.huggingface.reading import (
-    Fields,
     activation,
     common,
+    every,
     heads,
     layers,
+    one_window,
     repeating,
     require,
-    theta,
 )
+from stabilitykit.model.huggingface.rope import Fields, rope, rope_by_span
 
 
 def llama(config: Any) -> Fields:
     """Return the fields of a ``LlamaConfig``."""
-    return _gated(config, config.hidden_act, config.rms_norm_eps) | {
-        "position": {"kind": "rope", "theta": theta(config)}
-    }
+    return gated(config, config.hidden_act, config.rms_norm_eps) | {"position": rope(config)}
 
 
 def mistral(config: Any) -> Fields:
     """Return the fields of a ``MistralConfig``: one window for all layers, or none."""
-    window = config.sliding_window
-    kind = {"span": "full" if window is None else "sliding", "window": window}
-    return llama(config) | {"pattern": [kind]}
+    return llama(config) | {"pattern": one_window(config)}
 
 
 def qwen2(config: Any) -> Fields:
@@ -42,29 +39,29 @@ def qwen3(config: Any) -> Fields:
 
 def olmo(config: Any) -> Fields:
     """Return the fields of an ``OlmoConfig``: LayerNorm without gain and bias."""
-    fields = _gated(config, config.hidden_act, 1e-5)
+    fields = gated(config, config.hidden_act, 1e-5)
     return fields | {
         "norm": {"kind": "layernorm", "eps": 1e-5, "gain": False},
-        "position": {"kind": "rope", "theta": theta(config)},
+        "position": rope(config),
         "attention": {**fields["attention"], "clip_qkv": config.clip_qkv},
     }
 
 
 def olmo2(config: Any) -> Fields:
     """Return the fields of an ``Olmo2Config``."""
-    return _out_norm(llama(config))
+    return out_norm(llama(config))
 
 
 def olmo3(config: Any) -> Fields:
     """Return the fields of an ``Olmo3Config``."""
-    fields = _gated(config, config.hidden_act, config.rms_norm_eps)
-    return _out_norm(fields) | {"position": _two_bases(config), "pattern": layers(config)}
+    fields = gated(config, config.hidden_act, config.rms_norm_eps)
+    return out_norm(fields) | {"position": rope_by_span(config), "pattern": layers(config)}
 
 
 def gemma(config: Any) -> Fields:
     """Return the fields of a ``GemmaConfig``."""
     require(config, use_bidirectional_attention=None)
-    return _gemma(config, config.hidden_act) | {"position": {"kind": "rope", "theta": theta(config)}}
+    return _gemma(config, config.hidden_act) | {"position": rope(config)}
 
 
 def gemma2(config: Any) -> Fields:
@@ -73,7 +70,7 @@ def gemma2(config: Any) -> Fields:
     fields = _gemma(config, config.hidden_activation)
     return fields | {
         "wiring": "double_norm",
-        "position": {"kind": "rope", "theta": theta(config)},
+        "position": rope(config),
         "attention": {
             **fields["attention"],
             "logit_scale": config.query_pre_attn_scalar**-0.5,
@@ -90,7 +87,7 @@ def gemma3(config: Any) -> Fields:
     fields = _gemma(config, config.hidden_activation)
     return fields | {
         "wiring": "double_norm",
-        "position": _two_bases(config),
+        "position": rope_by_span(config),
         "attention": {
             **fields["attention"],
             "logit_scale": config.query_pre_attn_scalar**-0.5,
@@ -105,14 +102,14 @@ def gemma3(config: Any) -> Fields:
 def cohere(config: Any) -> Fields:
     """Return the fields of a ``CohereConfig``."""
     norm = {"kind": "layernorm", "eps": config.layer_norm_eps}
-    fields = _gated(config, config.hidden_act, config.layer_norm_eps)
+    fields = gated(config, config.hidden_act, config.layer_norm_eps)
     per_head = {"qk_norm": "head", "qk_gain_per_head": True, "qk_norm_config": norm}
     normed = per_head if getattr(config, "use_qk_norm", False) else {}
     return fields | {
         "order": "parallel",
         "shared_norm": True,
         "norm": norm,
-        "position": {"kind": "rope", "layout": "interleaved", "theta": theta(config)},
+        "position": rope(config, "interleaved"),
         "attention": {**fields["attention"], **normed},
         "head": {**fields["head"], "scale": config.logit_scale},
     }
@@ -126,14 +123,14 @@ def cohere2(config: Any) -> Fields:
 def llama4(config: Any) -> Fields:
     """Return the fields of a ``Llama4TextConfig`` without experts."""
     require(config, moe_layers=[])
-    fields = _gated(config, config.hidden_act, config.rms_norm_eps)
+    fields = gated(config, config.hidden_act, config.rms_norm_eps)
     turned = [bool(flag) for flag in config.no_rope_layers]
-    kinds = _every(layers(config), len(turned))
+    kinds = every(layers(config), len(turned))
     norm = {"gain": False, "eps": config.rms_norm_eps}
     normed = {"qk_norm": "head", "qk_norm_at": "post_rope", "qk_norm_config": norm}
     tempered = {"temperature_floor": config.floor_scale, "temperature_scale": config.attn_scale}
     return fields | {
-        "position": {"kind": "rope", "layout": "interleaved", "theta": theta(config)},
+        "position": rope(config, "interleaved"),
         "attention": {
             **fields["attention"],
             **(normed if config.use_qk_norm else {}),
@@ -149,13 +146,14 @@ def llama4(config: Any) -> Fields:
     }
 
 
-def _gated(config: Any, named: str, eps: float) -> Fields:
+def gated(config: Any, named: str, eps: float) -> Fields:
+    """Return what families with RMSNorm and a gate share, but for their positions."""
     bias = getattr(config, "attention_bias", False)
     return common(config) | {
         "norm": {"kind": "rmsnorm", "eps": eps},
         "attention": {**heads(config), "qkv_bias": bias, "out_bias": bias},
         "feedforward": {
-            "activation": activation(named),
+            **activation(named),
             "gated": True,
             "d_ff": config.intermediate_size,
             "bias": getattr(config, "mlp_bias", False),
@@ -164,22 +162,10 @@ def _gated(config: Any, named: str, eps: float) -> Fields:
 
 
 def _gemma(config: Any, named: str) -> Fields:
-    fields = _gated(config, named, config.rms_norm_eps)
+    fields = gated(config, named, config.rms_norm_eps)
     return fields | {"norm": {**fields["norm"], "gain_offset": 1.0}, "embedding": {"scale": "sqrt_d"}}
 
 
-def _out_norm(fields: Fields) -> Fields:
+def out_norm(fields: Fields) -> Fields:
+    """Return fields with norms behind the branches and one over all of queries and keys."""
     return fields | {"wiring": "out_norm", "attention": {**fields["attention"], "qk_norm": "full"}}
-
-
-def _two_bases(config: Any) -> Fields:
-    """Return rope with a base of its own for sliding layers, where there are any."""
-    fields: Fields = {"kind": "rope", "theta": theta(config, "full_attention")}
-    local = theta(config, "sliding_attention")
-    if "sliding_attention" in config.layer_types and local != fields["theta"]:
-        fields["theta_local"] = local
-    return fields
-
-
-def _every(pattern: list[Fields], n_layers: int) -> list[Fields]:
-    return [pattern[i % len(pattern)] for i in range(n_layers)]

@@ -7,6 +7,7 @@ from torch import nn
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import TransformerConfig, validated
 from stabilitykit.model.huggingface.families import FAMILIES, Family
+from stabilitykit.model.huggingface.reasons import reason
 from stabilitykit.model.huggingface.weights import translated
 from stabilitykit.model.transformer import Transformer
 
@@ -40,13 +41,13 @@ def from_hf(model: nn.Module) -> Transformer:
     hf_config: Any = getattr(model, "config", None)
     if hf_config is None:
         raise ConfigError(f"huggingface: got {type(model).__name__}; must have a transformers configuration")
-    theirs = model.state_dict()
-    if "lm_head.weight" not in theirs:
-        raise ConfigError(f"huggingface: {type(model).__name__} has no lm_head; must be a causal LM class")
-    like = theirs["lm_head.weight"]
+    theirs, names = model.state_dict(), _family(hf_config).names
+    (head,) = names.modules["head.linear"]
+    if f"{head}.weight" not in theirs:
+        raise ConfigError(f"huggingface: {type(model).__name__} has no {head}; must be a causal LM class")
+    like = theirs[f"{head}.weight"]
     # Before the copy, so that a model in float64 loses nothing.
     built = Transformer(config_from_hf(hf_config)).to(device=like.device, dtype=like.dtype)
-    names = _family(hf_config).names
     built.load_state_dict(translated(theirs, built.state_dict(), names, built.config))
     return built
 
@@ -54,5 +55,7 @@ def from_hf(model: nn.Module) -> Transformer:
 def _family(config: Any) -> Family:
     kind = str(getattr(config, "model_type", type(config).__name__))
     if kind not in FAMILIES:
-        raise ConfigError(f"huggingface.model_type: got {kind!r}; {closest(kind, FAMILIES)}")
+        because = reason(config)
+        instead = f"cannot be expressed: {because}" if because else closest(kind, FAMILIES)
+        raise ConfigError(f"huggingface.model_type: got {kind!r}; {instead}")
     return FAMILIES[kind]

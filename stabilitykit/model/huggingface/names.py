@@ -1,11 +1,12 @@
 """Where each family of transformers models keeps its weights."""
 
 from collections.abc import Mapping
+from typing import Literal
 
-from stabilitykit.model.huggingface.weights import Names
+from stabilitykit.model.huggingface.weights import Names, Taken
 
 
-def _modules(
+def modules(
     embed: str, block: str, parts: Mapping[str, str], final: str, head: str = "lm_head", **more: str
 ) -> dict[str, tuple[str, ...]]:
     """Return our modules' paths to theirs.
@@ -24,7 +25,7 @@ def _modules(
     return {**ends, **{f"embed.{ours}": (theirs,) for ours, theirs in more.items()}, **paths}
 
 
-_CONV_BLOCK = {
+CONV_BLOCK = {
     "attn_norm": "ln_1",
     "attn.qkv": "attn.c_attn",
     "attn.o_proj": "attn.c_proj",
@@ -33,7 +34,7 @@ _CONV_BLOCK = {
     "mlp.down_proj": "mlp.c_proj",
 }
 
-_FUSED_BLOCK = {
+FUSED_BLOCK = {
     "attn_norm": "input_layernorm|ln_attn",
     "mlp_norm": "post_attention_layernorm|ln_mlp",
     "attn.qkv": "self_attention.query_key_value",
@@ -50,7 +51,23 @@ _SPLIT_BLOCK = {
     **{f"mlp.{part}_proj": f"mlp.{part}_proj" for part in ("gate", "up", "down")},
 }
 
-_AFTER_BRANCH = {"attn_norm": "post_attention_layernorm", "mlp_norm": "post_feedforward_layernorm"}
+OPT_BLOCK = {
+    "attn_norm": "self_attn_layer_norm",
+    **{f"attn.{part}_proj": f"self_attn.{part}_proj" for part in "qkv"},
+    "attn.o_proj": "self_attn.out_proj",
+    "mlp_norm": "final_layer_norm",
+    "mlp.up_proj": "fc1",
+    "mlp.down_proj": "fc2",
+}
+
+LINEAR_BLOCK = {
+    "attn_norm": "input_layernorm",
+    **{f"attn.{part}_proj": f"self_attn.{part}_proj" for part in "qkv"},
+    "mlp.up_proj": "mlp.fc1",
+    "mlp.down_proj": "mlp.fc2",
+}
+
+AFTER_BRANCH = {"attn_norm": "post_attention_layernorm", "mlp_norm": "post_feedforward_layernorm"}
 
 _AROUND_BRANCH = {
     "attn_norm": "input_layernorm",
@@ -62,16 +79,34 @@ _AROUND_BRANCH = {
 _DENSE_EXPERT = {f"mlp.{part}_proj": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")}
 
 
-def _llama_like(**replaced: str) -> Names:
-    parts = {**_SPLIT_BLOCK, **replaced}
-    return Names(_modules("model.embed_tokens", "model.layers.{i}", parts, "model.norm"))
+LAYER = "model.layers.{i}"
+"""Where most families since LLaMA keep a block."""
+
+
+def llama_like(
+    replaced: Mapping[str, str] | None = None,
+    fused: Literal["none", "stacked"] = "none",
+    taken: Mapping[str, Taken] | None = None,
+    unused: tuple[str, ...] = (),
+) -> Names:
+    """Return the names of LLaMA's family, with some replaced.
+
+    Args:
+        replaced: Our module inside a block to theirs.
+        fused: As in ``Names``.
+        taken: As in ``Names``.
+        unused: As in ``Names``.
+    """
+    parts = {**_SPLIT_BLOCK, **(replaced or {})}
+    paths = modules("model.embed_tokens", LAYER, parts, "model.norm")
+    return Names(paths, fused=fused, taken=taken or {}, unused=unused)
 
 
 GPT1 = Names(
-    _modules(
+    modules(
         "transformer.tokens_embed",
         "transformer.h.{i}",
-        _CONV_BLOCK,
+        CONV_BLOCK,
         "transformer.ln_f",
         position="transformer.positions_embed",
     ),
@@ -79,31 +114,24 @@ GPT1 = Names(
     transposed=True,
 )
 GPT2 = Names(
-    _modules(
-        "transformer.wte", "transformer.h.{i}", _CONV_BLOCK, "transformer.ln_f", position="transformer.wpe"
+    modules(
+        "transformer.wte", "transformer.h.{i}", CONV_BLOCK, "transformer.ln_f", position="transformer.wpe"
     ),
     fused="stacked",
     transposed=True,
 )
 OPT = Names(
-    _modules(
+    modules(
         "model.decoder.embed_tokens",
         "model.decoder.layers.{i}",
-        {
-            "attn_norm": "self_attn_layer_norm",
-            **{f"attn.{part}_proj": f"self_attn.{part}_proj" for part in "qkv"},
-            "attn.o_proj": "self_attn.out_proj",
-            "mlp_norm": "final_layer_norm",
-            "mlp.up_proj": "fc1",
-            "mlp.down_proj": "fc2",
-        },
+        OPT_BLOCK,
         "model.decoder.final_layer_norm",
         position="model.decoder.embed_positions",
     ),
     position_offset=2,
 )
 GPTJ = Names(
-    _modules(
+    modules(
         "transformer.wte",
         "transformer.h.{i}",
         {
@@ -117,29 +145,29 @@ GPTJ = Names(
     )
 )
 GPT_NEOX = Names(
-    _modules(
+    modules(
         "gpt_neox.embed_in",
         "gpt_neox.layers.{i}",
-        {ours: theirs.replace("self_attention", "attention") for ours, theirs in _FUSED_BLOCK.items()},
+        {ours: theirs.replace("self_attention", "attention") for ours, theirs in FUSED_BLOCK.items()},
         "gpt_neox.final_layer_norm",
     ),
     fused="grouped",
 )
 BLOOM = Names(
-    _modules(
+    modules(
         "transformer.word_embeddings",
         "transformer.h.{i}",
-        _FUSED_BLOCK,
+        FUSED_BLOCK,
         "transformer.ln_f",
         norm="transformer.word_embeddings_layernorm",
     ),
     fused="grouped",
 )
 FALCON = Names(
-    _modules("transformer.word_embeddings", "transformer.h.{i}", _FUSED_BLOCK, "transformer.ln_f"),
+    modules("transformer.word_embeddings", "transformer.h.{i}", FUSED_BLOCK, "transformer.ln_f"),
     fused="grouped",
 )
-LLAMA = _llama_like()
-OUT_NORM = _llama_like(**_AFTER_BRANCH)
-DOUBLE_NORM = _llama_like(**_AROUND_BRANCH)
-LLAMA4 = _llama_like(**_DENSE_EXPERT)
+LLAMA = llama_like()
+OUT_NORM = llama_like(AFTER_BRANCH)
+DOUBLE_NORM = llama_like(_AROUND_BRANCH)
+LLAMA4 = llama_like(_DENSE_EXPERT)

@@ -1,23 +1,29 @@
 """Read the fields of a transformers configuration, and refuse what the transformer here cannot express."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stabilitykit.errors import ConfigError, closest
+from stabilitykit.model.huggingface.rope import Fields, context_length
 
-Fields = dict[str, Any]
-"""Nested fields of ``TransformerConfig``."""
-
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "relu2": "relu2",
-    "silu": "silu",
-    "swish": "silu",
+_ACTIVATIONS: dict[str, Fields] = {
+    "gelu": {"activation": "gelu"},
+    "gelu_new": {"activation": "gelu_tanh"},
+    "gelu_pytorch_tanh": {"activation": "gelu_tanh"},
+    "gelu_fast": {"activation": "gelu_tanh"},
+    "leaky_relu": {"activation": "leaky_relu"},
+    "linear": {"activation": "identity"},
+    "mish": {"activation": "mish"},
+    "quick_gelu": {"activation": "silu", "alpha": 1.702},
+    "relu": {"activation": "relu"},
+    "relu2": {"activation": "relu2"},
+    "sigmoid": {"activation": "sigmoid"},
+    "silu": {"activation": "silu"},
+    "swish": {"activation": "silu"},
+    "tanh": {"activation": "tanh"},
+    "xielu": {"activation": "xielu"},
 }
-"""Name of ours by transformers' name."""
+"""Fields of ours by transformers' name."""
 
 _SPANS = {"full_attention": "full", "sliding_attention": "sliding", "chunked_attention": "chunked"}
 
@@ -29,7 +35,7 @@ def common(config: Any) -> Fields:
         "d_model": config.hidden_size,
         "n_layers": config.num_hidden_layers,
         # Families without a limit of their own, such as BLOOM, get the usual one.
-        "seq_len": getattr(config, "max_position_embeddings", 2048),
+        "seq_len": context_length(config, getattr(config, "max_position_embeddings", 2048)),
         "head": {"tied": bool(config.tie_word_embeddings)},
     }
 
@@ -43,8 +49,8 @@ def heads(config: Any) -> Fields:
     }
 
 
-def activation(name: str) -> str:
-    """Return our name of an activation.
+def activation(name: str) -> Fields:
+    """Return the feed-forward fields of an activation.
 
     Raises:
         ConfigError: There is none.
@@ -70,28 +76,6 @@ def require(config: Any, **accepted: Any) -> None:
             raise ConfigError(f"huggingface.{field}: got {got!r}; accepted: {only!r}")
 
 
-def theta(config: Any, kind: str | None = None, more: Sequence[str] = ()) -> float:
-    """Return the base of rope's wavelengths.
-
-    Args:
-        config: The transformers configuration.
-        kind: Which layers' base, where kinds have their own: ``full_attention`` or ``sliding_attention``.
-        more: Parameters beside the base that the caller reads itself.
-
-    Raises:
-        ConfigError: Frequencies are rescaled in a way that the transformer here does not know.
-    """
-    parameters: Mapping[str, Any] = config.rope_parameters or {}
-    parameters = parameters[kind] if kind else parameters
-    rope_type = parameters.get("rope_type", "default")
-    if rope_type != "default":
-        raise ConfigError(f"huggingface.rope_parameters.rope_type: got {rope_type!r}; accepted: 'default'")
-    for field, value in parameters.items():
-        if field not in ("rope_type", "rope_theta", *more) and value is not None:
-            raise ConfigError(f"huggingface.rope_parameters.{field}: got {value!r}; must be left out")
-    return float(parameters["rope_theta"])
-
-
 def layers(config: Any, **by_span: Fields) -> list[Fields]:
     """Return the pattern of layers, in its shortest form.
 
@@ -107,6 +91,17 @@ def layers(config: Any, **by_span: Fields) -> list[Fields]:
     }
     spans = [_span(kind) for kind in types]
     return repeating([{"span": s, "window": windows[s], **by_span.get(s, {})} for s in spans])
+
+
+def one_window(config: Any) -> list[Fields]:
+    """Return the pattern of a family with one window for all layers, or none."""
+    window = config.sliding_window
+    return [{"span": "full" if window is None else "sliding", "window": window}]
+
+
+def every(pattern: Sequence[Fields], n_layers: int) -> list[Fields]:
+    """Return the kind of every layer that a pattern gives."""
+    return [pattern[i % len(pattern)] for i in range(n_layers)]
 
 
 def repeating(kinds: Sequence[Fields]) -> list[Fields]:

@@ -1,8 +1,9 @@
 """Turn the tensors of a transformers model into ours: names, fused projections, transposed matrices."""
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -19,18 +20,32 @@ _PROJECTION = re.compile(r"(?P<attention>.+\.attn)\.(?P<part>[qkv])_proj")
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """One of our tensors that is a part, or another order, of theirs."""
+
+    path: str
+    """Their tensor, ``{i}`` for the layer's number; those of all ``{h}`` are stacked."""
+    take: Callable[[Tensor, TransformerConfig], Tensor] = lambda tensor, _config: tensor
+    """From theirs to ours."""
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """Where a family keeps what our modules hold."""
 
     modules: Mapping[str, tuple[str, ...]]
     """Our module's path to theirs, ``{i}`` for the layer's number; of several, the first that exists."""
-    fused: Literal["none", "stacked", "grouped"] = "none"
-    """How ``attn.qkv`` holds queries, keys and values: all queries first, or by groups of heads that share
-    keys and values, each queries, then key, then value."""
+    fused: Literal["none", "stacked", "grouped", "sharded"] = "none"
+    """How ``attn.qkv`` holds queries, keys and values: all queries first; by groups of heads that share keys
+    and values, each queries, then key, then value; or in four shards of queries, then values, then keys."""
     transposed: bool = False
     """Whether matrices in blocks are stored (in, out)."""
     position_offset: int = 0
     """Rows in front of the first position's."""
+    taken: Mapping[str, Taken] = field(default_factory=dict)
+    """Our tensors, ``{i}`` for the layer's number, that are found in a way of their own."""
+    unused: tuple[str, ...] = ()
+    """Ends of names of theirs that have no place here because they change nothing."""
 
 
 def translated(theirs: Tensors, ours: Tensors, names: Names, config: TransformerConfig) -> dict[str, Tensor]:
@@ -50,15 +65,32 @@ def translated(theirs: Tensors, ours: Tensors, names: Names, config: Transformer
     found: dict[str, Tensor] = {}
     used: set[str] = set()
     for name, like in ours.items():
-        source = _source(name, theirs, names)
-        used.add(source)
-        tensor = _in_our_order(name, theirs[source], names, config)
+        taken = names.taken.get(_LAYER.sub("blocks.{i}.", name))
+        if taken is not None:
+            sources = _taken_from(name, taken, theirs)
+            parts = [theirs[each] for each in sources]
+            tensor = taken.take(torch.stack(parts) if "{h}" in taken.path else parts[0], config)
+        else:
+            sources = [_source(name, theirs, names)]
+            tensor = _in_our_order(name, theirs[sources[0]], names, config)
+        used.update(sources)
+        source = sources[0]
         if tensor.shape != like.shape:
             got, wanted = tuple(tensor.shape), tuple(like.shape)
             raise ConfigError(f"huggingface.{source}: got the shape {got}; must be {wanted} as {name}")
         found[name] = tensor
-    if left := sorted(set(theirs) - used):
+    if left := sorted(each for each in set(theirs) - used if not each.endswith(names.unused)):
         raise ConfigError(f"huggingface.{left[0]}: has no place in the model (nor {len(left) - 1} more)")
+    return found
+
+
+def _taken_from(name: str, taken: Taken, theirs: Tensors) -> list[str]:
+    layer = _LAYER.match(name)
+    path = taken.path.replace("{i}", layer[1]) if layer else taken.path
+    several = (path.replace("{h}", str(h)) for h in itertools.count())
+    found = [*itertools.takewhile(theirs.__contains__, several)] if "{h}" in path else [path]
+    if not found or found[0] not in theirs:
+        raise ConfigError(f"huggingface: {name} is missing; looked for {path}")
     return found
 
 
@@ -92,6 +124,9 @@ def _in_our_order(
         return _stacked(tensor, projection["part"], config)
     if projection and names.fused == "grouped":
         return _grouped(tensor, projection["part"], config)
+    if projection and names.fused == "sharded":
+        shards = tensor.reshape(4, 3, -1, *tensor.shape[1:])
+        return shards[:, "qvk".index(projection["part"])].flatten(0, 1)
     return tensor
 
 

@@ -3,12 +3,14 @@
 from stabilitykit.model.presets.classic import CLASSIC
 from stabilitykit.model.presets.columns import columns
 from stabilitykit.model.presets.entry import Preset
+from stabilitykit.model.presets.further import FURTHER
 from stabilitykit.model.presets.modern import MODERN
 from stabilitykit.model.presets.research import RESEARCH
 from stabilitykit.model.presets.sizing import PRESETS, SCALES, arch_fields, arch_names, preset, preset_fields
 
 __all__ = [
     "CLASSIC",
+    "FURTHER",
     "MODERN",
     "PRESETS",
     "RESEARCH",

@@ -154,18 +154,21 @@ CLASSIC: tuple[Preset, ...] = (
             **_NORMAL,
         },
         Sizes(65_024, 4544, 32, 71, 18_176, 2048, n_kv_heads=1),
-        ("transformers FalconConfig: multi_query, parallel_attn, bias, activation",),
+        (
+            "transformers FalconConfig: multi_query, parallel_attn, bias, activation",
+            "sizes, context: litgpt config.py, falcon-7b",
+        ),
     ),
     Preset(
         "palm",
-        "PaLM 540B; its fan-in initialization stands here as xavier.",
+        "PaLM 540B.",
         {
             "order": "parallel",
             "shared_norm": True,
             "norm": {"kind": "layernorm", "eps": 1e-5},
             "position": {"kind": "rope"},
             "head": {"tied": True, "scale": "rsqrt_d", "z_loss": 1e-4},
-            "initialization": {"scheme": "xavier", "embed_std": 1.0},
+            "initialization": {"scheme": "fan_in", "embed_std": 1.0},
         },
         Sizes(256_000, 18_432, 118, 48, 73_728, 2048, n_kv_heads=1, head_dim=256),
         (

@@ -14,6 +14,11 @@ _ACTIVATIONS = {
     "silu": "SiLU",
     "elu": "ELU",
     "selu": "SELU",
+    "leaky_relu": "leaky ReLU",
+    "xielu": "xIELU",
+    "mish": "Mish",
+    "tanh": "tanh",
+    "softplus": "softplus",
     "identity": "linear",
     "sigmoid": "sigmoid",
 }
@@ -47,7 +52,8 @@ def _norm(config: TransformerConfig) -> str:
         config.wiring_of(layer, sublayer) for layer in range(config.n_layers) for sublayer in ("attn", "mlp")
     )
     placed = " + ".join(wiring.removesuffix("_norm") for wiring in wirings)
-    return "none" if placed == "no" else f"{_kind(config.norm)} {placed}"
+    kinds = dict.fromkeys(_kind(config.norm_of(sublayer)) for sublayer in ("attn", "mlp"))
+    return "none" if placed == "no" else f"{' + '.join(kinds)} {placed}"
 
 
 def _kind(norm: NormConfig) -> str:
@@ -87,10 +93,13 @@ def _tricks(config: TransformerConfig) -> Iterator[str]:
         yield f"z-loss {config.head.z_loss:g}"
     if config.embedding.norm:
         yield "embedding norm"
-    if config.embedding.scale == "sqrt_d":
-        yield "embedding × √d"
+    if config.embedding.scale != 1:
+        factor = config.embedding.scale
+        yield f"embedding × {'√d' if factor == 'sqrt_d' else f'{factor:g}'}"
     if config.head.scale != 1:
         yield "scaled logits"
+    if config.head.gain:
+        yield "gain of logits"
 
 
 def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
@@ -111,17 +120,29 @@ def _attention_tricks(config: TransformerConfig) -> Iterator[str]:
         yield "temperature"
     if section.out_norm or config.feedforward.mid_norm:
         yield "inner norm"
+    if config.position.rescale.kind != "none":
+        yield f"rope {config.position.rescale.kind} × {config.position.rescale.factor:g}"
     if section.head_scale:
         yield "head scale"
+    if section.sinks != "none":
+        yield f"{section.sinks} sinks"
+    if config.feedforward.clamp:
+        yield f"gate clamp {config.feedforward.clamp:g}"
 
 
 def _residual_tricks(config: TransformerConfig) -> Iterator[str]:
-    section = config.residual
-    if section.gate != "none":
-        yield f"{section.gate} gate"
-    if section.depth_scale != "none":
+    sections = [config.residual_of(sublayer) for sublayer in ("attn", "mlp")]
+    for scale in dict.fromkeys(each.branch_scale for each in sections if each.branch_scale != 1):
+        yield f"branch × {scale:g}"
+    for gate in dict.fromkeys(each.gate for each in sections if each.gate != "none"):
+        yield f"{gate} gate"
+    if any(each.depth_scale != "none" for each in sections):
         yield "÷ √layer"
-    if section.gpas:
+    if any(each.branch_depth_exponent for each in sections):
+        yield "÷ depth"
+    if any(each.gpas for each in sections):
         yield "GPAS"
-    if config.initialization.scheme in ("deepnorm", "subln", "tfixup"):
+    if config.unit_weights:
+        yield "unit weights"
+    if config.initialization.scheme in ("deepnorm", "subln", "tfixup", "mup"):
         yield f"{config.initialization.scheme} init"

@@ -41,43 +41,46 @@ MODERN: tuple[Preset, ...] = (
         "Llama 2 7B; LLaMA 1, Yi and DeepSeek 67B share its design.",
         _LLAMA,
         Sizes(32_000, 4096, 32, 32, 11_008, 4096),
-        ("transformers LlamaConfig: hidden_act, rope_parameters", "rms_norm_eps 1e-5: the release"),
+        ("transformers LlamaConfig: hidden_act", "eps, context, sizes: litgpt config.py, Llama-2-7b-hf"),
     ),
     Preset(
         "llama3",
         "Llama 3 8B: grouped heads, slower rope.",
         merged(_LLAMA, {"position": {"theta": 5e5}}),
         Sizes(128_256, 4096, 32, 32, 14_336, 8192, n_kv_heads=8),
-        ("transformers LlamaConfig", "rope_theta, rms_norm_eps and sizes: the release"),
+        ("transformers LlamaConfig", "rope_theta, eps, sizes: litgpt config.py, Llama-3-8B"),
     ),
     Preset(
         "mistral",
         "Mistral 7B v0.1: every layer slides.",
         {**_LLAMA, "pattern": [_SLIDING]},
-        Sizes(32_000, 4096, 32, 32, 14_336, 131_072, n_kv_heads=8),
-        ("transformers MistralConfig: sliding_window, num_key_value_heads", "rms_norm_eps 1e-5: the release"),
+        Sizes(32_000, 4096, 32, 32, 14_336, 32_768, n_kv_heads=8),
+        (
+            "transformers MistralConfig: sliding_window",
+            "eps, context, sizes: litgpt config.py, Mistral-7B-v0.1",
+        ),
         windows=(4096,),
     ),
     Preset(
         "qwen2",
-        "Qwen2 7B: biases on queries, keys and values.",
+        "Qwen2.5 7B, and Qwen2's design: biases on queries, keys and values.",
         merged(_LLAMA, {"norm": {"eps": 1e-6}, "position": {"theta": 1e6}, "attention": {"qkv_bias": True}}),
-        Sizes(152_064, 3584, 28, 28, 18_944, 32_768, n_kv_heads=4),
-        ("transformers Qwen2Config: rms_norm_eps", "rope_theta and sizes: the release"),
+        Sizes(152_064, 3584, 28, 28, 18_944, 131_072, n_kv_heads=4),
+        ("transformers Qwen2Config", "rope_theta, eps, context, sizes: litgpt config.py, Qwen2.5-7B"),
     ),
     Preset(
         "qwen3",
         "Qwen3 8B: a norm for every head's queries and keys.",
         merged(_LLAMA, {"norm": {"eps": 1e-6}, "position": {"theta": 1e6}, "attention": {"qk_norm": "head"}}),
-        Sizes(151_936, 4096, 36, 32, 12_288, 32_768, n_kv_heads=8, head_dim=128),
-        ("transformers Qwen3Config: rms_norm_eps, head_dim", "rope_theta and sizes: the release"),
+        Sizes(151_936, 4096, 36, 32, 12_288, 40_960, n_kv_heads=8, head_dim=128),
+        ("transformers Qwen3Config", "rope_theta, eps, context, sizes: litgpt config.py, Qwen3-8B"),
     ),
     Preset(
         "gemma",
         "Gemma 7B: gains stored as differences from 1, embeddings times √d.",
         _GEMMA,
         Sizes(256_000, 3072, 28, 16, 24_576, 8192, head_dim=256),
-        ("transformers GemmaConfig: hidden_act, head_dim, rms_norm_eps",),
+        ("transformers GemmaConfig: hidden_act, head_dim, rms_norm_eps", "sizes: litgpt config.py, Gemma-7b"),
     ),
     Preset(
         "gemma2",
@@ -92,31 +95,39 @@ MODERN: tuple[Preset, ...] = (
             },
         ),
         Sizes(256_000, 2304, 26, 8, 9216, 8192, n_kv_heads=4, head_dim=256),
-        ("transformers Gemma2Config: attn_logit_softcapping, final_logit_softcapping, layer_types",),
+        (
+            "transformers Gemma2Config: attn_logit_softcapping, final_logit_softcapping, layer_types",
+            "caps, window, context, sizes: litgpt config.py, Gemma-2-2b",
+        ),
         windows=(4096, None),
     ),
     Preset(
         "gemma3",
-        "Gemma 3: QK-norm for the caps, five sliding layers to one full, each with its own rope.",
+        "Gemma 3 4B: QK-norm for the caps, five sliding layers to one full, each with its own rope.",
         merged(
             _GEMMA,
             {
                 "wiring": "double_norm",
-                "position": {"theta": 1e6, "theta_local": 1e4},
+                "position": {
+                    "theta": 1e6,
+                    "theta_local": 1e4,
+                    "rescale": {"kind": "linear", "factor": 8.0},
+                    "rescale_local": False,
+                },
                 "attention": {"qk_norm": "head", "qk_norm_config": {"eps": 1e-6, "gain_offset": 1.0}},
                 "pattern": [*[_SLIDING] * 5, _FULL],
             },
         ),
-        Sizes(262_208, 2304, 26, 8, 9216, 131_072, n_kv_heads=4, head_dim=256),
-        ("transformers Gemma3TextConfig: default_theta, layer_types, sliding_window",),
-        windows=(*[4096] * 5, None),
+        Sizes(262_144, 2560, 34, 8, 10_240, 131_072, n_kv_heads=4, head_dim=256),
+        ("transformers Gemma3TextConfig", "rope, windows, sizes: litgpt config.py, Gemma-3-4b-it"),
+        windows=(*[1024] * 5, None),
     ),
     Preset(
         "olmo1",
         "OLMo 7B: LayerNorm without gain and bias.",
         {**_LLAMA, "norm": {"kind": "layernorm", "eps": 1e-5, "gain": False}},
         Sizes(50_304, 4096, 32, 32, 11_008, 2048),
-        ("transformers OlmoConfig, OlmoLayerNorm: clip_qkv None",),
+        ("transformers OlmoConfig, OlmoLayerNorm: clip_qkv None", "sizes: litgpt config.py, OLMo-7B-hf"),
     ),
     Preset(
         "olmo2",
@@ -125,16 +136,33 @@ MODERN: tuple[Preset, ...] = (
         Sizes(100_352, 4096, 32, 32, 11_008, 4096),
         (
             "transformers Olmo2Config",
-            "rms_norm_eps 1e-6, rope_theta and sizes: the release",
+            "eps, rope_theta, sizes: litgpt config.py, OLMo-2-1124-7B",
             "z-loss, initialization: OLMo 2, arXiv 2501.00656",
         ),
     ),
     Preset(
         "olmo3",
-        "OLMo 3 7B: OLMo 2 with three sliding layers to one full; its stretched rope is left out.",
-        {**_OLMO2, "pattern": [_SLIDING, _SLIDING, _SLIDING, _FULL]},
-        Sizes(100_278, 4096, 32, 32, 11_008, 8192),
-        ("transformers Olmo3Config: layer_types, default_theta", "rms_norm_eps, sizes: the release"),
+        "OLMo 3 7B: OLMo 2 with three sliding layers to one full, whose rope is stretched.",
+        merged(
+            _OLMO2,
+            {
+                "position": {
+                    "rescale": {
+                        "kind": "yarn",
+                        "factor": 8.0,
+                        "original_len": 8192,
+                        "attention_factor": 1.2079441541679836,
+                    },
+                    "rescale_local": False,
+                },
+                "pattern": [_SLIDING, _SLIDING, _SLIDING, _FULL],
+            },
+        ),
+        Sizes(100_278, 4096, 32, 32, 11_008, 65_536),
+        (
+            "transformers Olmo3Config: layer_types",
+            "rope: config.json of the release, as quoted in public tests; eps, sizes, context: not verified",
+        ),
         windows=(4096, 4096, 4096, None),
     ),
     Preset(
@@ -213,4 +241,4 @@ MODERN: tuple[Preset, ...] = (
         windows=(8192, 8192, 8192, None),
     ),
 )
-"""At the sizes of their releases, their parameters are as many as published."""
+"""In the order of their appearance; the tests know how many parameters most of the releases have."""

@@ -105,6 +105,33 @@ RESEARCH: tuple[Preset, ...] = (
         "Chen et al. 2025, arXiv 2512.10938",
         {"norm": {"kind": "derf", "alpha0": 0.5, "bias": True}},
     ),
+    Preset(
+        "ngpt",
+        "nGPT: line and weights of unit length; here s_qk is one for q, one for k, and α may be negative.",
+        {
+            "wiring": "lerp",
+            "norm": {"kind": "l2", "gain": False},
+            "final_norm": False,
+            "unit_weights": True,
+            "position": {"kind": "rope"},
+            "attention": {
+                "qk_norm": "head",
+                "qk_norm_at": "post_rope",
+                "qk_norm_config": {"kind": "l2"},
+                "qk_gain_per_head": True,
+                "logit_scale": "sqrt_head_dim",
+            },
+            "feedforward": {"pre_scale": "sqrt_d", "pre_gain": True},
+            "residual": {"gate": "vector", "gate_init": 0.05},
+            "head": {"gain": True},
+            "initialization": {"scheme": "normal"},
+        },
+        Sizes(32_000, 1024, 24, 16, 4096, 1024),
+        (
+            "Loshchilov et al. 2024, arXiv 2410.01131, the model of 0.5 B",
+            "github.com/NVIDIA/ngpt model.py: factors, their starts and scales",
+        ),
+    ),
     _on_llama(
         "tfixup",
         "No norms, but small values at the start.",

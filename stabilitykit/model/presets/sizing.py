@@ -7,10 +7,11 @@ from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import ARCHS, TransformerConfig, arch_config, validated
 from stabilitykit.model.presets.classic import CLASSIC
 from stabilitykit.model.presets.entry import Fields, Preset, Sizes, merged
+from stabilitykit.model.presets.further import FURTHER
 from stabilitykit.model.presets.modern import MODERN
 from stabilitykit.model.presets.research import RESEARCH
 
-PRESETS: dict[str, Preset] = {each.name: each for each in (*CLASSIC, *MODERN, *RESEARCH)}
+PRESETS: dict[str, Preset] = {each.name: each for each in (*CLASSIC, *MODERN, *FURTHER, *RESEARCH)}
 """Every preset by its name, in the order of their appearance."""
 
 SCALES: dict[str, Fields] = {
@@ -32,7 +33,8 @@ def preset(name: str, scale: str = "probe", **dims: int) -> TransformerConfig:
     """Return the configuration of a known architecture.
 
     Below the published size, key and value heads, head width and feed-forward width keep their proportions,
-    as far as they can; windows are a quarter of the context, so that they matter.
+    as far as they can; windows are a quarter of the context, so that they matter, and a stretched rope's
+    context before is what its factor leaves.
 
     Args:
         name: One of ``PRESETS``.
@@ -104,7 +106,8 @@ def _sized(found: Preset, dims: Fields, shrunk: bool) -> Fields:
     if found.first_quarter:
         first = list(range(max(1, dims["n_layers"] // 4)))
         sizes["overrides"] = [{"layers": first, "wiring": found.first_quarter}]
-    return merged(merged(found.fields, sizes), _windowed(found, dims["seq_len"], shrunk))
+    whole = merged(merged(found.fields, sizes), _windowed(found, dims["seq_len"], shrunk))
+    return merged(whole, _rescaled(found, dims["seq_len"])) if shrunk else whole
 
 
 def _heads(release: Sizes, dims: Fields) -> Fields:
@@ -118,6 +121,15 @@ def _heads(release: Sizes, dims: Fields) -> Fields:
         if head_dim * n_heads != dims["d_model"]:
             fields["head_dim"] = head_dim
     return fields
+
+
+def _rescaled(found: Preset, seq_len: int) -> Fields:
+    """Return the context before rope was stretched: the whole over factor, but no less than one turn."""
+    rescale = found.fields.get("position", {}).get("rescale", {})
+    if "original_len" not in rescale:
+        return {}
+    before = max(8, round(seq_len / rescale["factor"]))
+    return {"position": {"rescale": {"original_len": before}}}
 
 
 def _kv_heads(release: Sizes, n_heads: int) -> int:

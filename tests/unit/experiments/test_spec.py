@@ -40,6 +40,12 @@ def test_flags_beat_overrides_beat_the_recipe_beats_defaults(tmp_path: Path) -> 
     assert build_spec("post_norm", recipe).model.wiring == "post_norm"
 
 
+def test_an_override_may_be_a_list() -> None:
+    written = "model.pattern=[{span: sliding, window: 8}, {span: full}]"
+    spec = build_spec("pre_norm", overrides=[written])
+    assert [(kind.span, kind.window) for kind in spec.model.pattern] == [("sliding", 8), ("full", None)]
+
+
 def test_a_null_override_gives_a_rule_its_say_again() -> None:
     spec = build_spec(
         "pre_norm", overrides=["schedule.warmup=7", "schedule.warmup=null", "trainer.clip=null"]
@@ -83,6 +89,11 @@ def test_every_recipe_of_the_project_is_valid(recipe: Path) -> None:
         ({"overrides": ["model.n_layers=three"]}, "model.n_layers: got 'three'; must be a whole number"),
         ({"overrides": ["model.n_layers"]}, "--set: got 'model.n_layers'; must be a field and a value"),
         ({"overrides": ["model=3"]}, "model: got '3'; must be a mapping"),
+        ({"overrides": ["model.pattern=[{"]}, "--set: model.pattern: got '[{'; must be YAML"),
+        (
+            {"overrides": ["model.pattern=[{span: slidin}]"]},
+            "model.pattern.0.span: got 'slidin'; did you mean",
+        ),
         ({"flags": {"seed": -1}}, "seed: got -1; must be at least 0"),
     ],
 )

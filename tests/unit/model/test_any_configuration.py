@@ -1,6 +1,6 @@
 """Any configuration is refused in words, or builds and gives finite losses and gradients."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.model import Transformer, TransformerConfig, validated
-from stabilitykit.model.activations import ACTIVATIONS
 from stabilitykit.model.config import WIRINGS
 from stabilitykit.model.initialization import SCHEMES
 from stabilitykit.model.norms import NORMS
+from stabilitykit.model.presets.entry import merged
+from stabilitykit.model.sections import Activation, RescaleKind
 
 some = st.sampled_from
 maybe = st.booleans()
@@ -31,21 +32,68 @@ norms = section(
     bias=maybe,
     alpha0=some([0.5, 2.0]),
 )
+# Each kind gets what it needs, and sometimes something more or less.
+needed = {
+    "none": {},
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 2.0, "original_len": 3},
+    "llama3": {"factor": 4.0, "original_len": 8},
+    "yarn": {"factor": 4.0, "original_len": 100},
+    "longrope": {"factor": 2.0, "original_len": 4, "short": [1.0, 1.2], "long": [2.0, 5.0]},
+}
+more = section(
+    factor=some([1.0, 8.0]),
+    original_len=some([None, 2, 50]),
+    low_freq=some([1.0, 5.0]),
+    high_freq=some([4.0, 2.0]),
+    beta_slow=some([1.0, 0.5]),
+    beta_fast=some([32.0, 2.0]),
+    truncate=maybe,
+    short=some([None, [1.0, 1.5]]),
+    long=some([None, [1.0, 3.0]]),
+    attention_factor=some([None, 1.3]),
+)
+few = st.one_of(st.just({}), st.just({}), more)
+rescales = st.builds(
+    lambda kind, rest: {"kind": kind, **needed[kind], **rest}, some(get_args(RescaleKind)), few
+)
+residuals = section(
+    skip_scale=some([1.0, 0.7]),
+    branch_scale=some([1.0, 0.2]),
+    branch_depth_exponent=some([0.0, 1.0]),
+    gate=some(["none", "scalar", "vector"]),
+    gate_init=some([None, 0.1]),
+    gpas=maybe,
+    depth_scale=some(["none", "inv_sqrt_layer"]),
+    dropout=some([0.0, 0.3]),
+)
 positions = section(
     kind=some(["learned", "sine", "none", "rope", "alibi", "t5_bias"]),
     theta=some([1e4, 10.0]),
     theta_local=some([None, 100.0]),
     rotary_fraction=some([1.0, 0.5, 0.3]),
     layout=some(["half", "interleaved"]),
+    sine_layout=some(["interleaved", "half"]),
+    sine_closed=maybe,
+    sine_start=some([0, 2]),
     buckets=some([32, 4]),
     max_distance=some([128, 5]),
+)
+ropes = st.builds(
+    lambda fields, rescale: {**fields, "kind": "rope", "rescale": rescale},
+    section(
+        theta=some([1e4, 10.0]), layout=some(["half", "interleaved"]), rescale_local=some([True, True, False])
+    ),
+    rescales,
 )
 attentions = section(
     n_heads=some([1, 2, 3, 4]),
     n_kv_heads=some([None, 1, 2]),
     head_dim=some([None, 2, 5]),
     wiring=some([None, *WIRINGS]),
-    logit_scale=some(["rsqrt_head_dim", "inv_head_dim", "none", 0.2]),
+    norm=st.none() | norms,
+    residual=st.none() | residuals,
+    logit_scale=some(["rsqrt_head_dim", "inv_head_dim", "sqrt_head_dim", "none", 0.2]),
     qk_norm=some(["none", "head", "full"]),
     qk_norm_at=some(["pre_rope", "post_rope"]),
     qk_norm_config=st.none() | norms,
@@ -55,6 +103,8 @@ attentions = section(
     clip_qkv=some([None, 1.0]),
     sinks=some(["none", "learned", "zero"]),
     temperature_floor=some([None, 2]),
+    temperature_start=some([1, 1, 0]),
+    temperature_layers=some(["no_position", "all"]),
     qkv_bias=maybe,
     out_bias=maybe,
     out_norm=maybe,
@@ -63,7 +113,9 @@ attentions = section(
     implementation=some(["auto", "eager"]),
 )
 feedforwards = section(
-    activation=some(list(ACTIVATIONS)),
+    activation=some(get_args(Activation)),
+    alpha=some([1.0, 1.0, 1.702]),
+    up_offset=some([0.0, 0.0, 1.0]),
     gated=maybe,
     d_ff=some([None, 5]),
     ratio=some([None, 0.5, 2.5]),
@@ -73,52 +125,82 @@ feedforwards = section(
     clamp=some([None, 1.0]),
     dropout=some([0.0, 0.3]),
     wiring=some([None, *WIRINGS]),
-)
-residuals = section(
-    skip_scale=some([1.0, 0.7]),
-    branch_scale=some([1.0, 0.2]),
-    gate=some(["none", "scalar", "vector"]),
-    gate_init=some([None, 0.1]),
-    gpas=maybe,
-    depth_scale=some(["none", "inv_sqrt_layer"]),
-    dropout=some([0.0, 0.3]),
+    norm=st.none() | norms,
+    residual=st.none() | residuals,
+    pre_scale=some([1.0, "sqrt_d"]),
+    pre_gain=maybe,
 )
 heads = section(
-    tied=maybe, bias=maybe, scale=some([1.0, "rsqrt_d"]), softcap=some([None, 5.0]), z_loss=some([0.0, 1e-4])
+    tied=maybe,
+    bias=maybe,
+    scale=some([1.0, "rsqrt_d"]),
+    gain=maybe,
+    softcap=some([None, 5.0]),
+    z_loss=some([0.0, 1e-4]),
+)
+initializations = section(
+    scheme=some(list(SCHEMES)), zero_branch_out=maybe, zero_head=maybe, mup_base_width=some([None, 4])
 )
 kinds = section(
     span=some(["full", "sliding", "chunked"]), window=some([None, 1, 3, 9]), position=maybe, qk_norm=maybe
 )
-# Most draws keep most sections at their defaults, or nearly all would be refused.
 configurations = section(
     wiring=some(list(WIRINGS)),
     order=some(["serial", "parallel"]),
     shared_norm=maybe,
     final_norm=some(["auto", True, False]),
     norm=norms,
-    position=positions,
+    position=positions | ropes,
     attention=attentions,
     feedforward=feedforwards,
     residual=residuals,
-    embedding=section(scale=some([1.0, "sqrt_d"]), norm=maybe, dropout=some([0.0, 0.3])),
+    final_norm_config=st.none() | norms,
+    embedding=section(
+        scale=some([1.0, "sqrt_d"]), norm=maybe, norm_config=st.none() | norms, dropout=some([0.0, 0.3])
+    ),
     head=heads,
-    initialization=section(scheme=some(list(SCHEMES)), zero_branch_out=maybe, zero_head=maybe),
+    initialization=initializations,
+    unit_weights=maybe,
     pattern=st.lists(kinds, max_size=3),
     overrides=st.lists(section(layers=st.lists(some([0, 1, 2]), max_size=2), wiring=some(list(WIRINGS)))),
 )
-outcomes = {"refused": 0, "built": 0}
+MUP = {"initialization": {"scheme": "mup", "mup_base_width": 4}, "attention": {"logit_scale": "inv_head_dim"}}
+outcomes = {"refused": 0, "built": 0, "mup": 0, "unit_weights": 0}
 
 
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(fields=configurations)
-def check_one(fields: dict[str, Any]) -> None:
+def without(fields: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the fields without the one at a path, or without the innermost given section above it."""
+    name, _, below = path.partition(".")
+    inner = fields.get(name)
+    rest = {key: value for key, value in fields.items() if key != name}
+    if isinstance(inner, dict) and below.partition(".")[0] in inner:
+        rest[name] = without(inner, below)
+    return rest
+
+
+def accepted(fields: dict[str, Any]) -> TransformerConfig | None:
+    """Return the configuration without what is refused, one blamed field after the other."""
     sizes = {"vocab_size": VOCAB, "d_model": 12, "n_layers": 2, "seq_len": LENGTH}
-    try:
-        config = validated(TransformerConfig, {**sizes, **fields})
-    except ConfigError:
-        outcomes["refused"] += 1
+    while True:
+        try:
+            return validated(TransformerConfig, {**sizes, **fields})
+        except ConfigError as error:
+            outcomes["refused"] += 1
+            fewer = without(fields, str(error).removeprefix("model.").partition(":")[0])
+            if fewer == fields:
+                return None
+            fields = fewer
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(fields=configurations, over=some([{}, {}, {}, MUP]))
+def check_one(fields: dict[str, Any], over: dict[str, Any]) -> None:
+    config = accepted(merged(fields, over))
+    if config is None:
         return
     outcomes["built"] += 1
+    outcomes["mup"] += config.initialization.scheme == "mup"
+    outcomes["unit_weights"] += config.unit_weights
     model = Transformer(config, seed=0)
     tokens = torch.randint(VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(0))
     logits = model(tokens)
@@ -134,4 +216,18 @@ def check_one(fields: dict[str, Any]) -> None:
 
 def test_any_configuration_is_refused_or_trains() -> None:
     check_one()
-    assert min(outcomes.values()) > 30, outcomes
+    assert outcomes["built"] > 100, outcomes
+    assert min(outcomes.values()) > 5, outcomes
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(rope=ropes, pattern=some([[{}], [{"span": "sliding", "window": 3}, {}]]))
+def check_rope(rope: dict[str, Any], pattern: list[dict[str, Any]]) -> None:
+    fields = {"position": rope, "pattern": pattern, "attention": {"head_dim": 4}}
+    check_one.hypothesis.inner_test(fields, {})
+
+
+def test_any_rope_is_refused_or_trains() -> None:
+    before = dict(outcomes)
+    check_rope()
+    assert all(outcomes[each] - before[each] > 15 for each in ("built", "refused")), (before, outcomes)

@@ -12,7 +12,7 @@ from torch import Tensor
 from stabilitykit.model import Transformer
 from stabilitykit.model.attention import Attention
 from stabilitykit.model.config import LayerKind, TransformerConfig
-from stabilitykit.model.context import Context, contexts, visible
+from stabilitykit.model.context import Context, contexts, distinct_kinds, visible
 
 SPANS: dict[str, list[dict[str, Any]]] = {
     "full": [{}],
@@ -59,7 +59,7 @@ def test_no_future_token_changes_a_logit(
 @pytest.mark.parametrize("window", [1, 3, 5])
 def test_a_sliding_layer_sees_exactly_its_window(build: Callable[..., Transformer], window: int) -> None:
     model = build(n_layers=1, pattern=[{"span": "sliding", "window": window}], position={"kind": "rope"})
-    shared = contexts(model.config, None, line())[model.config.layer_kind(0)]
+    shared = contexts(model.config, distinct_kinds(model.config), None, line())[0]
     before = model.blocks[0].attn(line(), shared)
     for place in range(12):
         moved = line()
@@ -79,7 +79,7 @@ def test_a_window_as_long_as_the_sequence_is_plainly_causal(
 ) -> None:
     for span in ("sliding", "chunked"):
         config = config_of(pattern=[{"span": span, "window": 12}])
-        (context,) = contexts(config, None, line()).values()
+        (context,) = contexts(config, distinct_kinds(config), None, line())
         assert context == Context()
         assert torch.equal(visible(config.layer_kind(0), 12), torch.ones(12, 12).bool().tril())
 
@@ -188,7 +188,7 @@ def test_before_or_after_the_rotation_matters_where_the_gain_is_uneven(
     outs = []
     for at in ("pre_rope", "post_rope"):
         model = build(position={"kind": "rope"}, attention={"qk_norm": "head", "qk_norm_at": at})
-        (context,) = contexts(model.config, None, line()).values()
+        (context,) = contexts(model.config, distinct_kinds(model.config), None, line())
         outs.append(model.blocks[0].attn(line(), context))
         with torch.no_grad():
             for norm in (model.blocks[0].attn.q_norm, model.blocks[0].attn.k_norm):
@@ -203,10 +203,18 @@ def test_layers_can_go_without_their_query_and_key_norm(build: Callable[..., Tra
     assert [block.attn.q_norm is None for block in model.blocks] == [False, True]
 
 
+def test_temperature_can_act_in_all_layers_and_count_from_zero(build: Callable[..., Transformer]) -> None:
+    attention = {"temperature_floor": 4, "temperature_layers": "all", "temperature_start": 0}
+    model = build(attention=attention, position={"kind": "rope"})
+    factor = contexts(model.config, distinct_kinds(model.config), None, line())[0].temperature
+    assert torch.allclose(factor, 1 + 0.1 * torch.log(torch.arange(12) // 4 + 1.0).double(), atol=1e-6)
+
+
 def test_temperature_grows_with_the_position_in_layers_without_one(build: Callable[..., Transformer]) -> None:
     attention = {"temperature_floor": 4, "temperature_scale": 0.5}
     model = build(attention=attention, position={"kind": "rope"}, pattern=[{}, {"position": False}])
-    shared = contexts(model.config, None, line())
+    kinds = distinct_kinds(model.config)
+    shared = dict(zip(kinds, contexts(model.config, kinds, None, line()), strict=True))
     assert shared[LayerKind()].temperature is None
     factor = shared[LayerKind(position=False)].temperature
     assert torch.allclose(factor, 1 + 0.5 * torch.log(torch.arange(1, 13) // 4 + 1.0).double(), atol=1e-6)

@@ -33,12 +33,14 @@ def test_embedded_features_drop_out_in_training_only(
 
 @pytest.mark.parametrize(("scale", "factor"), [(3.0, 3.0), ("rsqrt_d", 0.25)])
 @pytest.mark.parametrize("cap", [None, 0.5])
+@pytest.mark.parametrize("gain", [False, True])
 def test_the_head_scales_then_caps(
-    build: Callable[..., Transformer], scale: Any, factor: float, cap: float | None
+    build: Callable[..., Transformer], scale: Any, factor: float, cap: float | None, gain: bool
 ) -> None:
-    head = build(head={"scale": scale, "softcap": cap, "bias": True}).head
+    head = build(head={"scale": scale, "softcap": cap, "bias": True, "gain": gain}).head
     x = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = (x @ head.linear.weight.T + head.linear.bias) * factor
+    expected = expected * head.gain if gain else expected
     expected = expected if cap is None else cap * torch.tanh(expected / cap)
     torch.testing.assert_close(head(x), expected)
 

@@ -132,20 +132,31 @@ def expected_std(scheme: str, part: str, layer: int) -> float:
             return xavier(part) * (math.log(2 * L) ** 0.5 if values else 1)
         case "tfixup":
             return xavier(part) * (0.67 * L**-0.25 if values else 1)
+        case "t5":
+            return {"q": D * K, "o": H * K, "down": FF}.get(part, D) ** -0.5
+        case "fan_in":
+            return SHAPES[part][0] ** -0.5
+        case "spectral":
+            inputs, outputs = SHAPES[part]
+            return min(1.0, (outputs / inputs) ** 0.5) / inputs**0.5
+        case "mup":
+            return 16**-0.5 if part == "head" else SHAPES[part][0] ** -0.5
         case _:
-            inputs = {"q": D * K, "o": H * K, "down": FF}
-            return inputs.get(part, D) ** -0.5
+            raise AssertionError(scheme)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_draws_by_its_table(scheme: str) -> None:
-    std = {"std": 0.03} if scheme in ("normal", "gpt2", "llama_depth") else {}
+    own = {"mup": {"mup_base_width": 16}} | {
+        each: {"std": 0.03} for each in ("normal", "gpt2", "llama_depth")
+    }
+    attention = {"n_heads": H, "n_kv_heads": G, "head_dim": K, "logit_scale": "inv_head_dim"}
     fields = {
         "d_model": D,
         "n_layers": L,
-        "attention": {"n_heads": H, "n_kv_heads": G, "head_dim": K},
+        "attention": attention,
         "feedforward": {"d_ff": FF},
-        "initialization": {"scheme": scheme, **std},
+        "initialization": {"scheme": scheme, **own.get(scheme, {})},
     }
     model = Transformer(validated(TransformerConfig, fields), seed=0)
     for name, module in model.named_modules():
@@ -154,8 +165,53 @@ def test_every_scheme_draws_by_its_table(scheme: str) -> None:
             layer = int(name.split(".")[1]) if part != "head" else 0
             expected = expected_std(scheme, part, layer)
             assert module.weight.std().item() == pytest.approx(expected, rel=0.05), name
-    embed_std = {"tfixup": D**-0.5, "t5": 1.0}.get(scheme, 0.02)
+    embed_std = {"tfixup": D**-0.5, "t5": 1.0, "mup": 1.0}.get(scheme, 0.02)
     assert model.embed.token.weight.std().item() == pytest.approx(embed_std, rel=0.05)
+
+
+MUP = {"scheme": "mup", "mup_base_width": 64}
+INVERSE = {"logit_scale": "inv_head_dim"}
+
+
+def test_mup_at_its_base_width_is_fan_in_to_the_bit() -> None:
+    sizes = {"d_model": 64, "attention": INVERSE}
+    fan_in = {"scheme": "fan_in", "embed_std": 1.0}
+    one, other = (Transformer(small(**sizes, initialization=init), seed=3) for init in (MUP, fan_in))
+    assert same_weights(one, other)
+    tokens = torch.arange(8)[None]
+    assert torch.equal(one(tokens), other(tokens))
+
+
+def test_mup_starts_its_logits_smaller_in_a_wider_model() -> None:
+    """By the root of the width: that part of them vanishes in the limit (2203.03466, table 8)."""
+    sizes, tokens = [], torch.arange(8)[None]
+    for width in (64, 256):
+        model = Transformer(small(d_model=width, attention=INVERSE, initialization=MUP), seed=0)
+        with torch.no_grad():
+            sizes.append(model(tokens).std().item())
+    assert sizes[1] / sizes[0] == pytest.approx(0.5, rel=0.15)
+    assert sizes[0] == pytest.approx(1.0, rel=0.15)
+
+
+@pytest.mark.parametrize("width", [64, 128])
+def test_a_tied_table_starts_alike_at_every_width_under_mup(width: int) -> None:
+    fields = {"attention": INVERSE, "initialization": MUP, "head": {"tied": True}}
+    model = Transformer(small(d_model=width, **fields), seed=0)
+    assert model.embed.token.weight.std().item() == pytest.approx(64**-0.5, rel=0.03)
+    biased = Transformer(small(d_model=width, **fields, position={"kind": "t5_bias"}), seed=0)
+    assert biased.logit_bias.weight.std().item() == pytest.approx(64**-0.5, rel=0.2)
+
+
+def test_draws_come_from_one_generator_in_the_order_of_the_modules() -> None:
+    """Whoever adds a scheme or a field must not change the weights of what exists."""
+    model, generator = Transformer(small(n_layers=1), seed=7), torch.Generator().manual_seed(7)
+    drawn = ["embed.token", "embed.position"]
+    drawn += [f"blocks.0.attn.{each}_proj" for each in "qkvo"]
+    drawn += [f"blocks.0.mlp.{each}_proj" for each in ("gate", "up", "down")]
+    for name in [*drawn, "head.linear"]:
+        weight = model.get_submodule(name).weight
+        std = 0.02 if name.startswith("embed") else (2 / sum(weight.shape)) ** 0.5
+        assert torch.equal(weight, torch.randn(weight.shape, generator=generator) * std), name
 
 
 def test_the_table_of_schemes_is_complete() -> None:
@@ -188,6 +244,8 @@ def test_everything_learned_is_drawn_or_set_anew() -> None:
         "attention": {"qk_norm": "head", "qk_gain_per_head": True, "sinks": "learned", "head_scale": True},
         "position": {"kind": "t5_bias"},
         "residual": {"gate": "vector", "gate_init": 0.1, "gpas": True},
+        "feedforward": {"pre_gain": True},
+        "head": {"gain": True},
     }
     model = Transformer(small(**fields), seed=7)
     with torch.no_grad():

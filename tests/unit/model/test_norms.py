@@ -166,10 +166,22 @@ def test_a_zero_vector_has_a_finite_norm_and_gradient() -> None:
 
 def test_a_gain_for_every_head() -> None:
     norm = PerHeadNorm(3, 4, NormConfig(kind="layernorm", gain_offset=1.0))
-    x = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(norm(x), F.layer_norm(x, (4,)))
     with torch.no_grad():
         norm.weight.copy_(torch.arange(12.0).view(3, 4))
     for head in range(3):
-        expected = F.layer_norm(x[:, head], (4,)) * (norm.weight[head] + 1)
-        torch.testing.assert_close(norm(x)[:, head], expected)
+        expected = F.layer_norm(x[:, :, head], (4,)) * (norm.weight[head] + 1)
+        torch.testing.assert_close(norm(x)[:, :, head], expected)
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_rows_in_any_order_of_memory_have_the_same_gradient(gain: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    norm = RMSNorm(8, NormConfig(gain=gain))
+    x = torch.randn(3, 5, 8, generator=generator).transpose(0, 1).requires_grad_()
+    dy = torch.randn(5, 1, 8, generator=generator).expand(5, 3, 8)
+    ours, theirs = norm(x), F.rms_norm(x, (8,), norm.weight, norm.eps)
+    torch.testing.assert_close(ours, theirs)
+    mine, yours = (torch.autograd.grad(y, (x, *norm.parameters()), dy) for y in (ours, theirs))
+    torch.testing.assert_close(mine, yours, rtol=1e-5, atol=1e-5)

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stabilitykit.model import Transformer
-from stabilitykit.model.config import LayerKind
-from stabilitykit.model.context import Context, contexts
+from stabilitykit.model.config import PositionConfig
+from stabilitykit.model.context import Context, contexts, distinct_kinds
 from stabilitykit.model.positions import alibi_slopes, rotate, rotation, sine_positions, t5_buckets
 
 Build = Callable[..., Transformer]
@@ -72,6 +72,15 @@ def test_sines_by_hand() -> None:
         assert table[position].tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_sines_in_halves_closed_and_counted_from_two() -> None:
+    position = PositionConfig(kind="sine", sine_layout="half", sine_closed=True, sine_start=2)
+    table = sine_positions(3, 6, position)
+    for row in range(3):
+        turns = [(row + 2) * 10_000 ** (-i / 2) for i in range(3)]
+        expected = [*map(math.sin, turns), *map(math.cos, turns)]
+        assert table[row].tolist() == pytest.approx(expected, abs=1e-6)
+
+
 def test_slopes_of_a_power_of_two_and_of_another_number_of_heads() -> None:
     assert alibi_slopes(8).tolist() == [2.0**-i for i in range(1, 9)]
     assert alibi_slopes(1).tolist() == [2.0**-8]
@@ -106,8 +115,9 @@ def attention_output(
     model: Transformer, x: Float[Tensor, "batch seq d_model"], layer: int = 0
 ) -> Float[Tensor, "batch seq d_model"]:
     """The attention of one layer, in its own context."""
-    shared = contexts(model.config, model.logit_bias, x)
-    return model.blocks[layer].attn(x, shared[model.config.layer_kind(layer)])
+    kinds = distinct_kinds(model.config)
+    shared = contexts(model.config, kinds, model.logit_bias, x)
+    return model.blocks[layer].attn(x, shared[kinds.index(model.config.layer_kind(layer))])
 
 
 @pytest.mark.parametrize("kind", ["rope", "alibi", "t5_bias", "none"])
@@ -146,12 +156,22 @@ def test_layers_can_go_without(build: Build) -> None:
 def test_sliding_layers_have_their_own_base(build: Build) -> None:
     pattern = [{"span": "sliding", "window": 4}, {}]
     model = build(position={"kind": "rope", "theta": 50.0, "theta_local": 7.0}, pattern=pattern)
-    shared = contexts(model.config, None, torch.zeros(1, 5, 16))
-    for kind, theta in ((LayerKind(span="sliding", window=4), 7.0), (LayerKind(), 50.0)):
-        assert torch.equal(shared[kind].rotation.cos, rotation(5, 4, theta, False, torch.zeros(())).cos)
+    shared = contexts(model.config, distinct_kinds(model.config), None, torch.zeros(1, 5, 16))
+    for context, theta in zip(shared, (7.0, 50.0), strict=True):
+        assert torch.equal(context.rotation.cos, rotation(5, 4, theta, False, torch.zeros(())).cos)
 
 
 def test_sines_are_added_to_the_scaled_embedding(build: Build, tokens: Tokens) -> None:
     model = build(position={"kind": "sine"}, embedding={"scale": "sqrt_d"})
     expected = F.embedding(tokens, model.embed.token.weight) * 4 + sine_positions(12, 16).double()
     torch.testing.assert_close(model.embed(tokens), expected)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("width", [4, 6])
+def test_first_and_second_derivative_of_a_turn_are_exact(width: int, interleaved: bool) -> None:
+    turn = rotation(3, width, 10.0, interleaved, DOUBLE)
+    x = torch.randn(1, 2, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: rotate(x, turn).square(), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, turn).square(), (x,))

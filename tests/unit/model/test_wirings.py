@@ -97,6 +97,7 @@ def knobs(block: Block, x: Tensor, layer: int, residual: Mapping[str, Any]) -> T
         if residual.get("depth_scale"):
             read = read / (layer + 1) ** 0.5
         branch = block.get_submodule(name)(read) * residual.get("branch_scale", 1.0)
+        branch = branch / LAYERS ** residual.get("branch_depth_exponent", 0)
         if "gate" in residual:
             branch = branch * block.get_submodule(f"{name}_gate").weight
         x = residual.get("skip_scale", 1.0) * x + branch
@@ -112,6 +113,8 @@ RESIDUALS: list[dict[str, Any]] = [
     {"gate": "vector", "gate_init": 1e-2, "branch_scale": 2.0},
     {"depth_scale": "inv_sqrt_layer"},
     {"gpas": True},
+    {"branch_depth_exponent": 1},
+    {"branch_depth_exponent": 0.5, "branch_scale": 3.0},
 ]
 
 
@@ -120,6 +123,57 @@ def test_every_knob_equals_its_formula(build: Callable[..., Transformer], residu
     model = build(residual=residual)
     for layer, block in enumerate(model.blocks):
         torch.testing.assert_close(block(line()), knobs(block, line(), layer, residual))
+
+
+def test_each_sublayer_can_join_the_line_in_its_own_way(build: Callable[..., Transformer]) -> None:
+    block = build(
+        residual={"branch_scale": 3.0},
+        attention={"residual": {"skip_scale": 0.5, "gate": "scalar", "gpas": True}},
+    ).blocks[0]
+    names = [name for name, _ in block.named_children()]
+    assert {"attn_gate", "attn_gpas"} <= set(names)
+    assert not {"mlp_gate", "mlp_gpas"} & set(names)
+    x = 0.5 * line() + block.attn_gate.weight * block.attn(norm(block, "attn_norm")(line()))
+    x = x * (1 - F.silu(block.attn_gpas.weight))
+    torch.testing.assert_close(block(line()), x + 3 * block.mlp(norm(block, "mlp_norm")(x)))
+
+
+def test_each_part_can_have_its_own_norm(config_of: Callable[..., Any]) -> None:
+    """As DyT has it at 7 B: another α before attention than elsewhere (2503.10622, section 6)."""
+    dyt = {"kind": "dyt", "bias": True}
+    model = Transformer(
+        config_of(
+            norm={**dyt, "alpha0": 0.2},
+            attention={
+                "norm": {**dyt, "alpha0": 0.8},
+                "out_norm": True,
+                "qk_norm": "head",
+                "qk_norm_config": {"gain_offset": 1},
+            },
+            feedforward={"norm": {"kind": "layernorm"}, "mid_norm": True},
+            embedding={"norm": True, "norm_config": {"kind": "l2"}},
+            final_norm_config={"eps": 1e-3},
+        )
+    )
+    norms = {name: m for name, m in model.named_modules() if name.rpartition(".")[2].endswith("norm")}
+    told = {
+        name.removeprefix("blocks.0."): (type(m).__name__, getattr(m, "alpha0", m.eps))
+        for name, m in norms.items()
+        if not name.startswith("blocks.1.")
+    }
+    assert told == {
+        "embed.norm": ("L2Norm", 1e-5),
+        "attn_norm": ("DyT", 0.8),
+        "attn.out_norm": ("DyT", 0.8),
+        "attn.q_norm": ("RMSNorm", 1e-5),
+        "attn.k_norm": ("RMSNorm", 1e-5),
+        "mlp_norm": ("LayerNorm", 1e-5),
+        "mlp.mid_norm": ("LayerNorm", 1e-5),
+        "final_norm": ("RMSNorm", 1e-3),
+    }
+    assert norms["blocks.0.attn.q_norm"].offset == 1
+    elsewhere = Transformer(config_of(norm={**dyt, "alpha0": 0.2})).blocks[0]
+    assert (elsewhere.attn_norm.alpha0, elsewhere.mlp_norm.alpha0) == (0.2, 0.2)
 
 
 def test_gpas_leaves_the_lines_gradient_alone(build: Callable[..., Transformer]) -> None:

@@ -9,28 +9,47 @@ import torch.nn.functional as F
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments import build_spec
-from stabilitykit.model import ARCHS, Transformer, TransformerConfig, validated
+from stabilitykit.model import ARCHS, Transformer, TransformerConfig, initialize, validated
 from stabilitykit.model.parameter_count import parameters_by_part
 from stabilitykit.model.presets import PRESETS, SCALES, arch_fields, columns, preset, preset_fields
 from stabilitykit.observe.conventional import conventional_layout
 
-BILLIONS = {
-    "gpt2": 0.124,
-    "gptj": 6.05,
-    "gpt_neox": 20.55,
-    "bloom": 176.25,
-    "palm": 540.35,
-    "llama2": 6.74,
-    "llama3": 8.03,
-    "mistral": 7.24,
-    "qwen2": 7.62,
-    "qwen3": 8.19,
-    "gemma": 8.54,
-    "gemma2": 2.61,
-    "olmo1": 6.89,
-    "olmo2": 7.30,
+PARAMETERS = {
+    # keras-hub, src/models/*/*_presets.py, "params"
+    "gpt2": 124_439_808,
+    "llama2": 6_738_415_616,
+    "llama3": 8_030_261_248,
+    "llama3_1": 8_030_261_248,
+    "mistral": 7_241_732_096,
+    "qwen2": 7_615_616_512,
+    "qwen3": 8_190_735_360,
+    "gemma": 8_537_680_896,
+    "gemma2": 2_614_341_888,
+    "gemma3": 3_880_099_328,
+    "phi3": 3_821_079_552,
+    # the model card of EleutherAI/gpt-neox-20b
+    "gpt_neox": 20_554_567_680,
+    # a public test of a safetensors parser, on bigscience/bloom
+    "bloom": 176_247_271_424,
+    # counted by others on the loaded checkpoints of EleutherAI/gpt-j-6b, allenai/OLMo-7B-hf, OLMo-2-1124-7B
+    "gptj": 6_050_882_784,
+    "olmo1": 6_888_095_744,
+    "olmo2": 7_298_617_344,
 }
-"""Parameters that releases were published with."""
+"""Parameters of releases, as found in public repositories."""
+
+BILLIONS = {
+    # Chowdhery et al. 2022, arXiv 2204.02311
+    "palm": 540.35,
+    # the announcement of SmolLM3
+    "smollm3": 3.08,
+    # from memory: not verified
+    "falcon": 6.92,
+    "mpt": 6.65,
+    "phi": 1.42,
+    "stablelm": 2.8,
+}
+"""Rounded numbers, and where they are from."""
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -96,6 +115,8 @@ def test_proportions_are_kept():
     assert [kind.window for kind in preset("gemma2").pattern] == [16, None]
     assert preset("llama4").attention.temperature_floor == 16
     assert preset("llama4", "release").attention.temperature_floor == 8192
+    assert preset("llama3_1").position.rescale.original_len == 8
+    assert preset("llama3_1", "release").position.rescale.original_len == 8192
 
 
 def test_a_quarter_of_the_layers_of_mix_ln_has_norms_on_the_line():
@@ -139,10 +160,15 @@ def test_counted_parameters_are_those_of_the_model(name):
     assert (counted["head"] == 0) == config.head.tied
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_release_has_exactly_as_many_parameters_as_published(name):
+    assert sum(parameters_by_part(preset(name, "release")).values()) == PARAMETERS[name]
+
+
 @pytest.mark.parametrize("name", BILLIONS)
-def test_a_release_has_as_many_parameters_as_published(name):
+def test_a_release_has_about_as_many_parameters_as_published(name):
     total = sum(parameters_by_part(preset(name, "release")).values())
-    assert total / 1e9 == pytest.approx(BILLIONS[name], rel=2e-3, abs=5e-4)
+    assert total / 1e9 == pytest.approx(BILLIONS[name], abs=0.01)
 
 
 def test_columns_say_what_a_configuration_is():
@@ -157,8 +183,24 @@ def test_columns_say_what_a_configuration_is():
     assert columns(preset("gptj"))["block"] == "parallel, 1 norm"
     assert columns(preset("command_a"))["position"] == "RoPE + none"
     assert columns(preset("olmo1"))["norm"] == "LN (no gain) pre"
+    assert columns(preset("exaone4"))["position"] == "RoPE + none"
+    assert columns(preset("gpt_oss", "release"))["tricks"] == (
+        "GQA 64:8, sliding 1:1, rope yarn × 32, learned sinks, gate clamp 7"
+    )
+    assert columns(preset("granite", "release"))["tricks"] == (
+        "GQA 32:8, branch × 0.22, embedding × 12, scaled logits"
+    )
     assert columns(preset("tfixup"))["norm"] == "none"
     assert columns(preset("nemotron4"))["ffn"] == "ReLU²"
+    assert columns(preset("ngpt"))["tricks"] == "QK-norm (head), vector gate, unit weights, gain of logits"
+
+
+def test_columns_tell_of_a_part_with_its_own_norm_and_of_a_sublayer_with_its_own_gate():
+    fields = preset_fields("gpt2")
+    fields["attention"] |= {"norm": {"kind": "dyt"}, "residual": {"gate": "scalar"}}
+    told = columns(validated(TransformerConfig, fields))
+    assert told["norm"] == "DyT + LN pre"
+    assert "scalar gate" in told["tricks"]
 
 
 def test_columns_follow_the_fields_not_the_name():
@@ -182,3 +224,14 @@ def test_a_probe_takes_every_preset(name):
 def test_presets_need_no_torch():
     code = "import sys, stabilitykit.model.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_initialize_reaches_every_parameter(name):
+    model = Transformer(preset(name, "tiny"), seed=1)
+    expected = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(torch.nan)
+    initialize(model, model.config, seed=1)
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())

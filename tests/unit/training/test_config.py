@@ -24,6 +24,17 @@ from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig, S
             {"betas": 1},
             "it.betas: not a known field; did you mean 'beta2' or 'beta1' or 'eps'?",
         ),
+        (OptimizerConfig, {"kind": "adam"}, "it.kind: got 'adam'; did you mean 'adamw'?"),
+        (
+            OptimizerConfig,
+            {"momentum": 0.9},
+            "it.momentum: got 0.9; needs optimizer.kind sgd or muon, not adamw",
+        ),
+        (
+            OptimizerConfig,
+            {"kind": "sgd", "beta2": 0.9},
+            "it.beta2: got 0.9; needs optimizer.kind adamw or muon, not sgd",
+        ),
         (ScheduleConfig, {"kind": "cosin"}, "it.kind: got 'cosin'; did you mean 'cosine'?"),
         (ScheduleConfig, {"warmup": -1}, "it.warmup: got -1; must be at least 0"),
         (ScheduleConfig, {"final_ratio": 2}, "it.final_ratio: got 2; must be at most 1"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.model import HeadConfig, TransformerConfig
+from stabilitykit.model import HeadConfig, TransformerConfig, validated
 from stabilitykit.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
 
 Make = Callable[..., tuple[TransformerModule, TextDataModule]]
@@ -136,6 +136,60 @@ class Rates(Callback):
         self, trainer: Trainer, module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def test_wsd_moves_every_groups_rate_by_the_same_factor() -> None:
+    fields = {
+        "d_model": 32,
+        "n_layers": 1,
+        "seq_len": 8,
+        "attention": {"logit_scale": "inv_head_dim"},
+        "initialization": {"scheme": "mup", "mup_base_width": 16},
+    }
+    schedule = ScheduleConfig(kind="wsd", warmup=2, decay_steps=2, decay_shape="linear", final_ratio=0.0)
+    module = TransformerModule(
+        validated(TransformerConfig, fields), OptimizerConfig(lr=0.1), schedule, total_steps=8, seed=0
+    )
+    configured = module.configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(8):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    base = [0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.0]
+    assert [each[0] for each in rates] == pytest.approx(base)
+    for first, others, matrices in rates:
+        assert (others, matrices) == pytest.approx((first, first / 2))
+
+
+def test_a_tied_table_shrinks_by_its_decay_where_no_gradient_pulls() -> None:
+    """A step of decay alone: gradients are 0, and so are Adam's moments."""
+    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8, head=HeadConfig(tied=True))
+    module = TransformerModule(
+        config, OptimizerConfig(lr=0.1, weight_decay=0.5), ScheduleConfig(warmup=0), 4, 0
+    )
+    before = {name: weight.detach().clone() for name, weight in module.model.named_parameters()}
+    for weight in module.parameters():
+        weight.grad = torch.zeros_like(weight)
+    configured = module.configure_optimizers()
+    configured["optimizer"].step()
+    for name, weight in module.model.named_parameters():
+        decays = "_proj" in name or name == "embed.token.weight"
+        torch.testing.assert_close(weight.detach(), before[name] * (0.95 if decays else 1.0), msg=name)
+
+
+def test_dropout_acts_in_training_steps_and_not_in_validation() -> None:
+    sections: dict[str, object] = {
+        name: {"dropout": 0.3} for name in ("attention", "feedforward", "residual", "embedding")
+    }
+    config = validated(TransformerConfig, {"d_model": 16, "n_layers": 1, "seq_len": 8, **sections})
+    module = TransformerModule(config, OptimizerConfig(), ScheduleConfig(), 4, 0)
+    plain, batch = bare(), torch.randint(256, (2, 9), generator=torch.Generator().manual_seed(0))
+    losses = {module.training_step(batch, 0)["loss"].item() for _ in range(3)}
+    assert len(losses) == 3
+    module.eval()
+    assert torch.equal(module(batch[:, :-1]), plain(batch[:, :-1]))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

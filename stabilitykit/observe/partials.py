@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,16 @@ def _nothing() -> None:
     """Stand in for a reference to a tensor."""
 
 
+class Late(Protocol):
+    """Something that writes its rows only when they are about to be read."""
+
+    def flush(self) -> None:
+        """Write every row that is due."""
+
+    def forget(self) -> None:
+        """Drop what is not written yet."""
+
+
 class PartialBuffer:
     """A float32 table of rows × merge rules, written by taps and merged over microbatches.
 
@@ -30,7 +41,10 @@ class PartialBuffer:
         self._merged = torch.empty_like(self.rows)
         self._neutral = torch.tensor(_NEUTRAL, device=device)
         self.counts = [0] * n_rows
-        """Elements behind each row at this step; 0 for a row that was not written."""
+        """Elements behind each row since the last merge; after ``partials``, at this step. 0: not written."""
+        self._merged_counts = [0] * n_rows
+        self.late: list[Late] = []
+        """Whoever writes late; asked before anything is merged or read."""
         self._has_merged = False
         self._views = tuple(self.rows)
         self._newest: Callable[[], Tensor | None] = _nothing
@@ -39,8 +53,11 @@ class PartialBuffer:
 
     def reset(self) -> None:
         """Forget the step."""
+        for late in self.late:
+            late.forget()
         self.rows.copy_(self._neutral.expand_as(self.rows))
         self.counts = [0] * len(self.counts)
+        self._merged_counts = [0] * len(self.counts)
         self._has_merged = False
         self._newest = _nothing
 
@@ -61,6 +78,9 @@ class PartialBuffer:
 
     def merge(self) -> None:
         """Fold the rows into the step's partials and make them ready for the next microbatch."""
+        self._flush()
+        self._merged_counts = [a + b for a, b in zip(self._merged_counts, self.counts, strict=True)]
+        self.counts = [0] * len(self.counts)
         if self._has_merged:
             merged, rows = self._merged, self.rows
             merged[:, NORM] = torch.hypot(merged[:, NORM], rows[:, NORM])
@@ -77,10 +97,16 @@ class PartialBuffer:
 
     def partials(self) -> Tensor:
         """Return the step's partials, still on the device."""
+        self._flush()
         if not self._has_merged:
             return self.rows
         self.merge()
+        self.counts = self._merged_counts
         return self._merged
+
+    def _flush(self) -> None:
+        for late in self.late:
+            late.flush()
 
 
 def pack(tensors: Sequence[Tensor]) -> Tensor:

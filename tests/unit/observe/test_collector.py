@@ -264,7 +264,7 @@ def test_a_site_that_fails_goes_dark_and_the_rest_goes_on(
     model, optimizer = build()
     collector = Collector(model, [optimizer])
     collector.attach()
-    monkeypatch.setattr("stabilitykit.observe.attention_tap.read_attention", broken)
+    monkeypatch.setattr("stabilitykit.observe.attention.seen.read_attention", broken)
     step(model, optimizer, tokens[:1], collector)
     readings = collector.collect(0).readings
     assert not any(tag.startswith("attn/") for tag in readings)

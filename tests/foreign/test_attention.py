@@ -1,0 +1,121 @@
+"""Attention of other people's models is seen, changes no bit, and is what the matrix says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from foreign.attention_reference import Reading, Watch, entropies, materialised
+from foreign.models import BUILDERS, HEADS
+from torch import Tensor, nn
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# The classes that are tapped, and how many calls each of their forwards holds.
+TAPPED: dict[str, tuple[tuple[str, ...], int]] = {
+    "gpt2": (("GPT2Attention",), 1),
+    "llama": (("LlamaAttention",), 1),
+    "gemma2": (("Gemma2DecoderLayer",), 1),
+    "olmo2": (("Olmo2Attention",), 1),
+    "bert": (("BertLayer",), 1),
+    "t5": (("T5LayerSelfAttention", "T5LayerCrossAttention"), 1),
+    "vit": (("ViTLayer",), 1),
+    "swin": (("SwinLayer",), 1),
+    "whisper": (("WhisperAttention",), 1),
+    "x_transformers_lm": (("Attention",), 1),
+    "x_transformers_flash": (("Attention",), 1),
+    "x_transformers_vit": (("Attention",), 1),
+    "torch_encoder": (("TransformerEncoderLayer",), 1),
+    "torch_attention": (("MultiheadAttention",), 1),
+    "nanogpt": (("NanoBlock",), 1),
+}
+
+
+def modules_of(model: nn.Module, classes: tuple[str, ...]) -> list[str]:
+    return [name for name, module in model.named_modules() if type(module).__name__ in classes]
+
+
+def four_dimensional(s: Tensor) -> Tensor:
+    return s.view(-1, HEADS, *s.shape[1:]) if s.dim() == 3 else s
+
+
+def agrees(found: Reading, logits: list[Tensor]) -> None:
+    """Require the bounds around the largest logit, and the entropy of one of the sequences."""
+    largest = max(s.max().item() for s in logits)
+    slack = 1e-4 * max(1.0, abs(largest))
+    assert found.logit_max <= largest + slack
+    assert found.bound >= largest - slack
+    assert found.bound >= found.logit_max
+    heads = [entropies(four_dimensional(s)) for s in logits]
+    means = torch.cartesian_prod(*(h.mean(-1) for h in heads)).view(-1, len(heads)).mean(-1)
+    assert (means - found.entropy).abs().min().item() < 0.02
+    lowest = torch.cartesian_prod(*(h.amin(-1) for h in heads)).view(-1, len(heads)).amin(-1)
+    assert (lowest - found.entropy_min).abs().min().item() < 0.03
+
+
+@pytest.mark.parametrize("size", [1.0, 12.0], ids=["at the start", "with large weights"])
+@pytest.mark.parametrize("name", TAPPED)
+def test_readings_are_those_of_the_materialised_logits(name: str, size: float) -> None:
+    classes, calls = TAPPED[name]
+    model, inputs, loss = BUILDERS[name](dropout=0.0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(size if parameter.dim() == 2 else 1.0)
+    names = modules_of(model, classes)
+    expected = materialised(model, names, lambda: loss(model, inputs))
+    watch = Watch(model, names)
+    loss(model, inputs)
+    assert not watch.errors
+    found = watch.readings()
+    assert set(expected) == set(names)
+    for each in names:
+        assert found[each].calls == len(expected[each]) == calls
+        agrees(found[each], expected[each])
+
+
+def test_both_calls_of_a_decoder_block_are_counted() -> None:
+    model, inputs, loss = BUILDERS["t5"](dropout=0.0)
+    names = modules_of(model, ("T5Block",))
+    expected = materialised(model, names, lambda: loss(model, inputs))
+    watch = Watch(model, names)
+    loss(model, inputs)
+    found = watch.readings()
+    assert [found[each].calls for each in names] == [1, 1, 2, 2, 2]
+    for each in names:
+        agrees(found[each], expected[each])
+
+
+def outcome(
+    name: str, watched: bool, run: Callable[[nn.Module, Any, Any], Tensor], **fields: Any
+) -> list[Tensor]:
+    model, inputs, loss = BUILDERS[name](**fields)
+    watch = Watch(model, modules_of(model, TAPPED[name][0])) if watched else None
+    results = []
+    torch.manual_seed(5)
+    for _ in range(2):
+        value = run(model, inputs, loss)
+        value.backward()
+        results.append(value.detach())
+    if watch:
+        assert not watch.errors
+        assert all(each.calls == 2 for each in watch.readings().values())
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return [*results, *gradients, torch.get_rng_state()]
+
+
+def plain(model: nn.Module, inputs: Any, loss: Any) -> Tensor:
+    return loss(model, inputs)
+
+
+def autocast(model: nn.Module, inputs: Any, loss: Any) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return loss(model, inputs)
+
+
+@pytest.mark.parametrize("run", [plain, autocast])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("name", TAPPED)
+def test_loss_gradients_and_random_state_are_bit_equal(name: str, dropout: float, run: Any) -> None:
+    bare = outcome(name, False, run, dropout=dropout)
+    seen = outcome(name, True, run, dropout=dropout)
+    assert all(torch.equal(a, b) for a, b in zip(bare, seen, strict=True))

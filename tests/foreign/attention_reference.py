@@ -129,13 +129,31 @@ class Watch:
             handle.remove()
 
 
-def entropies(s: Tensor) -> Tensor:
-    """Return the mean entropy over ln n of each sequence and head, on all rows that see enough keys.
+def entropies(s: Tensor, first: int) -> Tensor:
+    """Return the mean entropy over ln n of each sequence and head, on sixteen rows that see enough keys.
 
     Args:
         s: Logits, batch × heads × queries × keys.
+        first: The first row; they are evenly spaced up to the last.
     """
+    n = s.shape[2]
+    count = min(16, n - first)
+    rows = [round(first + i * (n - 1 - first) / max(count - 1, 1)) for i in range(count)]
+    s = s[:, :, rows]
     visible = (s > s.amax(-1, keepdim=True) - 5e3).sum(-1)
     h = torch.special.entr(s.softmax(-1)).sum(-1) / visible.clamp_min(2).log()
     counts = visible >= visible.amax(-1, keepdim=True).clamp_max(8)
     return torch.where(counts, h, 0.0).sum(-1) / counts.sum(-1)
+
+
+def entropy_of_a_sequence(logits: Tensor, heads: int) -> list[tuple[float, float]]:
+    """Return what a tap may say of a call: mean and minimum over heads, of any of its sequences.
+
+    The first of three dimensions may be heads alone, or sequences and heads.
+    """
+    shaped = [logits.flatten(0, -4)] if logits.dim() > 3 else [logits[None]]
+    if logits.dim() == 3 and logits.shape[0] % heads == 0:
+        shaped.append(logits.view(-1, heads, *logits.shape[1:]))
+    firsts = [7] if logits.shape[-2] >= 23 else [0, 7] if logits.shape[-2] > 8 else [0]
+    found = [entropies(s, first) for s in shaped for first in firsts]
+    return [(each.mean().item(), each.amin().item()) for h in found for each in h]

@@ -1,11 +1,12 @@
 """Attention of other people's models is seen, changes no bit, and is what the matrix says."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from foreign.attention_reference import Reading, Watch, entropies, materialised
+from foreign.attention_reference import Reading, Watch, entropy_of_a_sequence, materialised
 from foreign.models import BUILDERS, HEADS
 from torch import Tensor, nn
 
@@ -35,10 +36,6 @@ def modules_of(model: nn.Module, classes: tuple[str, ...]) -> list[str]:
     return [name for name, module in model.named_modules() if type(module).__name__ in classes]
 
 
-def four_dimensional(s: Tensor) -> Tensor:
-    return s.view(-1, HEADS, *s.shape[1:]) if s.dim() == 3 else s
-
-
 def agrees(found: Reading, logits: list[Tensor]) -> None:
     """Require the bounds around the largest logit, and the entropy of one of the sequences."""
     largest = max(s.max().item() for s in logits)
@@ -46,11 +43,15 @@ def agrees(found: Reading, logits: list[Tensor]) -> None:
     assert found.logit_max <= largest + slack
     assert found.bound >= largest - slack
     assert found.bound >= found.logit_max
-    heads = [entropies(four_dimensional(s)) for s in logits]
-    means = torch.cartesian_prod(*(h.mean(-1) for h in heads)).view(-1, len(heads)).mean(-1)
-    assert (means - found.entropy).abs().min().item() < 0.02
-    lowest = torch.cartesian_prod(*(h.amin(-1) for h in heads)).view(-1, len(heads)).amin(-1)
-    assert (lowest - found.entropy_min).abs().min().item() < 0.03
+    # Of several calls the mean counts, and the smallest head.
+    choices = list(product(*(entropy_of_a_sequence(s, HEADS) for s in logits)))
+    means = [sum(mean for mean, _ in calls) / len(calls) for calls in choices]
+    lowest = [min(low for _, low in calls) for calls in choices]
+    distances = [
+        max(abs(mean - found.entropy), abs(low - found.entropy_min))
+        for mean, low in zip(means, lowest, strict=True)
+    ]
+    assert min(distances) < 1e-3
 
 
 @pytest.mark.parametrize("size", [1.0, 12.0], ids=["at the start", "with large weights"])

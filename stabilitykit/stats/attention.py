@@ -5,6 +5,7 @@ n_i of them; L_i = ln Σ_j exp s_ij. Calls of one shape are read together: the p
 operations, not in their size.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,8 +20,11 @@ MIN_VISIBLE_KEYS = 8
 ROWS = 16
 """Rows a head searched for the largest logit, and rows a head sampled for the entropy."""
 
-_HIDDEN = 5e3
+_GAP = 5e3
 """A key this far below its row's largest logit is hidden: by -inf, the smallest float, or -10,000."""
+
+_HIDDEN = -1e30
+"""Logit of a hidden key. It is finite, since 0 · -inf is no number; the exponential of both is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def sample_logits(x: Float[Tensor, "batch heads queries keys"], rows: int = ROWS
     largest, sequence = x.amax((1, 2, 3)).max(0, keepdim=True)
     index = _even_rows(x.shape[2], False, rows, x.device)
     # Indices around a slice: their common dimension comes first.
-    return LogitRows(x[sequence, :, index].transpose(0, 1).float(), largest[0].float())
+    sampled = x[sequence, :, index].transpose(0, 1).float().clamp_min_(_HIDDEN)
+    return LogitRows(sampled, largest[0].float())
 
 
 def read_logits(calls: Sequence[LogitRows]) -> AttentionReading:
@@ -102,7 +107,7 @@ def read_logits(calls: Sequence[LogitRows]) -> AttentionReading:
         calls: At least one, all of one shape.
     """
     largest = torch.stack([call.largest for call in calls])
-    return AttentionReading(largest, largest, _entropy(torch.stack([call.logits for call in calls])))
+    return AttentionReading(largest, largest, _masked_entropy(torch.stack([call.logits for call in calls])))
 
 
 def read_attention(calls: Sequence[AttentionCall], rows: int = ROWS) -> AttentionReading:
@@ -133,7 +138,14 @@ def read_attention(calls: Sequence[AttentionCall], rows: int = ROWS) -> Attentio
     others = [found, *rest, *_elsewhere(calls)]
     if n_rows > rows:
         others.append(top.values[..., rows].amax(-1))
-    return AttentionReading(found, torch.stack(others).amax(0), _entropy(s[:, :, rows:]))
+    sampled = s[:, :, rows:]
+    if first.bias is None:
+        n_keys = s.shape[-1]
+        most = (even + 1).clamp_max(n_keys).log() if first.causal else math.log(n_keys)
+        heads = (_spread(sampled, sampled.amax(-1)) / most).mean(-1)
+    else:
+        heads = _masked_entropy(sampled)
+    return AttentionReading(found, torch.stack(others).amax(0), heads)
 
 
 def _searched(
@@ -161,38 +173,48 @@ def _logits(
     sequence: Sequence[Int[Tensor, "1"]] | None,
     index: Int[Tensor, "calls heads rows"],
 ) -> Float[Tensor, "calls heads rows keys"]:
-    """Return the exact logits of some rows of one sequence a call; hidden keys are -inf."""
+    """Return the exact logits of some rows of one sequence a call; hidden keys have a very low one."""
     n, n_heads, rows = index.shape
     first = calls[0]
     heads = torch.arange(n_heads, device=index.device)[:, None]
     where = [(0 if sequence is None else sequence[i], heads, each) for i, each in enumerate(index.unbind())]
     q = torch.stack([call.q[at] for call, at in zip(calls, where, strict=True)]).float()
-    k = torch.stack([_of(call.k, at[0]) for call, at in zip(calls, where, strict=True)]).float()
+    if sequence is None:
+        k = torch.cat([call.k for call in calls]).float()
+    else:
+        k = torch.cat(
+            [call.k.index_select(0, each) for call, each in zip(calls, sequence, strict=True)]
+        ).float()
     # Query heads that share a key head stand side by side as further rows.
     s = torch.matmul(q.view(n, k.shape[1], -1, q.shape[-1]), k.mT).mul_(first.scale)
     s = s.view(n, n_heads, rows, -1)
     if first.bias is not None:
-        s += torch.stack(
-            [call.bias[at] for call, at in zip(calls, where, strict=True) if call.bias is not None]
-        )
+        bias = [call.bias[at] for call, at in zip(calls, where, strict=True) if call.bias is not None]
+        s.add_(torch.stack(bias)).clamp_min_(_HIDDEN)
     if first.causal:
-        s.masked_fill_(torch.arange(s.shape[-1], device=s.device) > index[..., None], -torch.inf)
+        keys = torch.arange(s.shape[-1], device=s.device, dtype=s.dtype)
+        # Four times as fast as comparing and filling.
+        s.addcmul_((keys - index[..., None].to(s.dtype)).clamp_(0, 1), s.new_tensor(_HIDDEN))
     return s
 
 
-def _of(k: Float[Tensor, "batch ..."], sequence: Int[Tensor, "1"] | int) -> Float[Tensor, "..."]:
-    """Return one sequence; which one may be known to the device alone."""
-    return k[sequence] if isinstance(sequence, int) else k.index_select(0, sequence)[0]
-
-
-def _entropy(s: Float[Tensor, "calls heads rows keys"]) -> Float[Tensor, "calls heads"]:
-    """Return each head's mean entropy over ln n, over the rows that see enough keys."""
-    visible = (s > s.amax(-1, keepdim=True) - _HIDDEN).sum(-1)
-    spread = torch.special.entr(s.softmax(-1)).sum(-1)
+def _masked_entropy(s: Float[Tensor, "calls heads rows keys"]) -> Float[Tensor, "calls heads"]:
+    """Return each head's mean entropy over ln n, over the rows that see enough keys, under any mask."""
+    top = s.amax(-1)
+    visible = (s > (top - _GAP).clamp_min(_HIDDEN / 2)[..., None]).sum(-1)
     counts = visible >= visible.amax(-1, keepdim=True).clamp(1, MIN_VISIBLE_KEYS)
-    share = torch.where(counts, spread / visible.clamp_min(2).log(), 0.0)
+    share = torch.where(counts, _spread(s, top) / visible.clamp_min(2).log(), 0.0)
     heads: Tensor = share.sum(-1) / counts.sum(-1).clamp_min(1)
     return heads
+
+
+def _spread(
+    s: Float[Tensor, "calls heads rows keys"], top: Float[Tensor, "calls heads rows"]
+) -> Float[Tensor, "calls heads rows"]:
+    """Return H = m − ln max_j p_j − Σ_j p_j s_j in nats, where m is the largest logit."""
+    p = s.softmax(-1)
+    spread: Tensor = (top - torch.linalg.vecdot(p, s) - p.amax(-1).log()).clamp_min(0.0)
+    return spread
 
 
 def _even_rows(n_rows: int, causal: bool, rows: int, device: torch.device) -> Int[Tensor, "rows"]:

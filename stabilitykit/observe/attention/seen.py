@@ -55,5 +55,8 @@ def read(calls: list[Seen]) -> AttentionReading:
     kernels = [call.data for call in calls if isinstance(call.data, AttentionCall)]
     logits = [call.data for call in calls if isinstance(call.data, LogitRows)]
     device = kernels[0].q.device if kernels else logits[0].logits.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+    if torch.is_autocast_enabled(device.type):
+        with torch.autocast(device.type, enabled=False):
+            return read(calls)
+    with torch.no_grad():
         return read_attention(kernels) if kernels else read_logits(logits)

@@ -107,7 +107,7 @@ class Watch:
         ]
 
     def _armed(self, module: nn.Module) -> bool:
-        return module.training and torch._C._current_graph_task_id() == -1
+        return module.training and (torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1)
 
     def _fail(self, site: str, error: BaseException) -> None:
         self.errors.append(error)

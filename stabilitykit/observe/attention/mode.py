@@ -1,7 +1,6 @@
 """The mode that sees attention while a module runs."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from stabilitykit.observe.attention.eager import (
     softmax_arguments,
 )
 from stabilitykit.observe.attention.kernel import OnError, See, attend
-from stabilitykit.observe.attention.multihead import number_of_heads, with_inside
+from stabilitykit.observe.attention.multihead import number_of_heads, run
 
 _NOTED = frozenset((*PRODUCTS, *PEAKS, *DIFFERENCES))
 _SEEN = frozenset((*SOFTMAXES, *_NOTED, F.scaled_dot_product_attention, F.multi_head_attention_forward))
@@ -33,8 +32,8 @@ class AttentionMode(TorchFunctionMode):
 
     def __init__(self, see: See, on_error: OnError) -> None:
         super().__init__()
-        self._see = see
-        self._on_error = on_error
+        self.see = see
+        self.on_error = on_error
         self._written_out = WrittenOut()
         self._is_traced = torch.compiler.is_compiling()
 
@@ -52,15 +51,15 @@ class AttentionMode(TorchFunctionMode):
         if torch.compiler.is_compiling() and not self._is_traced:
             return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
-            return attend(func, args, kwargs, self._see, self._on_error)
+            return attend(func, args, kwargs, self.see, self.on_error)
         if func is F.multi_head_attention_forward:
-            return self._multihead(func, args, kwargs)
+            return run(func, args, kwargs, _Multihead(self, number_of_heads(args, kwargs)))
         output = func(*args, **kwargs)
         try:
             with torch.no_grad():
                 self._note(func, args, kwargs, output)
         except Exception as error:  # Nothing in a monitor may end a training run.
-            self._on_error(error)
+            self.on_error(error)
         return output
 
     def _note(
@@ -73,27 +72,36 @@ class AttentionMode(TorchFunctionMode):
         elif func in DIFFERENCES:
             self._written_out.difference(args, output)
         else:
-            self._look(*softmax_arguments(args, kwargs))
+            self.look(*softmax_arguments(args, kwargs))
 
-    def _look(self, x: Any, dim: int | None, heads: int | None = None) -> None:
+    def look(self, x: Any, dim: int | None, heads: int | None = None) -> None:
+        """Look at a softmax.
+
+        Args:
+            x: What it is taken of.
+            dim: Over which dimension.
+            heads: How many heads lie in the first of three dimensions; None where that is not known.
+        """
         seen = self._written_out.softmax(x, dim, heads)
         if seen is not None:
-            self._see(seen)
+            self.see(seen)
 
-    def _multihead(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        heads = number_of_heads(args, kwargs)
 
-        def attention(*args: Any, **kwargs: Any) -> Any:
-            return attend(F.scaled_dot_product_attention, args, kwargs, self._see, self._on_error)
+class _Multihead:
+    """Looks at attention and softmax inside torch's own attention, whose number of heads is known."""
 
-        run = with_inside(func, attention, partial(self._softmax, heads))
-        return (run or func)(*args, **kwargs)
+    def __init__(self, mode: AttentionMode, heads: int) -> None:
+        self._mode = mode
+        self._heads = heads
 
-    def _softmax(self, heads: int, *args: Any, **kwargs: Any) -> Any:
+    def attention(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return attend(F.scaled_dot_product_attention, args, kwargs, self._mode.see, self._mode.on_error)
+
+    def softmax(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         output = F.softmax(*args, **kwargs)
         try:
             with torch.no_grad():
-                self._look(*softmax_arguments(args, kwargs), heads)
+                self._mode.look(*softmax_arguments(args, kwargs), self._heads)
         except Exception as error:  # Nothing in a monitor may end a training run.
-            self._on_error(error)
+            self._mode.on_error(error)
         return output

@@ -50,7 +50,9 @@ class AttentionTap:
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._modes:
-            self._modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            mode = self._modes.pop()
+            mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            mode.finish()
 
     def _see(self, seen: Seen) -> None:
         if not seen.complete:

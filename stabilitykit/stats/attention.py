@@ -6,9 +6,9 @@ operations, not in their size.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -40,6 +40,8 @@ class AttentionCall:
     """An upper bound of each row's logits: L from the kernel, or ``norm_level``."""
     bias: Float[Tensor, "batch heads queries keys"] | None = None
     """What is added to the logits, -inf where a key is hidden; an expanded view is enough."""
+    modify: Callable[[Tensor, Tensor, Tensor, float], Tensor] | None = None
+    """From scaled logits (heads × rows × keys), the sequence, the rows and what hides a key, to logits."""
     elsewhere: Float[Tensor, "1"] | None = None
     """An upper bound of the logits of sequences that were left out."""
 
@@ -139,7 +141,7 @@ def read_attention(calls: Sequence[AttentionCall], rows: int = ROWS) -> Attentio
     if n_rows > rows:
         others.append(top.values[..., rows].amax(-1))
     sampled = s[:, :, rows:]
-    if first.bias is None:
+    if first.bias is None and first.modify is None:
         n_keys = s.shape[-1]
         most = (even + 1).clamp_max(n_keys).log() if first.causal else math.log(n_keys)
         heads = (_spread(sampled, sampled.amax(-1)) / most).mean(-1)
@@ -191,11 +193,22 @@ def _logits(
     if first.bias is not None:
         bias = [call.bias[at] for call, at in zip(calls, where, strict=True) if call.bias is not None]
         s.add_(torch.stack(bias)).clamp_min_(_HIDDEN)
+    if first.modify is not None:
+        s = torch.stack([_modified(call, *each) for call, *each in zip(calls, s, where, strict=True)])
     if first.causal:
         keys = torch.arange(s.shape[-1], device=s.device, dtype=s.dtype)
         # Four times as fast as comparing and filling.
         s.addcmul_((keys - index[..., None].to(s.dtype)).clamp_(0, 1), s.new_tensor(_HIDDEN))
     return s
+
+
+def _modified(
+    call: AttentionCall, s: Float[Tensor, "heads rows keys"], where: tuple[Any, ...]
+) -> Float[Tensor, "heads rows keys"]:
+    sequence, _, rows = where
+    if call.modify is None:
+        return s
+    return call.modify(s, torch.as_tensor(sequence, device=s.device), rows, _HIDDEN).clamp_min(_HIDDEN)
 
 
 def _masked_entropy(s: Float[Tensor, "calls heads rows keys"]) -> Float[Tensor, "calls heads"]:

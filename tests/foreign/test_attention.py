@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from foreign.attention_reference import Reading, Watch, entropy_of_a_sequence, materialised
-from foreign.models import BUILDERS, HEADS
+from foreign.models import BUILDERS
+from foreign.modules import HEADS
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from stabilitykit.observe.attention import flex
 from stabilitykit.observe.attention.eager import (
     DIFFERENCES,
     PEAKS,
@@ -19,7 +20,9 @@ from stabilitykit.observe.attention.kernel import OnError, See, attend
 from stabilitykit.observe.attention.multihead import number_of_heads, run
 
 _NOTED = frozenset((*PRODUCTS, *PEAKS, *DIFFERENCES))
-_SEEN = frozenset((*SOFTMAXES, *_NOTED, F.scaled_dot_product_attention, F.multi_head_attention_forward))
+_SEEN = frozenset(
+    (*SOFTMAXES, *_NOTED, F.scaled_dot_product_attention, F.multi_head_attention_forward, flex.OPERATOR)
+)
 
 
 class AttentionMode(TorchFunctionMode):
@@ -35,7 +38,25 @@ class AttentionMode(TorchFunctionMode):
         self.see = see
         self.on_error = on_error
         self._written_out = WrittenOut()
+        self._flexed: tuple[Any, ...] | None = None
         self._is_traced = torch.compiler.is_compiling()
+
+    def finish(self) -> None:
+        """Look at what can only be looked at afterwards; to be called when the mode is off.
+
+        flex_attention compiles itself, and what a compiled function does must not depend on how often it was
+        called: of several of its calls the last is kept.
+        """
+        kept, self._flexed = self._flexed, None
+        if kept is None:
+            return
+        try:
+            with torch.no_grad():
+                seen = flex.look(kept)
+            if seen is not None:
+                self.see(seen)
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self.on_error(error)
 
     def __torch_function__(
         self,
@@ -47,6 +68,10 @@ class AttentionMode(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in _SEEN:
             return func(*args, **kwargs)
+        if func is flex.OPERATOR:
+            output = func(*args, **kwargs)
+            self._flexed = flex.flexed(args, output)
+            return output
         # A function that is compiled for itself must not be compiled anew for each module it is called in.
         if torch.compiler.is_compiling() and not self._is_traced:
             return func(*args, **kwargs)

@@ -32,6 +32,7 @@ class Seen:
             data.causal,
             None if data.bias is None else data.bias.dtype,
             data.level.shape,
+            data.modify is None,
             data.elsewhere is None,
         )
 

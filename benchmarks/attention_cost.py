@@ -108,7 +108,7 @@ def main() -> None:
     print("| attention | forward, ms | ratio, median (quartiles) | added, µs a layer |")
     print("|---|---|---|---|")
     for name, size in SIZES.items():
-        milliseconds, ratios = cost(size, pairs // 4 if size.length > 1000 else pairs)
+        milliseconds, ratios = cost(size, pairs // 5 if size.length > 1000 else pairs)
         low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         added = (middle - 1) * milliseconds * 1e3 / size.layers
         print(f"| {name} | {milliseconds:.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {added:.0f} |")

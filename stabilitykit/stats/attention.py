@@ -81,8 +81,9 @@ def norm_level(
         bias: What is added to the logits.
     """
     rows = torch.linalg.vector_norm(q, dim=-1, dtype=torch.float32)
-    keys = torch.linalg.vector_norm(k, dim=-1, dtype=torch.float32).amax(-1, keepdim=True)
-    level: Tensor = rows * keys.repeat_interleave(q.shape[1] // k.shape[1], dim=1) * scale
+    keys = torch.linalg.vector_norm(k, dim=-1, dtype=torch.float32).amax(-1, keepdim=True) * scale
+    group = q.shape[1] // k.shape[1]
+    level: Tensor = rows * (keys.repeat_interleave(group, dim=1) if group > 1 else keys)
     if bias is not None:
         level = level + bias.amax()
     return level
@@ -198,7 +199,7 @@ def _logits(
     if first.causal:
         keys = torch.arange(s.shape[-1], device=s.device, dtype=s.dtype)
         # Four times as fast as comparing and filling.
-        s.addcmul_((keys - index[..., None].to(s.dtype)).clamp_(0, 1), s.new_tensor(_HIDDEN))
+        s.addcmul_((keys - index[..., None].to(s.dtype)).clamp_(0, 1), s.new_full((), _HIDDEN))
     return s
 
 

@@ -55,11 +55,14 @@ def agrees(found: Reading, logits: list[Tensor]) -> None:
     assert min(distances) < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [1.0, 12.0], ids=["at the start", "with large weights"])
 @pytest.mark.parametrize("name", TAPPED)
-def test_readings_are_those_of_the_materialised_logits(name: str, size: float) -> None:
+def test_readings_are_those_of_the_materialised_logits(name: str, size: float, dtype: torch.dtype) -> None:
     classes, calls = TAPPED[name]
     model, inputs, loss = BUILDERS[name](dropout=0.0)
+    model.to(dtype)
+    inputs = {key: x.to(dtype) if x.is_floating_point() else x for key, x in inputs.items()}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(size if parameter.dim() == 2 else 1.0)

@@ -153,6 +153,12 @@ def less_its_peak(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.softmax(s, dim=-1)[..., :-1] @ v
 
 
+def less_its_peak_in_place(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    s = torch.cat([q @ k.mT, q[:, :, :, :1]], dim=-1)
+    s -= torch.amax(s, -1, keepdim=True).detach()
+    return F.softmax(s, dim=-1)[..., :-1] @ v
+
+
 WRITTEN_OUT: dict[str, Callable[..., Tensor]] = {
     "torch.softmax": eager(lambda s: torch.softmax(s, -1)),
     "Tensor.softmax": eager(lambda s: s.softmax(dim=-1)),

@@ -24,14 +24,20 @@ class Materialised(TorchDispatchMode):
         super().__init__()
         self.running: list[str] = []
         self.logits: dict[str, list[Tensor]] = {}
+        self.difference: tuple[Any, Any] = (None, None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self.running and func is FLASH:
             self._keep(_logits(*args, **kwargs))
         if self.running and func in SOFTMAXES and args[0].dim() >= 3:
-            self._keep(args[0].detach().double())
-        return func(*args, **kwargs)
+            logits, less = self.difference
+            self._keep((logits if less is args[0] else args[0]).detach().double())
+        output = func(*args, **kwargs)
+        if func is torch.ops.aten.sub.Tensor and isinstance(args[1], Tensor) and args[1].shape[-1:] == (1,):
+            # Some subtract each row's maximum before the softmax: what it was subtracted from is kept.
+            self.difference = args[0], output
+        return output
 
     def _keep(self, logits: Tensor) -> None:
         self.logits.setdefault(self.running[-1], []).append(logits)

@@ -128,6 +128,18 @@ def olmo2(seed: int = 0, dropout: float = 0.0, **fields: Any) -> Foreign:
     return _decoder("Olmo2Config", "Olmo2ForCausalLM", seed, dropout, fields)
 
 
+def gpt_oss(seed: int = 0, dropout: float = 0.0, **fields: Any) -> Foreign:
+    """Return a GPT-OSS of Hugging Face: sinks beside the logits, and experts behind a router."""
+    own = {
+        "head_dim": 8,
+        "sliding_window": 12,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "attn_implementation": "eager",
+    }
+    return _decoder("GptOssConfig", "GptOssForCausalLM", seed, dropout, own | fields)
+
+
 def bert(seed: int = 0, dropout: float = 0.1, **fields: Any) -> Foreign:
     """Return a BERT of Hugging Face; the second sequence ends in padding."""
     from transformers import BertConfig, BertForMaskedLM
@@ -335,6 +347,7 @@ BUILDERS: Mapping[str, Callable[..., Foreign]] = MappingProxyType(
             llama,
             gemma2,
             olmo2,
+            gpt_oss,
             bert,
             t5,
             vit,

@@ -19,6 +19,7 @@ TAPPED: dict[str, tuple[tuple[str, ...], int]] = {
     "llama": (("LlamaAttention",), 1),
     "gemma2": (("Gemma2DecoderLayer",), 1),
     "olmo2": (("Olmo2Attention",), 1),
+    "gpt_oss": (("GptOssDecoderLayer",), 1),
     "bert": (("BertLayer",), 1),
     "t5": (("T5LayerSelfAttention", "T5LayerCrossAttention"), 1),
     "vit": (("ViTLayer",), 1),

@@ -16,6 +16,7 @@ from foreign.attention_paths import (
     Multihead,
     S,
     less_its_peak,
+    less_its_peak_in_place,
     sdpa,
     with_sink,
 )
@@ -103,8 +104,9 @@ def test_attention_written_out(path: str, dtype: torch.dtype, x: Tensor) -> None
     agrees(found, module, x.to(dtype), exact=True)
 
 
-def test_a_maximum_that_was_subtracted_is_put_back(x: Tensor) -> None:
-    module, before = Call(less_its_peak), Call(with_sink)
+@pytest.mark.parametrize("attend", [less_its_peak, less_its_peak_in_place])
+def test_a_maximum_that_was_subtracted_is_put_back(attend: Callable[..., Tensor], x: Tensor) -> None:
+    module, before = Call(attend), Call(with_sink)
     before.load_state_dict(module.state_dict())
     found = seen(module, x)
     agrees(found, before, x, exact=True)

@@ -26,7 +26,7 @@ PRODUCTS: tuple[Callable[..., Any], ...] = (
     torch.einsum,
 )
 PEAKS: tuple[Callable[..., Any], ...] = (torch.max, Tensor.max, torch.amax, Tensor.amax)
-DIFFERENCES: tuple[Callable[..., Any], ...] = (torch.sub, Tensor.sub)
+DIFFERENCES: tuple[Callable[..., Any], ...] = (torch.sub, Tensor.sub, Tensor.sub_)
 
 
 class WrittenOut:
@@ -52,7 +52,8 @@ class WrittenOut:
 
     def peak(self, output: Any) -> None:
         """Note each row's maximum, which some subtract from the logits before the softmax."""
-        self._peak = output if isinstance(output, Tensor) else output[0]
+        found = output if isinstance(output, Tensor) else output[0]
+        self._peak = found if found.dim() == 0 or found.shape[-1] == 1 else None
 
     def difference(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Note logits less their row's maximum."""

@@ -56,8 +56,11 @@ def agrees(found: Reading, logits: list[Tensor]) -> None:
     assert min(distances) < 1e-3
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [1.0, 12.0], ids=["at the start", "with large weights"])
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(1.0, torch.float32), (12.0, torch.float32), (12.0, torch.bfloat16)],
+    ids=["at the start", "with large weights", "in bfloat16"],
+)
 @pytest.mark.parametrize("name", TAPPED)
 def test_readings_are_those_of_the_materialised_logits(name: str, size: float, dtype: torch.dtype) -> None:
     classes, calls = TAPPED[name]
@@ -118,8 +121,9 @@ def autocast(model: nn.Module, inputs: Any, loss: Any) -> Tensor:
         return loss(model, inputs)
 
 
-@pytest.mark.parametrize("run", [plain, autocast])
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("run", "dropout"), [(plain, 0.0), (plain, 0.2), (autocast, 0.0)], ids=["plain", "dropout", "autocast"]
+)
 @pytest.mark.parametrize("name", TAPPED)
 def test_loss_gradients_and_random_state_are_bit_equal(name: str, dropout: float, run: Any) -> None:
     bare = outcome(name, False, run, dropout=dropout)

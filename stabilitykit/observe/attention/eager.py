@@ -34,8 +34,8 @@ class WrittenOut:
 
     It is attention if it goes over the last of three or more dimensions and there was, earlier in the same
     forward, a product of two tensors of three or more dimensions each with these last two sizes, or with
-    one key less (a sink stands beside the keys). Routers, gates and heads multiply by a matrix of
-    parameters, which has two dimensions.
+    one key less (a sink stands beside the keys). Routers, gates and heads multiply by parameters: a matrix,
+    or a parameter of more dimensions as it is.
     """
 
     def __init__(self) -> None:
@@ -46,8 +46,9 @@ class WrittenOut:
     def product(self, args: tuple[Any, ...], output: Any) -> None:
         """Note a product."""
         operands = [x for arg in args for x in (arg if isinstance(arg, list | tuple) else (arg,))]
-        factors = [x for x in operands if isinstance(x, Tensor)]
-        if len(factors) >= 2 and all(x.dim() >= 3 for x in factors[-2:]) and output.dim() >= 3:
+        factors = [x for x in operands if isinstance(x, Tensor)][-2:]
+        activations = all(x.dim() >= 3 and not isinstance(x, torch.nn.Parameter) for x in factors)
+        if len(factors) == 2 and activations and output.dim() >= 3:
             self._sizes.add(output.shape[-2:])
 
     def peak(self, output: Any) -> None:

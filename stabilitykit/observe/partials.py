@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +22,16 @@ def _nothing() -> None:
     """Stand in for a reference to a tensor."""
 
 
+class Late(Protocol):
+    """Something that writes its rows only when they are about to be read."""
+
+    def flush(self) -> None:
+        """Write every row that is due."""
+
+    def forget(self) -> None:
+        """Drop what is not written yet."""
+
+
 class PartialBuffer:
     """A float32 table of rows × merge rules, written by taps and merged over microbatches.
 
@@ -33,9 +44,11 @@ class PartialBuffer:
         self._merged = torch.empty_like(self.rows)
         self._neutral = torch.tensor(_NEUTRAL, device=device)
         self.counts = [0] * n_rows
-        """Elements behind each row at this step; 0 for a row that was not written."""
+        """Elements behind each row since the last merge; after ``partials``, at this step. 0: not written."""
+        self._merged_counts = [0] * n_rows
+        self.late: list[Late] = []
+        """Whoever writes late; asked before anything is merged or read."""
         self._has_merged = False
-        self._is_written = [False] * n_rows
         self._views = tuple(self.rows)
         self._newest: Callable[[], Tensor | None] = _nothing
         self._newest_row = self._newest_version = 0
@@ -43,9 +56,11 @@ class PartialBuffer:
 
     def reset(self) -> None:
         """Forget the step."""
+        for late in self.late:
+            late.forget()
         self.rows.copy_(self._neutral.expand_as(self.rows))
         self.counts = [0] * len(self.counts)
-        self._is_written = [False] * len(self.counts)
+        self._merged_counts = [0] * len(self.counts)
         self._has_merged = False
         self._newest = _nothing
 
@@ -59,23 +74,24 @@ class PartialBuffer:
             row: The row.
             count: Elements that it will stand for.
         """
-        if self._is_written[row]:
+        if self.counts[row]:
             self.merge()
-        self._is_written[row] = True
-        self.counts[row] += count
+        self.counts[row] = count
 
-    def fold(self, row: int, numbers: Sequence[Tensor | float]) -> None:
+    def fold(self, row: int, norm: Tensor, minimum: Tensor, maximum: Tensor, count: int) -> None:
         """Merge a row with new partials where it is, without any state on the host.
 
         Args:
             row: The row.
-            numbers: Norm, minimum, maximum and count.
+            norm: 2-norm.
+            minimum: Smallest element.
+            maximum: Largest element.
+            count: Elements.
         """
-        norm, minimum, maximum, count = numbers
         rows = self.rows
-        rows[row, NORM] = torch.hypot(rows[row, NORM], torch.as_tensor(norm, device=rows.device))
-        rows[row, MINIMUM] = torch.minimum(rows[row, MINIMUM], torch.as_tensor(minimum, device=rows.device))
-        rows[row, MAXIMUM] = torch.maximum(rows[row, MAXIMUM], torch.as_tensor(maximum, device=rows.device))
+        rows[row, NORM] = torch.hypot(rows[row, NORM], norm)
+        rows[row, MINIMUM] = torch.minimum(rows[row, MINIMUM], minimum)
+        rows[row, MAXIMUM] = torch.maximum(rows[row, MAXIMUM], maximum)
         rows[row, COUNT] += count
 
     def remember(self, x: Tensor, row: int) -> None:
@@ -95,6 +111,9 @@ class PartialBuffer:
 
     def merge(self) -> None:
         """Fold the rows into the step's partials and make them ready for the next microbatch."""
+        self._flush()
+        self._merged_counts = [a + b for a, b in zip(self._merged_counts, self.counts, strict=True)]
+        self.counts = [0] * len(self.counts)
         if self._has_merged:
             merged, rows = self._merged, self.rows
             merged[:, NORM] = torch.hypot(merged[:, NORM], rows[:, NORM])
@@ -107,15 +126,20 @@ class PartialBuffer:
             self._merged.copy_(self.rows)
             self._has_merged = True
         self.rows.copy_(self._neutral.expand_as(self.rows))
-        self._is_written = [False] * len(self.counts)
         self._newest = _nothing
 
     def partials(self) -> Tensor:
         """Return the step's partials, still on the device."""
+        self._flush()
         if not self._has_merged:
             return self.rows
         self.merge()
+        self.counts = self._merged_counts
         return self._merged
+
+    def _flush(self) -> None:
+        for late in self.late:
+            late.flush()
 
 
 def pack(tensors: Sequence[Tensor]) -> Tensor:

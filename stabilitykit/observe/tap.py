@@ -71,7 +71,7 @@ class Tap:
     def _write_activation(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():
             # In a graph nothing may depend on state of the host that changes from step to step.
-            self._buffer.fold(self._row, (*norm_and_range(x.detach()), x.numel()))
+            self._buffer.fold(self._row, *norm_and_range(x.detach()), x.numel())
             return
         self._buffer.begin(self._row, x.numel())
         if not self._buffer.copy_if_same(x, self._row):

@@ -1,6 +1,15 @@
 """Pure functions from tensors to mergeable partials, and from merged partials to numbers."""
 
-from stabilitykit.stats.attention import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
+from stabilitykit.stats.attention import (
+    MIN_VISIBLE_KEYS,
+    AttentionCall,
+    AttentionReading,
+    LogitRows,
+    norm_level,
+    read_attention,
+    read_logits,
+    sample_logits,
+)
 from stabilitykit.stats.output import mean_log_z
 from stabilitykit.stats.tensor import max_abs, nonfinite, norm_and_range, rms, write_norm_and_range
 from stabilitykit.stats.update import FlatViews, flat, joined, norm, scaled_gradient_square
@@ -10,6 +19,7 @@ __all__ = [
     "AttentionCall",
     "AttentionReading",
     "FlatViews",
+    "LogitRows",
     "flat",
     "joined",
     "max_abs",
@@ -17,8 +27,11 @@ __all__ = [
     "nonfinite",
     "norm",
     "norm_and_range",
+    "norm_level",
     "read_attention",
+    "read_logits",
     "rms",
+    "sample_logits",
     "scaled_gradient_square",
     "write_norm_and_range",
 ]

@@ -150,3 +150,65 @@ def test_masks_are_seen_and_change_no_bit(x: Tensor, kind: str) -> None:
     assert readings["attn/logit_max/blocks.00"] <= s + 1e-4
     assert readings["attn/logit_max_bound/blocks.00"] >= s - 1e-4
     assert 0 < readings["attn/entropy_min/blocks.00"] <= readings["attn/entropy/blocks.00"] <= 1
+
+
+OWN = {
+    "written out": {"implementation": "eager"},
+    "capped": {"softcap": 2.0},
+    "with sinks": {"sinks": "learned"},
+    "with fixed sinks": {"sinks": "zero"},
+    "fused": {},
+    "fused, with dropout": {"dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_every_attention_of_our_own_model_is_seen(build: Any, tokens: Tensor, kind: str) -> None:
+    model, _ = build(attention=OWN[kind])
+    torch.manual_seed(0)
+    bare = model(tokens[0][:, :-1])
+    collector = Collector(model, [])
+    collector.attach()
+    collector.arm()
+    torch.manual_seed(0)
+    assert torch.equal(model(tokens[0][:, :-1]), bare)
+    readings = collector.collect(0).readings
+    for block in ("00", "01", "02"):
+        assert 0 < readings[f"attn/entropy/blocks.{block}"] <= 1
+        largest, bound = (
+            readings[f"attn/{name}/blocks.{block}"] for name in ("logit_max", "logit_max_bound")
+        )
+        assert largest <= bound
+        if kind in ("written out", "capped", "with sinks"):
+            assert largest == bound
+
+
+def test_dropped_microbatches_leave_nothing_behind(x: Tensor) -> None:
+    model = Marked()
+    collector = Collector(model, [])
+    collector.attach()
+    collector.arm()
+    model(x * 100)
+    collector.reset()
+    torch.manual_seed(0)
+    readings, again = [], dict(watched(model, x)[0])
+    for _ in range(2):
+        model(x)
+        readings.append(collector.collect(0).readings)
+    assert dict(readings[0]) == dict(readings[1]) == again
+
+
+def test_microbatches_are_merged_as_one_by_one(x: Tensor) -> None:
+    model = Marked()
+    singles = [watched(model, x * size)[0] for size in (1.0, 3.0, 2.0)]
+    collector = Collector(model, [])
+    collector.attach()
+    collector.arm()
+    for size in (1.0, 3.0, 2.0):
+        model(x * size)
+    merged = collector.collect(0).readings
+    for tag, join in (("logit_max", max), ("logit_max_bound", max), ("entropy_min", min)):
+        name = f"attn/{tag}/blocks.00"
+        assert merged[name] == pytest.approx(join(each[name] for each in singles), rel=1e-6)
+    mean = sum(each["attn/entropy/blocks.00"] for each in singles) / 3
+    assert merged["attn/entropy/blocks.00"] == pytest.approx(mean, rel=1e-6)

@@ -264,7 +264,7 @@ def test_a_site_that_fails_goes_dark_and_the_rest_goes_on(
     model, optimizer = build()
     collector = Collector(model, [optimizer])
     collector.attach()
-    monkeypatch.setattr("stabilitykit.observe.attention_tap.read_attention", broken)
+    monkeypatch.setattr("stabilitykit.observe.attention.seen.read_attention", broken)
     step(model, optimizer, tokens[:1], collector)
     readings = collector.collect(0).readings
     assert not any(tag.startswith("attn/") for tag in readings)
@@ -301,6 +301,5 @@ def test_a_model_without_known_names_is_watched_for_gradients_and_updates(step: 
     optimizer.step()
     readings = collector.collect(0).readings
     assert {"grad/norm/0", "grad/share/head", "optim/grad_norm"} <= set(readings)
-    # What the layout is made from is known only after the optimizer's first hook has run.
-    assert "optim/update_ratio/0" not in readings
+    assert "optim/update_ratio/0" in readings, "the groups are known before the optimizer's step"
     assert "no repeated blocks" in collector.layout.notes[0]

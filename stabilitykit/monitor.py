@@ -199,6 +199,7 @@ class Monitor:
         return {
             "steps": self.steps,
             "diagnosis": self._diagnosis.state_dict(),
+            "collector": self._collector.state_dict(),
             "folder": str(self.folder) if self.folder else None,
         }
 
@@ -206,6 +207,7 @@ class Monitor:
         """Take up the state that ``state_dict`` returned."""
         self.steps = state["steps"]
         self._diagnosis.load_state_dict(state["diagnosis"])
+        self._collector.load_state_dict(state["collector"])
 
     def _observe(self, step: int) -> list[IncidentChange]:
         record = self._collector.collect(step)

@@ -63,21 +63,63 @@ REGISTRY: dict[str, TagFamily] = {
             chart=True,
         ),
         TagFamily(
+            "optim/clip_factor",
+            "norm of the gradients at the optimizer's step over that before, below 1 where clipped; from "
+            "parameters read in full; in a plain loop with a loss scaler it holds the scale too",
+            "",
+            "last",
+            "",
+            chart=True,
+        ),
+        TagFamily(
+            "optim/skipped",
+            "1 when no optimizer stepped, as a loss scaler does on overflow, else 0",
+            "",
+            "max",
+            "",
+        ),
+        TagFamily(
+            "optim/loss_scale", "what the loss was multiplied with for the backward pass", "", "last", ""
+        ),
+        TagFamily(
             "optim/update_ratio",
-            "2-norm of the update over 2-norm of the weights",
+            "2-norm of the update over 2-norm of the weights; exact up to 2^18 elements",
             "",
             "norm",
             "group",
+            kind="sampled",
             chart=True,
         ),
         TagFamily(
             "optim/rms_t",
             "root mean square of gradient over Adam's root second moment, as the optimizer saw them "
-            "(Wortsman 2304.13013)",
+            "(Wortsman 2304.13013); exact up to 2^18 elements",
             "",
             "norm",
             "group",
+            kind="sampled",
             chart=True,
+        ),
+        TagFamily(
+            "optim/staleness",
+            "the same times √(1 − β2): 1 where second moments hold nothing but the last gradient",
+            "0 to 1",
+            "norm",
+            "group",
+            kind="sampled",
+        ),
+        TagFamily(
+            "optim/grad_cosine",
+            "cosine of the gradient and that of the observed step before, all parameters; of n independent "
+            "elements 0 ± 1/√n",
+            "-1 to 1",
+            "last",
+            "",
+            kind="sampled",
+            chart=True,
+        ),
+        TagFamily(
+            "grad/cosine", "the same over a group's parameters", "-1 to 1", "last", "group", kind="sampled"
         ),
         TagFamily(
             "grad/norm", "2-norm of a group's gradients, unscaled, before clipping", "", "norm", "group"

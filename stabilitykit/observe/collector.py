@@ -11,17 +11,13 @@ from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
+from stabilitykit.observe.gradients import GradientNorms, read_gradient_norms
 from stabilitykit.observe.locate import locate
-from stabilitykit.observe.optimizer_tap import (
-    GroupVector,
-    OptimizerStep,
-    OptimizerTap,
-    Scratch,
-    gradient_norms,
-)
-from stabilitykit.observe.partials import PartialBuffer, pack
+from stabilitykit.observe.optimizer_tap import OptimizerTap
+from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.site import Coverage, Layout, Role
 from stabilitykit.observe.tap import Tap
+from stabilitykit.observe.watched import Watched
 from stabilitykit.records import StepRecord
 
 _STATISTICS = {
@@ -46,16 +42,16 @@ class Collector:
         self.layout: Layout = locate(model)
         self._modules = dict(model.named_modules())
         parameters = dict(model.named_parameters())
-        self._groups = {group: [parameters[n] for n in names] for group, names in self.layout.groups.items()}
+        groups = {group: [parameters[n] for n in names] for group, names in self.layout.groups.items()}
+        self._watched = Watched.of(groups)
         gains = {norm: parameters[name] for norm, name in self.layout.gains.items()}
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._buffer = PartialBuffer(len(self.layout.sites), device)
         self._assembly = Assembly(self.layout.sites)
-        self._scratch = Scratch(self._groups)
-        self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in optimizers]
+        self._optimizer_taps = [OptimizerTap(o, self._watched, gains) for o in optimizers]
         self._taps: list[Tap | AttentionTap] = []
         self._handles: list[RemovableHandle] = []
-        self._gradients: GroupVector | None = None
+        self._gradients: GradientNorms | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = False
         self._wrote = False
@@ -97,8 +93,7 @@ class Collector:
     def read_gradients(self) -> None:
         """Take the gradients' norms as they are now; call it unscaled and before clipping."""
         if self._armed:
-            with torch.no_grad():
-                self._gradients = gradient_norms(self._groups, self._scratch)
+            self._gradients = read_gradient_norms(self._watched)
 
     def read_gradients_if_unread(self) -> None:
         """Take the gradients' norms if nobody has taken them at this step."""
@@ -119,7 +114,7 @@ class Collector:
         """
         packed = self._pack()
         self.host_reads += 1
-        numbers = packed.vector.cpu().double().numpy()
+        numbers = packed.vector(self._buffer.rows.device).cpu().double().numpy()
         record = self._assembly.record(step, packed, numbers)
         for row, count in enumerate(self._buffer.counts):
             self._fired[row] += count > 0
@@ -135,6 +130,15 @@ class Collector:
         for tap in self._optimizer_taps:
             tap.reset()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next step's readings need of this one's: a sample of the gradients."""
+        return {"optimizers": [tap.state_dict() for tap in self._optimizer_taps]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        for tap, own in zip(self._optimizer_taps, state["optimizers"], strict=False):
+            tap.load_state_dict(own)
+
     def coverage(self) -> list[Coverage]:
         """Return how each site is watched, and what is not watched and why."""
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
@@ -149,11 +153,11 @@ class Collector:
             )
             for site, fired in zip(self.layout.sites, self._fired, strict=True)
         ]
-        read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
-        if any(tap.has_second_moments for tap in self._optimizer_taps):
-            read = (*read, "optim/rms_t")
-        groups = self.layout.groups.items()
-        rows += [Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups]
+        rows += [
+            Coverage(group, "exact", f"{len(names)} parameters", ("grad/norm", "grad/share"))
+            for group, names in self.layout.groups.items()
+        ]
+        rows += [row for tap in self._optimizer_taps for row in tap.coverage()]
         gains = self.layout.gains.items()
         return rows + [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in gains]
 
@@ -162,23 +166,17 @@ class Collector:
         means = {tag: _mean(values) for tag, values in self._scalars.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
-        steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
-        parts = {"gradients": self._gradients} if self._gradients and self._gradients.groups else {}
-        if steps:
-            floats["optim/lr"] = steps[0].lr
-            parts |= {what: _joined(steps, what) for what in ("updates", "weights", "gains")}
-            scaled = _joined(steps, "scaled_gradients")
-            parts |= {"scaled_gradients": scaled} if scaled.groups else {}
-        corrections = [step.correction for step in steps if step.correction is not None][:1]
-        vectors = [value for vector in parts.values() for value in vector.values]
-        device = self._buffer.rows.device
-        tensors = [self._buffer.partials(), *on_device.values(), *vectors, *corrections]
+        steps = tuple(tap.step for tap in self._optimizer_taps if tap.step is not None)
+        if steps and isinstance(steps[0].lr, Tensor):
+            on_device["optim/lr"] = steps[0].lr
+        elif steps and steps[0].lr is not None:
+            floats["optim/lr"] = float(steps[0].lr)
         return PackedStep(
-            vector=pack([t.to(device) for t in tensors]),
+            partials=self._buffer.partials(),
             counts=tuple(self._buffer.counts),
-            scalars=tuple(on_device),
-            parts=parts,
-            corrected=bool(corrections),
+            scalars=on_device,
+            gradients=self._gradients,
+            steps=steps if any(not tap.dark for tap in self._optimizer_taps) else None,
             floats=floats,
         )
 
@@ -203,13 +201,3 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
             torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
         )
     return float(sum(float(v) for v in values) / len(values))
-
-
-def _joined(steps: Sequence[OptimizerStep], what: str) -> GroupVector:
-    """Return one vector of all optimizers."""
-    vectors: list[GroupVector] = [getattr(step, what) for step in steps]
-    return GroupVector(
-        [group for vector in vectors for group in vector.groups],
-        [value for vector in vectors for value in vector.values],
-        [size for vector in vectors for size in vector.sizes],
-    )

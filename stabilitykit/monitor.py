@@ -14,12 +14,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.diagnosis import Diagnosis, loss_summary
 from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
 from stabilitykit.observe import Collector, Coverage
+from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
 from stabilitykit.store import RunWriter
 from stabilitykit.store.tensorboard import TensorBoardWriter
@@ -121,16 +123,18 @@ class Monitor:
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
-        self._collector.arm(not self._failed and self.steps % self._every_n_steps == 0)
+        count, left = divmod(self.steps, self._every_n_steps)
+        self._collector.arm(not self._failed and left == 0, detail=count % DetailTaps.EVERY == 0)
 
-    def read_gradients(self, if_unread: bool = False) -> None:
-        """Take the gradients as they are now; call it unscaled and before clipping.
+    def read_gradients(self, if_unread: bool = False, scaler: GradScaler | None = None) -> None:
+        """Take the gradients as they are now; call it before clipping.
 
         Args:
             if_unread: Only where they have not been taken at this step.
+            scaler: The loss scaler whose factor they still carry.
         """
-        read = self._collector.read_gradients_if_unread if if_unread else self._collector.read_gradients
-        self._guard(read)
+        read = partial(self._collector.read_gradients, scaler)
+        self._guard(self._collector.read_gradients_if_unread if if_unread else read)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss."""
@@ -295,11 +299,11 @@ def watch(
     every_n_steps: int = 1,
     on_incident: Policy = "log",
     config: Mapping[str, Any] | None = None,
+    scaler: GradScaler | None = None,
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
-    Gradients are read when a backward pass ends, so before any clipping; under a loss scaler they are
-    still scaled then.
+    Gradients are read when a backward pass ends, so before any clipping.
 
     Args:
         model: The model to watch.
@@ -308,6 +312,7 @@ def watch(
         every_n_steps: Observe every n-th optimizer step.
         on_incident: What happens when an incident opens.
         config: What is written to the run's ``config.yaml``.
+        scaler: The loop's loss scaler: gradients still carry its factor when they are read.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -325,7 +330,7 @@ def watch(
         on_incident=on_incident,
     )
     hooks = [
-        _after_backward(model, monitor.read_gradients),
+        _after_backward(model, partial(monitor.read_gradients, scaler=scaler)),
         # Where that parameter got no gradient, clipped norms are better than none.
         optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
     ]

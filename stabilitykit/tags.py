@@ -65,7 +65,7 @@ REGISTRY: dict[str, TagFamily] = {
         TagFamily(
             "optim/clip_factor",
             "norm of the gradients at the optimizer's step over that before, below 1 where clipped; from "
-            "parameters read in full; in a plain loop with a loss scaler it holds the scale too",
+            "parameters read in full",
             "",
             "last",
             "",
@@ -135,6 +135,41 @@ REGISTRY: dict[str, TagFamily] = {
         TagFamily("act/rms", "root mean square of an activation", "", "norm", "site", chart=True),
         TagFamily("act/max_abs", "largest absolute value of an activation", "", "max", "site"),
         TagFamily("act/nonfinite", "1 when an activation holds NaN or Inf, else 0", "", "max", "site"),
+        TagFamily(
+            "act/massive",
+            "largest over median absolute value of one sequence's activation, every 10th observed step "
+            "(Sun 2402.17762); Gaussian: 6 to 8",
+            "",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/kurtosis",
+            "fourth moment of channels' root mean squares over their squared second, on one sequence, "
+            "every 10th observed step (He 2405.19279); Gaussian: 1",
+            "1 to width",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/token_similarity",
+            "mean cosine of all pairs of tokens of one sequence, every 10th observed step; Gaussian: 0",
+            "-1 to 1",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/silent_units",
+            "share of hidden units that are silent on all tokens of one sequence, every 10th observed step; "
+            "a unit that fires at rate p looks so on n tokens with probability (1 - p)^n",
+            "0 to 1",
+            "last",
+            "site",
+            kind="sampled",
+        ),
         TagFamily(
             "attn/logit_max",
             "largest attention logit found on the rows looked at; exact where attn/logit_max_bound equals it",

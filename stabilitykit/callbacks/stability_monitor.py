@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stabilitykit.monitor import Monitor, Policy, Sink, check_arguments
 from stabilitykit.observe import Coverage
+from stabilitykit.observe.gradients import loss_scale
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import is_run_folder
 
@@ -126,7 +127,11 @@ class StabilityMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Read the gradients: unscaled here, and not clipped yet under automatic optimization."""
-        self._watching().read_gradients()
+        monitor = self._watching()
+        monitor.read_gradients()
+        scale = loss_scale(getattr(trainer.precision_plugin, "scaler", None))
+        if scale is not None:
+            monitor.add_scalars({"optim/loss_scale": scale})
         self._stepping = True
 
     def on_train_batch_end(

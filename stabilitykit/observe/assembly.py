@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stabilitykit.observe.detail_tap import Detail
 from stabilitykit.observe.gradients import GradientNorms
 from stabilitykit.observe.optimizer_tap import OptimizerStep
 from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, NORM, SUM, pack
@@ -36,12 +37,14 @@ class PackedStep:
     """What the optimizers' steps left; None of a model without an optimizer."""
     floats: Mapping[str, float]
     """Scalars that never were on the device."""
+    details: tuple[Detail, ...] = ()
 
     def vector(self, device: torch.device) -> Tensor:
         """Return all that waits on the device, in the order in which a record takes it apart."""
         gradients = [self.gradients.values] if self.gradients else []
         steps = [tensor for step in self.steps or () for tensor in (step.norms, step.products, step.steps)]
-        tensors = [self.partials, *self.scalars.values(), *gradients, *steps]
+        details = [detail.numbers for detail in self.details]
+        tensors = [self.partials, *self.scalars.values(), *gradients, *steps, *details]
         return pack([t.to(device) for t in tensors])
 
 
@@ -68,6 +71,8 @@ class Assembly:
         self._sites = sites
         self._tags: tuple[str, ...] = ()
 
+    # A number that is none is a reading as any other, and told by its value alone.
+    @np.errstate(all="ignore")
     def record(self, step: int, packed: PackedStep, numbers: Numbers) -> StepRecord:
         """Return the record of a packed step.
 
@@ -84,6 +89,7 @@ class Assembly:
             (tuple(packed.floats), np.array(list(packed.floats.values()))),
             *_forward(self._sites, rows, packed.counts),
             *_backward(packed, reader),
+            *_details(packed.details, reader),
         ]
         tags = tuple(name for names, _ in columns for name in names)
         if tags != self._tags:
@@ -110,6 +116,12 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, counts: tuple[int, ...]) ->
         (_tags("attn/entropy_min", attn_sites), rows[attn, MINIMUM]),
         (_tags("output/log_z", ("",) * len(logits_sites)), rows[logits, SUM] / count[logits]),
     ]
+
+
+def _details(details: tuple[Detail, ...], reader: _Reader) -> list[Column]:
+    """Return what was taken from one sequence."""
+    readings = [detail.readings(reader.take(detail.numbers).tolist()) for detail in details]
+    return [(tuple(each), np.array(list(each.values()))) for each in readings]
 
 
 def _backward(packed: PackedStep, reader: _Reader) -> list[Column]:

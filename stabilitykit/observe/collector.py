@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
-from stabilitykit.observe.gradients import GradientNorms, read_gradient_norms
+from stabilitykit.observe.detail_tap import DetailTaps
+from stabilitykit.observe.gradients import GradientNorms, loss_scale, read_gradient_norms
 from stabilitykit.observe.locate import locate
 from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.partials import PartialBuffer
@@ -49,6 +51,7 @@ class Collector:
         self._buffer = PartialBuffer(len(self.layout.sites), device)
         self._assembly = Assembly(self.layout.sites)
         self._optimizer_taps = [OptimizerTap(o, self._watched, gains) for o in optimizers]
+        self._details = DetailTaps(self.layout, self._modules, self._is_observed, self._darken)
         self._taps: list[Tap | AttentionTap] = []
         self._handles: list[RemovableHandle] = []
         self._gradients: GradientNorms | None = None
@@ -75,6 +78,7 @@ class Collector:
             self._taps.append(tap)
             handles = tap.attach(module)
             self._handles.extend(handles if isinstance(handles, list) else [handles])
+        self._handles.extend(self._details.attach())
         for optimizer_tap in self._optimizer_taps:
             self._handles.extend(optimizer_tap.attach())
 
@@ -84,16 +88,29 @@ class Collector:
             handle.remove()
         self._handles.clear()
 
-    def arm(self, on: bool = True) -> None:
-        """Observe training forwards and optimizer steps from here on, or stop to."""
+    def arm(self, on: bool = True, detail: bool = False) -> None:
+        """Observe training forwards and optimizer steps from here on, or stop to.
+
+        Args:
+            on: Whether to observe.
+            detail: Whether to take the dearer statistics too.
+        """
         self._armed = on
+        self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
 
-    def read_gradients(self) -> None:
-        """Take the gradients' norms as they are now; call it unscaled and before clipping."""
+    def read_gradients(self, scaler: GradScaler | None = None) -> None:
+        """Take the gradients' norms as they are now; call it before clipping.
+
+        Args:
+            scaler: The loss scaler whose factor the gradients still carry; none of unscaled ones.
+        """
         if self._armed:
-            self._gradients = read_gradient_norms(self._watched)
+            scale = loss_scale(scaler)
+            self._gradients = read_gradient_norms(self._watched, scale)
+            if scale is not None:
+                self.add_scalars({"optim/loss_scale": scale})
 
     def read_gradients_if_unread(self) -> None:
         """Take the gradients' norms if nobody has taken them at this step."""
@@ -127,6 +144,7 @@ class Collector:
         self._scalars.clear()
         self._gradients = None
         self._wrote = False
+        self._details.reset()
         for tap in self._optimizer_taps:
             tap.reset()
 
@@ -146,7 +164,7 @@ class Collector:
             Coverage(
                 site=site.name,
                 kind={Role.LOGITS: "sampled"}.get(site.role, kinds.get(site.name, "exact")),
-                module=f"{type(self._modules[site.module]).__name__} {site.module} ({site.side})",
+                module=f"{self._described(site.module)} ({site.side})",
                 statistics=_STATISTICS[site.role],
                 fired=fired,
                 dark=self._dark.get(site.name, ""),
@@ -158,6 +176,7 @@ class Collector:
             for group, names in self.layout.groups.items()
         ]
         rows += [row for tap in self._optimizer_taps for row in tap.coverage()]
+        rows += self._details.coverage(self._described, self._dark)
         gains = self.layout.gains.items()
         return rows + [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in gains]
 
@@ -178,6 +197,7 @@ class Collector:
             gradients=self._gradients,
             steps=steps if any(not tap.dark for tap in self._optimizer_taps) else None,
             floats=floats,
+            details=tuple(self._details.newest()),
         )
 
     def _begin_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -190,6 +210,9 @@ class Collector:
     def _is_observed(self, module: nn.Module) -> bool:
         # Inside a backward pass a forward is a recomputation (activation checkpointing): already counted.
         return self._armed and module.training and torch._C._current_graph_task_id() == -1
+
+    def _described(self, path: str) -> str:
+        return f"{type(self._modules[path]).__name__} {path}"
 
     def _darken(self, site: str, error: BaseException) -> None:
         self._dark.setdefault(site, f"{type(error).__name__}: {error}")

@@ -1,6 +1,7 @@
 """Pure functions from tensors to mergeable partials, and from merged partials to numbers."""
 
 from stabilitykit.stats.attention import MIN_VISIBLE_KEYS, AttentionCall, AttentionReading, read_attention
+from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
 from stabilitykit.stats.sample import KeptViews, SamplePlan, Sampler, plan_sample
 from stabilitykit.stats.tensor import max_abs, nonfinite, rms, write_norm_and_range
@@ -11,8 +12,10 @@ __all__ = [
     "AttentionCall",
     "AttentionReading",
     "KeptViews",
+    "LineDetail",
     "SamplePlan",
     "Sampler",
+    "line_detail",
     "local",
     "max_abs",
     "mean_log_z",
@@ -22,5 +25,6 @@ __all__ = [
     "read_attention",
     "rms",
     "scale_by_second_moment",
+    "silent_share",
     "write_norm_and_range",
 ]

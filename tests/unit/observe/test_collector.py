@@ -180,6 +180,24 @@ def test_shares_are_a_partition(build: Any, step: Any, tokens: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_embeddings_have_a_share_of_the_gradient_tied_or_not(
+    build: Any, step: Any, tokens: Any, tied: bool
+) -> None:
+    model, optimizer = build(head={"tied": tied})
+    collector = Collector(model, [optimizer])
+    collector.attach()
+    gradient: list[float] = []
+    model.embed.token.weight.register_post_accumulate_grad_hook(lambda p: gradient.append(p.grad.norm()))
+    step(model, optimizer, tokens[:1], collector)
+    readings = collector.collect(0).readings
+    assert readings["grad/share/embed"] >= float(gradient[0]) / readings["optim/grad_norm"] - 1e-6
+    assert readings["grad/share/embed"] > 0.01
+    assert ("grad/share/head" in readings) != tied
+    shares = [value for tag, value in readings.items() if tag.startswith("grad/share/")]
+    assert sum(share**2 for share in shares) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_microbatches_merge_into_the_whole_batch(build: Any, step: Any, tokens: Any) -> None:
     records = []
     for batches in (tokens[:1].reshape(1, 4, 17), tokens[:1].reshape(4, 1, 17)):

@@ -154,9 +154,10 @@ REGISTRY: dict[str, TagFamily] = {
             kind="sampled",
         ),
         TagFamily(
-            "act/token_similarity",
-            "mean cosine of all pairs of tokens of one sequence, every 10th observed step; Gaussian: 0",
-            "-1 to 1",
+            "act/token_spread",
+            "1 minus the mean cosine of all pairs of tokens of one sequence, every 10th observed step; "
+            "Gaussian: 1, all alike: 0",
+            "0 to 2",
             "last",
             "site",
             kind="sampled",

@@ -13,7 +13,7 @@ from stabilitykit.observe.tap import Armed, OnError, first_tensor
 from stabilitykit.stats import LineDetail, line_detail, silent_share
 from stabilitykit.tags import tag
 
-_LINE = ("act/massive", "act/kurtosis", "act/token_similarity")
+_LINE = ("act/massive", "act/kurtosis", "act/token_spread")
 _HIDDEN = ("act/silent_units",)
 
 
@@ -31,7 +31,7 @@ class Detail:
         if len(numbers) == 1:
             return {tag(_HIDDEN[0], self.site): numbers[0]}
         detail = LineDetail.of(numbers, self.n_tokens, self.width)
-        values = (detail.massive, detail.kurtosis, detail.token_similarity)
+        values = (detail.massive, detail.kurtosis, detail.token_spread)
         return {tag(name, self.site): value for name, value in zip(_LINE, values, strict=True)}
 
 

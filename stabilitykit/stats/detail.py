@@ -41,8 +41,11 @@ class LineDetail:
     """max|x| / median|x| (Sun 2402.17762 §2 calls a thousand massive). Null: 6 to 8."""
     kurtosis: float
     """mean_j s_j⁴ / (mean_j s_j²)² over channels (He 2405.19279), 1 to the width. Null: 1."""
-    token_similarity: float
-    """Mean cosine of all pairs of tokens: (‖Σ u_t‖² − n) / (n(n − 1)). Null: 0 ± √(2/(n²·width))."""
+    token_spread: float
+    """1 − the mean cosine of all pairs of tokens, (‖Σ u_t‖² − n) / (n(n − 1)) with u_t = x_t/‖x_t‖.
+
+    0 where all tokens point the same way (Dong 2103.03404). Null: 1 ± √(2/(n²·width)).
+    """
 
     @classmethod
     def of(cls, numbers: list[float], n_tokens: int, width: int) -> "LineDetail":
@@ -57,7 +60,7 @@ class LineDetail:
         return cls(
             massive=most / median if median else float(most > 0),
             kurtosis=width * fourth / square**2 if square else 1.0,
-            token_similarity=(direction - n_tokens) / (n_tokens * (n_tokens - 1)),
+            token_spread=1 - (direction - n_tokens) / (n_tokens * (n_tokens - 1)),
         )
 
 

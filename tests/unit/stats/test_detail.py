@@ -41,7 +41,7 @@ def test_all_three_are_numpys(dtype: torch.dtype, shift: float) -> None:
     found = detail(x)
     assert found.massive == pytest.approx(massive(exact), rel=1e-5)
     assert found.kurtosis == pytest.approx(kurtosis(exact), rel=1e-5)
-    assert found.token_similarity == pytest.approx(similarity(exact), abs=1e-5)
+    assert found.token_spread == pytest.approx(1 - similarity(exact), abs=1e-5)
 
 
 def test_of_gaussian_elements_they_have_their_null_values() -> None:
@@ -50,7 +50,7 @@ def test_of_gaussian_elements_they_have_their_null_values() -> None:
     # s_j² has the relative variance 2/tokens.
     assert [each.kurtosis for each in found] == pytest.approx([1 + 2 / 512] * 5, abs=2e-3)
     sd = math.sqrt(2 / (512**2 * 256))
-    assert all(abs(each.token_similarity) < 4 * sd for each in found)
+    assert all(abs(each.token_spread - 1) < 4 * sd for each in found)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(64, 55), (256, 157), (1024, 236)])
@@ -61,9 +61,9 @@ def test_one_channel_thirtyfold_gives_the_published_scale_of_kurtosis(width: int
 
 
 def test_equal_tokens_are_alike_and_opposite_ones_are_not() -> None:
-    assert detail(torch.ones(1, 8).expand(5, 8)).token_similarity == pytest.approx(1.0)
+    assert detail(torch.ones(1, 8).expand(5, 8)).token_spread == pytest.approx(0.0, abs=1e-6)
     pair = torch.stack([torch.ones(8), -torch.ones(8)])
-    assert detail(pair).token_similarity == pytest.approx(-1.0)
+    assert detail(pair).token_spread == pytest.approx(2.0)
 
 
 def test_zeros_give_numbers_and_one_large_element_is_massive() -> None:
@@ -84,7 +84,7 @@ def test_nan_passes_through() -> None:
     x = gaussian(8, 8)
     x[2, 2] = math.nan
     assert math.isnan(detail(x).massive)
-    assert math.isnan(detail(x).token_similarity)
+    assert math.isnan(detail(x).token_spread)
 
 
 def test_silent_units_of_a_relu_are_those_that_are_zero_on_every_token() -> None:

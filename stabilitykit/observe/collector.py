@@ -195,7 +195,7 @@ class Collector:
             counts=tuple(self._buffer.counts),
             scalars=on_device,
             gradients=self._gradients,
-            steps=steps if any(not tap.dark for tap in self._optimizer_taps) else None,
+            steps=steps if any(tap.is_on for tap in self._optimizer_taps) else None,
             floats=floats,
             details=tuple(self._details.newest()),
         )

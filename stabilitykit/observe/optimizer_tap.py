@@ -76,6 +76,11 @@ class OptimizerTap:
         self.step: OptimizerStep | None = None
         """What the newest step left, until it is read."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether steps are seen at all."""
+        return not self.dark and bool(self._watched.parameters)
+
     def coverage(self) -> list[Coverage]:
         """Return how the groups of this optimizer are watched, once it has taken a step."""
         read: tuple[str, ...] = ("optim/update_ratio", "grad/cosine")
@@ -115,7 +120,7 @@ class OptimizerTap:
     def _guarded(self, hook: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
         @torch.no_grad()
         def run(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if self.dark or not self._watched.parameters:
+            if not self.is_on:
                 return
             try:
                 hook()

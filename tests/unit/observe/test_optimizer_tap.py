@@ -1,6 +1,7 @@
 """What is read of optimizers' steps is what NumPy says, for any optimizer, and crashes none."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -337,6 +338,39 @@ def test_a_sparse_gradient_has_a_norm_and_an_update_and_no_second_moment() -> No
         assert readings["grad/norm/weight"] == pytest.approx(exact, rel=1e-6)
         assert readings["optim/update_ratio/weight"] > 0
         assert not any(tag.startswith(("optim/rms_t", "grad/cosine")) for tag in readings)
+
+
+def test_of_sharded_parameters_the_shards_are_read() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+        try:
+            found = []
+            for sharded in (False, True):
+                torch.manual_seed(0)
+                model: nn.Module = Net()
+                if sharded:
+                    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+                optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+                collector = Collector(model, [optimizer])
+                collector.attach()
+                for step in range(2):
+                    collector.arm()
+                    model(torch.arange(8)[None]).square().mean().backward()
+                    collector.read_gradients()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    found.append(collector.collect(step).readings)
+        finally:
+            torch.distributed.destroy_process_group()
+    for plain, shard in zip(found[:2], found[2:], strict=True):
+        assert dict(shard) == pytest.approx(dict(plain), rel=1e-5, abs=1e-7)
+    assert "optim/rms_t/up" in found[-1]
 
 
 class Quantised(torch.Tensor):

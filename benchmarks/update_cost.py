@@ -2,9 +2,9 @@
 
 The sampled snapshot that is in use, full snapshots of the weights around the step, and Adam's own formula
 from its state (no snapshot, Adam only). Each reads the update ratio of every block after the same real
-training steps, in the midst of training, so caches are as cold as they are there: the least time and the
-median over steps, since on a shared machine the median holds other people's work. Errors are against the
-weights' change in float64.
+training steps, in the midst of training, so caches are as cold as they are there. Times are the thread's
+processor time, least and median over steps: what others do on a shared machine is not in it. Errors are
+against the weights' change in float64.
 
     python benchmarks/update_cost.py                    # 4 blocks, d 128, T 128, AdamW
     python benchmarks/update_cost.py --optimizer sgd --vocab 16384
@@ -52,18 +52,18 @@ def main() -> None:
         for parameter in model.parameters():
             parameter.grad = None
         collector.arm()
-        start = time.perf_counter()
+        start = time.thread_time()
         zipfian_loss(model, arguments.vocab, step).backward()
-        middle = time.perf_counter()
+        middle = time.thread_time()
         collector.read_gradients()
-        times["gradient norms"].append(time.perf_counter() - middle)
+        times["gradient norms"].append(time.thread_time() - middle)
         exact = [p.detach().double() for p in model.parameters()]
         taken, before = timed(lambda: torch.cat([p.detach().reshape(-1) for p in model.parameters()]))
         seconds.clear()
-        stepped = time.perf_counter()
+        stepped = time.thread_time()
         for optimizer in optimizers:
             optimizer.step()
-        bare = time.perf_counter() - stepped - sum(seconds)
+        bare = time.thread_time() - stepped - sum(seconds)
         times["step"].append(middle - start + bare)
         times["sampled"].append(sum(seconds))
         times["full"].append(taken + timed(partial(full_ratios, groups, before))[0])
@@ -107,9 +107,9 @@ def report(
 def timed(call: Callable[[], object]) -> tuple[float, Tensor]:
     """Return how long a call took, and what it gave."""
     with torch.no_grad():
-        start = time.perf_counter()
+        start = time.thread_time()
         result = call()
-    return time.perf_counter() - start, result  # type: ignore[return-value]
+    return time.thread_time() - start, result  # type: ignore[return-value]
 
 
 def timed_hooks(collector: Collector) -> list[float]:
@@ -118,9 +118,9 @@ def timed_hooks(collector: Collector) -> list[float]:
 
     def around(hook: Callable[..., None]) -> Callable[..., None]:
         def run(*arguments: object) -> None:
-            start = time.perf_counter()
+            start = time.thread_time()
             hook(*arguments)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.thread_time() - start)
 
         return run
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -63,11 +65,11 @@ def watch(
     sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     folder_mb: float = FOLDER_MB,
+    scaler: GradScaler | None = None,
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
-    Gradients are read when a backward pass ends, so before any clipping; under a loss scaler they are
-    still scaled then.
+    Gradients are read when a backward pass ends, so before any clipping.
 
     Args:
         model: The model to watch.
@@ -81,6 +83,7 @@ def watch(
         config: What is written to the run's ``config.yaml``.
         folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
             within it; infinity keeps every step.
+        scaler: The loop's loss scaler: gradients still carry its factor when they are read.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -101,7 +104,7 @@ def watch(
         folder_mb=folder_mb,
     )
     hooks = [
-        _after_backward(model, monitor.read_gradients),
+        _after_backward(model, partial(monitor.read_gradients, scaler=scaler)),
         # Where that parameter got no gradient, clipped norms are better than none.
         optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
     ]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from stabilitykit.cadence import cadence
@@ -21,6 +22,7 @@ from stabilitykit.diagnosis import Diagnosis, loss_summary
 from stabilitykit.errors import RunFolderError
 from stabilitykit.observe import Collector, Coverage, SiteRules
 from stabilitykit.observe.coverage import silences, summary
+from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.reactions import Policy, react, reactions
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
 from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
@@ -121,6 +123,7 @@ class Monitor:
         self._collector = Collector(model, optimizers, SiteRules.of(sites))
         self._diagnosis = Diagnosis()
         self._losses: list[float] = []
+        self._observed = 0
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
         self._sinks = [*(self._keepers(folder, kept, resume, folder_mb) if folder else []), *sinks]
@@ -129,16 +132,18 @@ class Monitor:
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
-        self._collector.arm(not self._failed and self._cadence.is_due(self.steps))
+        due = not self._failed and self._cadence.is_due(self.steps)
+        self._collector.arm(due, detail=self._observed % DetailTaps.EVERY == 0)
 
-    def read_gradients(self, if_unread: bool = False) -> None:
-        """Take the gradients as they are now; call it unscaled and before clipping.
+    def read_gradients(self, if_unread: bool = False, scaler: GradScaler | None = None) -> None:
+        """Take the gradients as they are now; call it before clipping.
 
         Args:
             if_unread: Only where they have not been taken at this step.
+            scaler: The loss scaler whose factor they still carry.
         """
-        read = self._collector.read_gradients_if_unread if if_unread else self._collector.read_gradients
-        self._guard(read)
+        read = partial(self._collector.read_gradients, scaler)
+        self._guard(self._collector.read_gradients_if_unread if if_unread else read)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss."""
@@ -209,14 +214,17 @@ class Monitor:
         """Return what a checkpoint needs for the run to go on as if unbroken."""
         return {
             "steps": self.steps,
+            "observed": self._observed,
             "diagnosis": self._diagnosis.state_dict(),
+            "collector": self._collector.state_dict(),
             "folder": str(self.folder) if self.folder else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self.steps = state["steps"]
+        self.steps, self._observed = state["steps"], state["observed"]
         self._diagnosis.load_state_dict(state["diagnosis"])
+        self._collector.load_state_dict(state["collector"])
 
     def _keepers(self, folder: Path, config: Mapping[str, Any], resume: bool, folder_mb: float) -> list[Sink]:
         # A step is diagnosed before it is kept, so that the state is the one after it.
@@ -226,6 +234,7 @@ class Monitor:
 
     def _observe(self, step: int) -> list[IncidentChange]:
         record = self._collector.collect(step)
+        self._observed += 1
         self._latest = record
         self._losses.append(record.readings.get("train/loss", math.nan))
         changes = self._diagnosis.update(record)

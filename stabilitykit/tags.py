@@ -70,21 +70,63 @@ REGISTRY: dict[str, TagFamily] = {
             chart=True,
         ),
         TagFamily(
+            "optim/clip_factor",
+            "norm of the gradients at the optimizer's step over that before, below 1 where clipped; from "
+            "parameters read in full",
+            "",
+            "last",
+            "",
+            chart=True,
+        ),
+        TagFamily(
+            "optim/skipped",
+            "1 when no optimizer stepped, as a loss scaler does on overflow, else 0",
+            "",
+            "max",
+            "",
+        ),
+        TagFamily(
+            "optim/loss_scale", "what the loss was multiplied with for the backward pass", "", "last", ""
+        ),
+        TagFamily(
             "optim/update_ratio",
-            "2-norm of the update over 2-norm of the weights",
+            "2-norm of the update over 2-norm of the weights; exact up to 2^18 elements",
             "",
             "norm",
             "group",
+            kind="sampled",
             chart=True,
         ),
         TagFamily(
             "optim/rms_t",
             "root mean square of gradient over Adam's root second moment, as the optimizer saw them "
-            "(Wortsman 2304.13013)",
+            "(Wortsman 2304.13013); exact up to 2^18 elements",
             "",
             "norm",
             "group",
+            kind="sampled",
             chart=True,
+        ),
+        TagFamily(
+            "optim/staleness",
+            "the same times √(1 − β2): 1 where second moments hold nothing but the last gradient",
+            "0 to 1",
+            "norm",
+            "group",
+            kind="sampled",
+        ),
+        TagFamily(
+            "optim/grad_cosine",
+            "cosine of the gradient and that of the observed step before, all parameters; of n independent "
+            "elements 0 ± 1/√n",
+            "-1 to 1",
+            "last",
+            "",
+            kind="sampled",
+            chart=True,
+        ),
+        TagFamily(
+            "grad/cosine", "the same over a group's parameters", "-1 to 1", "last", "group", kind="sampled"
         ),
         TagFamily(
             "grad/norm", "2-norm of a group's gradients, unscaled, before clipping", "", "norm", "group"
@@ -100,6 +142,42 @@ REGISTRY: dict[str, TagFamily] = {
         TagFamily("act/rms", "root mean square of an activation", "", "norm", "site", chart=True),
         TagFamily("act/max_abs", "largest absolute value of an activation", "", "max", "site"),
         TagFamily("act/nonfinite", "1 when an activation holds NaN or Inf, else 0", "", "max", "site"),
+        TagFamily(
+            "act/massive",
+            "largest over median absolute value of one sequence's activation, every 10th observed step "
+            "(Sun 2402.17762); Gaussian: 6 to 8",
+            "",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/kurtosis",
+            "fourth moment of channels' root mean squares over their squared second, on one sequence, "
+            "every 10th observed step (He 2405.19279); Gaussian: 1",
+            "1 to width",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/token_spread",
+            "1 minus the mean cosine of all pairs of tokens of one sequence, every 10th observed step; "
+            "Gaussian: 1, all alike: 0",
+            "0 to 2",
+            "last",
+            "site",
+            kind="sampled",
+        ),
+        TagFamily(
+            "act/silent_units",
+            "share of hidden units that are silent on all tokens of one sequence, every 10th observed step; "
+            "a unit that fires at rate p looks so on n tokens with probability (1 - p)^n",
+            "0 to 1",
+            "last",
+            "site",
+            kind="sampled",
+        ),
         TagFamily(
             "attn/logit_max",
             "largest attention logit found on the rows looked at; exact where attn/logit_max_bound equals it",

@@ -12,6 +12,7 @@ from torch import Tensor
 from stabilitykit.cadence import cadence
 from stabilitykit.monitor import Monitor, Sink
 from stabilitykit.observe import Coverage, SiteRules
+from stabilitykit.observe.gradients import loss_scale
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
@@ -144,7 +145,11 @@ class StabilityMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Read the gradients: unscaled here, and not clipped yet under automatic optimization."""
-        self._watching().read_gradients()
+        monitor = self._watching()
+        monitor.read_gradients()
+        scale = loss_scale(getattr(trainer.precision_plugin, "scaler", None))
+        if scale is not None:
+            monitor.add_scalars({"optim/loss_scale": scale})
         self._stepping = True
 
     def on_train_batch_end(

@@ -11,6 +11,7 @@ from stabilitykit.detect.loss_spike import LossSpike
 from stabilitykit.detect.nonfinite import NonFinite
 from stabilitykit.detect.norm_gain_drift import NormGainDrift
 from stabilitykit.detect.output_logit_drift import OutputLogitDrift
+from stabilitykit.detect.rank_collapse import RankCollapse
 from stabilitykit.detect.stuck import Stuck
 from stabilitykit.detect.update_spike import UpdateSpike
 from stabilitykit.detect.vanishing_gradient import VanishingGradient
@@ -33,4 +34,5 @@ def default_detectors() -> tuple[Detector, ...]:
         UpdateSpike(),
         OutputLogitDrift(),
         NormGainDrift(),
+        RankCollapse(),
     )

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stabilitykit.observe.optimizer_tap import GroupVector
-from stabilitykit.observe.partials import BOUND, COLUMNS, COUNT, MAXIMUM, MINIMUM, NORM, SUM
+from stabilitykit.observe.detail_tap import Detail
+from stabilitykit.observe.gradients import GradientNorms
+from stabilitykit.observe.optimizer_tap import OptimizerStep
+from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, NORM, SUM, pack
 from stabilitykit.observe.site import Role, Site
+from stabilitykit.observe.update_readings import Parameters, clip_factor, update_readings, was_skipped
 from stabilitykit.records import StepRecord
 from stabilitykit.stats import max_abs, nonfinite, rms
 from stabilitykit.tags import tag
@@ -24,16 +28,36 @@ Column = tuple[tuple[str, ...], Numbers]
 class PackedStep:
     """One step as a single vector, and what stands where in it."""
 
-    vector: Tensor
+    partials: Tensor
     counts: tuple[int, ...]
     """Elements behind each row of the buffer; 0 for a row that was not written."""
-    scalars: tuple[str, ...]
-    parts: Mapping[str, GroupVector]
-    """Vectors over groups, in the order of packing."""
-    corrected: bool
-    """Whether the last number is the bias correction of the second moments."""
+    scalars: Mapping[str, Tensor]
+    gradients: GradientNorms | None
+    steps: tuple[OptimizerStep, ...] | None
+    """What the optimizers' steps left; None of a model without an optimizer."""
     floats: Mapping[str, float]
     """Scalars that never were on the device."""
+    details: tuple[Detail, ...] = ()
+
+    def vector(self, device: torch.device) -> Tensor:
+        """Return all that waits on the device, in the order in which a record takes it apart."""
+        gradients = [self.gradients.values] if self.gradients else []
+        steps = [tensor for step in self.steps or () for tensor in (step.norms, step.products, step.steps)]
+        details = [detail.numbers for detail in self.details]
+        tensors = [self.partials, *self.scalars.values(), *gradients, *steps, *details]
+        return pack([t.to(device) for t in tensors])
+
+
+class _Reader:
+    """Hands out a vector from its front to its end."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def take(self, like: Tensor) -> Numbers:
+        """Return the next numbers, in the shape of the tensor that they were packed from."""
+        found, self._numbers = self._numbers[: like.numel()], self._numbers[like.numel() :]
+        return found.reshape(like.shape)
 
 
 class Assembly:
@@ -49,6 +73,8 @@ class Assembly:
         self.fired_rows: tuple[int, ...] = ()
         """Rows of the buffer that were written at the newest step."""
 
+    # A number that is none is a reading as any other, and told by its value alone.
+    @np.errstate(all="ignore")
     def record(self, step: int, packed: PackedStep, numbers: Numbers) -> StepRecord:
         """Return the record of a packed step.
 
@@ -57,21 +83,17 @@ class Assembly:
             packed: What was packed.
             numbers: ``packed.vector`` on the host.
         """
-        n_rows = len(packed.counts)
-        rows = numbers[: n_rows * COLUMNS].reshape(n_rows, COLUMNS)
-        rest = numbers[n_rows * COLUMNS :]
-        scalars, rest = rest[: len(packed.scalars)], rest[len(packed.scalars) :]
-        parts: dict[str, Numbers] = {}
-        for what, vector in packed.parts.items():
-            parts[what], rest = rest[: len(vector.groups)], rest[len(vector.groups) :]
+        reader = _Reader(numbers)
+        rows = reader.take(packed.partials)
+        scalars = np.array([float(reader.take(scalar)) for scalar in packed.scalars.values()])
         count = rows[:, COUNT] + packed.counts
         self.fired_rows = tuple(np.flatnonzero(count).tolist())
         columns = [
-            (packed.scalars, scalars),
+            (tuple(packed.scalars), scalars),
             (tuple(packed.floats), np.array(list(packed.floats.values()))),
             *_forward(self._sites, rows, count),
-            *_gradients(packed, parts),
-            *_updates(packed, parts, rest[0] if packed.corrected else np.nan),
+            *_backward(packed, reader),
+            *_details(packed.details, reader),
         ]
         tags = tuple(name for names, _ in columns for name in names)
         if tags != self._tags:
@@ -99,15 +121,38 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Col
     ]
 
 
-def _gradients(packed: PackedStep, parts: Mapping[str, Numbers]) -> list[Column]:
+def _details(details: tuple[Detail, ...], reader: _Reader) -> list[Column]:
+    """Return what was taken from one sequence."""
+    readings = [detail.readings(reader.take(detail.numbers).tolist()) for detail in details]
+    return [(tuple(each), np.array(list(each.values()))) for each in readings]
+
+
+def _backward(packed: PackedStep, reader: _Reader) -> list[Column]:
+    """Return what gradients and optimizers' steps gave."""
+    norms = reader.take(packed.gradients.values) if packed.gradients else np.empty(0)
+    columns = _gradients(packed.gradients, norms) if packed.gradients else []
+    if packed.steps is None:
+        return columns
+    skipped = not packed.steps
+    if packed.steps:
+        parts = [
+            Parameters.of(step, reader.take(step.norms), reader.take(step.products), reader.take(step.steps))
+            for step in packed.steps
+        ]
+        found = Parameters.joined(parts)
+        skipped = was_skipped(found, norms)
+        columns += _updates(packed.steps, parts, found)
+        factor = clip_factor(found, packed.gradients, norms) if packed.gradients else None
+        columns += [(("optim/clip_factor",), np.array([factor]))] if factor is not None else []
+    return [*columns, (("optim/skipped",), np.array([float(skipped)]))]
+
+
+def _gradients(gradients: GradientNorms, norms: Numbers) -> list[Column]:
     """Return the global norm, and each group's norm and share."""
-    if "gradients" not in parts:
-        return []
-    norm = parts["gradients"]
+    groups, norm = gradients.by_group(norms)
     total = np.sqrt(np.square(norm).sum(keepdims=True))
     # Where every gradient is zero, no block has a share.
     share = np.divide(norm, total, out=np.zeros_like(norm), where=total != 0)
-    groups = tuple(packed.parts["gradients"].groups)
     return [
         (("optim/grad_norm",), total),
         (_tags("grad/norm", groups), norm),
@@ -115,20 +160,18 @@ def _gradients(packed: PackedStep, parts: Mapping[str, Numbers]) -> list[Column]
     ]
 
 
-def _updates(packed: PackedStep, parts: Mapping[str, Numbers], correction: float) -> list[Column]:
-    """Return update ratios, RMS_t and norm gains."""
-    if "updates" not in parts:
-        return []
-    groups = tuple(packed.parts["updates"].groups)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = [(_tags("optim/update_ratio", groups), parts["updates"] / parts["weights"])]
-    if "scaled_gradients" in parts:
-        vector = packed.parts["scaled_gradients"]
-        rms_t = np.sqrt(parts["scaled_gradients"] * correction / np.array(vector.sizes))
-        columns.append((_tags("optim/rms_t", tuple(vector.groups)), rms_t))
-    gains = packed.parts["gains"]
-    gain_rms = parts["gains"] / np.sqrt(np.array(gains.sizes, dtype=np.float64))
-    return [*columns, (_tags("norm/gain_rms", tuple(gains.groups)), gain_rms)]
+def _updates(steps: tuple[OptimizerStep, ...], parts: list[Parameters], found: Parameters) -> list[Column]:
+    """Return what was read of updates, second moments, gradients' directions and norms' gains."""
+    columns = [
+        (_tags(name, tuple(values)), np.array(list(values.values())))
+        for name, values in update_readings(found, steps[0].watched.groups).items()
+    ]
+    gains = {
+        norm: float(np.sqrt(part.weight[place] / part.size[place]))
+        for step, part in zip(steps, parts, strict=True)
+        for norm, place in step.gains.items()
+    }
+    return [*columns, (_tags("norm/gain_rms", tuple(gains)), np.array(list(gains.values())))]
 
 
 @lru_cache(maxsize=32)

@@ -2,30 +2,30 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
-from stabilitykit.observe.calls import Tracer
+from stabilitykit.observe.calls import Call, Tracer
 from stabilitykit.observe.conventional import conventional_layout
-from stabilitykit.observe.coverage import parameter_rows, site_rows
-from stabilitykit.observe.foreign import layout_of
-from stabilitykit.observe.optimizer_tap import (
-    GroupVector,
-    OptimizerStep,
-    OptimizerTap,
-    Scratch,
-    gradient_norms,
-)
-from stabilitykit.observe.partials import PartialBuffer, pack
+from stabilitykit.observe.coverage import gain_rows, gradient_rows, missing_rows, site_rows
+from stabilitykit.observe.detail_tap import DetailTaps
+from stabilitykit.observe.foreign import layout_of, whole_model
+from stabilitykit.observe.gradients import GradientNorms, loss_scale, read_gradient_norms
+from stabilitykit.observe.optimizer_tap import OptimizerTap
+from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
+from stabilitykit.observe.watched import Watched
 from stabilitykit.records import StepRecord
 
 
@@ -56,8 +56,9 @@ class Collector:
         self._modules = dict(model.named_modules())
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._tracer: Tracer | None = None
+        self._resumed: Mapping[str, Any] | None = None
         self._handles: list[RemovableHandle] = []
-        self._gradients: GroupVector | None = None
+        self._gradients: GradientNorms | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = False
         self._dark: dict[str, str] = {}
@@ -72,10 +73,15 @@ class Collector:
         return self.layout is not EMPTY_LAYOUT
 
     def attach(self) -> None:
-        """Hook the model and its optimizers, or what tells where to hook them."""
+        """Hook the optimizers and the model, or what tells where to hook it."""
+        for place, optimizer in enumerate(self._optimizers):
+            self._handles += [
+                optimizer.register_step_pre_hook(partial(self._before_step, place)),
+                optimizer.register_step_post_hook(partial(self._after_step, place)),
+            ]
         layout = conventional_layout(self._model)
         if layout is None and is_compiled(self._model):
-            layout = layout_of(self._model, assumed_calls(self._model), watched=False)
+            layout = self._found([])
         if layout is None:
             self._tracer = Tracer(self._model, self._is_observed)
         else:
@@ -94,14 +100,17 @@ class Collector:
         """Make room for what a layout holds."""
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
-        self._groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
+        groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
+        self._watched = Watched.of(groups)
         gains = {norm: parameters[name] for norm, name in layout.gains.items()}
         self._buffer = PartialBuffer(len(layout.sites), self._device)
         self._assembly = Assembly(layout.sites)
-        self._scratch = Scratch(self._groups)
-        self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in self._optimizers]
+        self._optimizer_taps = [OptimizerTap(o, self._watched, gains) for o in self._optimizers]
         for tap in self._optimizer_taps:
             tap.armed = self._armed
+        if self._resumed is not None:
+            self.load_state_dict(self._resumed)
+        self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
 
@@ -112,33 +121,59 @@ class Collector:
             self._taps.append(tap)
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
-        for optimizer_tap in self._optimizer_taps:
-            self._handles.extend(optimizer_tap.attach())
+        self._handles.extend(self._details.attach())
+
+    def _before_step(self, place: int, *args: Any) -> None:
+        # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
+        self._settle()
+        self._optimizer_taps[place].before_step()
+
+    def _after_step(self, place: int, *args: Any) -> None:
+        self._optimizer_taps[place].after_step()
 
     def _settle(self, is_last_chance: bool = False) -> None:
         """Hook what the first forward pass showed, once there was one."""
         if self._tracer is None or not (self._tracer.calls or is_last_chance):
             return
-        calls, self._tracer = self._tracer, None
-        calls.detach()
-        seen = bool(calls.calls)
-        layout = layout_of(self._model, calls.calls if seen else assumed_calls(self._model), watched=seen)
-        self._use(applied(self._rules, layout, self._model))
+        tracer, self._tracer = self._tracer, None
+        tracer.detach()
+        try:
+            self._use(applied(self._rules, self._found(tracer.calls), self._model))
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            note = f"what the model is made of was not understood: {type(error).__name__}: {error}"
+            self._use(Layout((), whole_model(self._model), {}, (note,)))
         self._hook()
 
-    def arm(self, on: bool = True) -> None:
-        """Observe training forwards and optimizer steps from here on, or stop to."""
+    def _found(self, calls: Sequence[Call]) -> Layout:
+        if calls:
+            return layout_of(self._model, calls)
+        return layout_of(self._model, assumed_calls(self._model), watched=False)
+
+    def arm(self, on: bool = True, detail: bool = False) -> None:
+        """Observe training forwards and optimizer steps from here on, or stop to.
+
+        Args:
+            on: Whether to observe.
+            detail: Whether to take the dearer statistics too.
+        """
         self._settle()
         self._armed = on
+        self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
 
-    def read_gradients(self) -> None:
-        """Take the gradients' norms as they are now; call it unscaled and before clipping."""
+    def read_gradients(self, scaler: GradScaler | None = None) -> None:
+        """Take the gradients' norms as they are now; call it before clipping.
+
+        Args:
+            scaler: The loss scaler whose factor the gradients still carry; none of unscaled ones.
+        """
         self._settle()
         if self._armed:
-            with torch.no_grad():
-                self._gradients = gradient_norms(self._groups, self._scratch)
+            scale = loss_scale(scaler)
+            self._gradients = read_gradient_norms(self._watched, scale)
+            if scale is not None:
+                self.add_scalars({"optim/loss_scale": scale})
 
     def read_gradients_if_unread(self) -> None:
         """Take the gradients' norms if nobody has taken them at this step."""
@@ -160,7 +195,7 @@ class Collector:
         self._settle(is_last_chance=True)
         packed = self._pack()
         self.host_reads += 1
-        numbers = packed.vector.cpu().double().numpy()
+        numbers = packed.vector(self._buffer.rows.device).cpu().double().numpy()
         record = self._assembly.record(step, packed, numbers)
         for row in self._assembly.fired_rows:
             self._fired[row] += 1
@@ -172,16 +207,31 @@ class Collector:
         self._buffer.reset()
         self._scalars.clear()
         self._gradients = None
+        self._details.reset()
         for tap in self._optimizer_taps:
             tap.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next step's readings need of this one's: a sample of the gradients."""
+        return {"optimizers": [tap.state_dict() for tap in self._optimizer_taps]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        # Where the model is not known yet, other taps will stand in their place.
+        self._resumed = None if self.is_located else state
+        for tap, own in zip(self._optimizer_taps, state["optimizers"], strict=False):
+            tap.load_state_dict(own)
 
     def coverage(self) -> list[Coverage]:
         """Return how each site is watched, and what is not watched and why."""
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
-        has_moments = any(tap.has_second_moments for tap in self._optimizer_taps)
         return [
             *site_rows(self.layout, self._modules, kinds, self._fired, self._dark),
-            *parameter_rows(self.layout, has_moments),
+            *gradient_rows(self.layout),
+            *(row for tap in self._optimizer_taps for row in tap.coverage()),
+            *self._details.coverage(self._described, self._dark),
+            *gain_rows(self.layout),
+            *missing_rows(self.layout),
         ]
 
     def _pack(self) -> PackedStep:
@@ -189,24 +239,19 @@ class Collector:
         means = {tag: _mean(values) for tag, values in self._scalars.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
-        steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
-        parts = {"gradients": self._gradients} if self._gradients and self._gradients.groups else {}
-        if steps:
-            floats["optim/lr"] = steps[0].lr
-            parts |= {what: _joined(steps, what) for what in ("updates", "weights", "gains")}
-            scaled = _joined(steps, "scaled_gradients")
-            parts |= {"scaled_gradients": scaled} if scaled.groups else {}
-        corrections = [step.correction for step in steps if step.correction is not None][:1]
-        vectors = [value for vector in parts.values() for value in vector.values]
-        device = self._buffer.rows.device
-        tensors = [self._buffer.partials(), *on_device.values(), *vectors, *corrections]
+        steps = tuple(tap.step for tap in self._optimizer_taps if tap.step is not None)
+        if steps and isinstance(steps[0].lr, Tensor):
+            on_device["optim/lr"] = steps[0].lr
+        elif steps and steps[0].lr is not None:
+            floats["optim/lr"] = float(steps[0].lr)
         return PackedStep(
-            vector=pack([t.to(device) for t in tensors]),
+            partials=self._buffer.partials(),
             counts=tuple(self._buffer.counts),
-            scalars=tuple(on_device),
-            parts=parts,
-            corrected=bool(corrections),
+            scalars=on_device,
+            gradients=self._gradients,
+            steps=steps if any(tap.is_on for tap in self._optimizer_taps) else None,
             floats=floats,
+            details=tuple(self._details.newest()),
         )
 
     def _is_observed(self, module: nn.Module) -> bool:
@@ -215,6 +260,9 @@ class Collector:
             return self._armed and module.training
         # Inside a backward pass a forward is a recomputation (activation checkpointing): already counted.
         return self._armed and self._model.training and torch._C._current_graph_task_id() == -1
+
+    def _described(self, path: str) -> str:
+        return f"{type(self._modules[path]).__name__} {path}"
 
     def _darken(self, site: str, error: BaseException) -> None:
         self._dark.setdefault(site, f"{type(error).__name__}: {error}")
@@ -226,13 +274,3 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
             torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
         )
     return float(sum(float(v) for v in values) / len(values))
-
-
-def _joined(steps: Sequence[OptimizerStep], what: str) -> GroupVector:
-    """Return one vector of all optimizers."""
-    vectors: list[GroupVector] = [getattr(step, what) for step in steps]
-    return GroupVector(
-        [group for vector in vectors for group in vector.groups],
-        [value for vector in vectors for value in vector.values],
-        [size for vector in vectors for size in vector.sizes],
-    )

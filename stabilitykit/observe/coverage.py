@@ -63,18 +63,19 @@ def silences(rows: Sequence[Coverage]) -> list[str]:
     return lines
 
 
-def parameter_rows(layout: Layout, has_second_moments: bool) -> list[Coverage]:
-    """Return a row for every group of parameters and every norm's gain, and one for each note.
-
-    Args:
-        layout: What was found.
-        has_second_moments: Whether an optimizer keeps Adam's second moments.
-    """
-    read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
-    read = (*read, "optim/rms_t") if has_second_moments else read
-    groups = layout.groups.items()
+def gradient_rows(layout: Layout) -> list[Coverage]:
+    """Return a row for every group of parameters."""
+    read = ("grad/norm", "grad/share")
     return [
-        *(Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups),
-        *(Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in layout.gains.items()),
-        *(Coverage("", "missing", "", (), dark=note) for note in layout.notes),
+        Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in layout.groups.items()
     ]
+
+
+def gain_rows(layout: Layout) -> list[Coverage]:
+    """Return a row for every norm's gain."""
+    return [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in layout.gains.items()]
+
+
+def missing_rows(layout: Layout) -> list[Coverage]:
+    """Return a row for each thing that was not found."""
+    return [Coverage("", "missing", "", (), dark=note) for note in layout.notes]

@@ -48,6 +48,12 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
     )
 
 
+def whole_model(model: nn.Module) -> MappingProxyType[str, tuple[str, ...]]:
+    """Return all trainable parameters as one group."""
+    names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+    return MappingProxyType({"model": names} if names else {})
+
+
 def _block_sites(name: str, block: Block, parts: Parts) -> Iterator[Site]:
     """Yield a block's sites in forward order."""
     first = block.calls[0]

@@ -1,160 +1,216 @@
-"""Taps on gradients and updates: one norm a group of parameters, on the device, no host read."""
+"""Taps on an optimizer: what its step did to a sample of the weights, on the device, no host read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.stats import FlatViews, flat, joined, norm, scaled_gradient_square
+from stabilitykit.observe.second_moments import Mask, SecondMoments
+from stabilitykit.observe.site import Coverage
+from stabilitykit.observe.watched import Watched
+from stabilitykit.stats import KeptViews, SamplePlan, Sampler, local, plan_sample, scale_by_second_moment
 
-Groups = Mapping[str, Sequence[nn.Parameter]]
-"""Trainable parameters by group, in forward order."""
-
-
-@dataclass(slots=True)
-class GroupVector:
-    """One number a group, waiting on the device."""
-
-    groups: list[str] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    """Elements behind each number."""
-
-    def add(self, group: str, value: Tensor, size: int) -> None:
-        """Append a group's number."""
-        self.groups.append(group)
-        self.values.append(value)
-        self.sizes.append(size)
+UPDATE, WEIGHT, GRADIENT, PREVIOUS, SCALED = range(5)
+"""Rows of norms that a step leaves, in this order; after them the products of the last two gradients."""
 
 
-class Scratch:
-    """Memory for two copies of the largest group, made once."""
-
-    def __init__(self, groups: Groups) -> None:
-        sizes = [sum(p.numel() for p in parameters) for parameters in groups.values()]
-        first = next((p for parameters in groups.values() for p in parameters), torch.empty(0))
-        dtype = torch.promote_types(first.dtype, torch.float32)
-        room = torch.empty(2, max(sizes, default=0), dtype=dtype, device=first.device)
-        self.one, self.two = room.unbind()
-
-
-def gradient_norms(groups: Groups, scratch: Scratch) -> GroupVector:
-    """Return the 2-norm of the gradients of every group that has some."""
-    found = GroupVector()
-    for group, parameters in groups.items():
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if gradients:
-            joint = joined(flat(gradients), scratch.one)
-            found.add(group, norm(joint), joint.numel())
-    return found
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OptimizerStep:
-    """What an optimizer's step left on the device."""
+    """What an optimizer's step left on the device, and what is known of it on the host."""
 
-    lr: float
-    updates: GroupVector = field(default_factory=GroupVector)
-    weights: GroupVector = field(default_factory=GroupVector)
-    gains: GroupVector = field(default_factory=GroupVector)
-    scaled_gradients: GroupVector = field(default_factory=GroupVector)
-    correction: Tensor | None = None
-    """1 − β2ᵗ, the bias correction of the second moments."""
+    watched: Watched
+    plan: SamplePlan
+    gains: Mapping[str, int]
+    """The place of each norm's gain among the parameters."""
+    lr: float | Tensor | None
+    """Of the first parameter group, where there is one."""
+    norms: Tensor
+    """2-norm of each row of the sample: five kinds × rows."""
+    products: Tensor
+    """Dot product of this and the previous gradient, a row each."""
+    steps: Tensor
+    """Adam's count of steps, one for each parameter that has second moments."""
+    beta2: tuple[float, ...]
+    """Adam's β2 of each such parameter."""
+    has_gradient: Mask
+    has_previous: Mask
+    has_moment: Mask
 
 
 class OptimizerTap:
-    """What is attached to an optimizer: sees the weights before and after its step.
+    """What is attached to an optimizer: sees a sample of the weights before and after its step.
 
-    The update is the difference of two snapshots, so it is exact for any optimizer; it holds one copy
-    of the weights, and two of the largest group.
+    The update is the difference of two snapshots, so it means the same for any optimizer. Both are of a
+    fixed sample (``stats.plan_sample``), which holds less than a hundredth of a large model. The one after
+    a step serves as the one before the next where nothing has written to the weights between.
 
     Args:
         optimizer: The optimizer.
-        groups: Parameters by group; those of other optimizers are left out.
+        watched: Parameters by group; those of other optimizers are left out.
         gains: Gain parameter by norm.
-        scratch: Memory for the largest group.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        groups: Groups,
+        watched: Watched,
         gains: Mapping[str, nn.Parameter],
-        scratch: Scratch,
     ) -> None:
-        owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        mine = {name: [p for p in parameters if id(p) in owned] for name, parameters in groups.items()}
         self._optimizer = optimizer
-        self._groups = {name: parameters for name, parameters in mine.items() if parameters}
-        self._gains = {name: p for name, p in gains.items() if id(p) in owned}
-        self._scratch = scratch
-        self._weights = {name: FlatViews() for name in self._groups}
-        self._moments = {name: FlatViews() for name in self._groups}
-        self._before: dict[str, Tensor] = {}
-        self._has_before = False
+        self._watched = watched.among([p for group in optimizer.param_groups for p in group["params"]])
+        places = {id(p): place for place, p in enumerate(self._watched.parameters)}
+        self._gains = {name: places[id(p)] for name, p in gains.items() if id(p) in places}
+        self._rows = torch.empty(0)
+        self._plan = SamplePlan((0,) * len(places), (1,) * len(places))
+        self._fresh = self._has_before = False
+        self._previous: Mask = np.zeros(len(places), dtype=bool)
+        self._resumed: dict[str, Any] | None = None
+        self.dark = ""
+        """Why the tap is off; empty while it is not."""
         self.armed = False
         self.step: OptimizerStep | None = None
+        """What the newest step left, until it is read."""
 
     @property
-    def has_second_moments(self) -> bool:
-        """Whether the optimizer keeps Adam's second moments."""
-        return any("exp_avg_sq" in state for state in self._optimizer.state.values())
+    def is_on(self) -> bool:
+        """Whether steps are seen at all."""
+        return not self.dark and bool(self._watched.parameters)
 
-    def attach(self) -> list[RemovableHandle]:
-        """Hook the optimizer; the handles remove the tap."""
-        return [
-            self._optimizer.register_step_pre_hook(self._before_step),
-            self._optimizer.register_step_post_hook(self._after_step),
-        ]
+    def coverage(self) -> list[Coverage]:
+        """Return how the groups of this optimizer are watched, once it has taken a step."""
+        read: tuple[str, ...] = ("optim/update_ratio", "grad/cosine")
+        if any("exp_avg_sq" in state for state in self._optimizer.state.values()):
+            read = (*read, "optim/rms_t", "optim/staleness")
+        plan, rows = self._plan, []
+        for place, group in enumerate(self._watched.groups):
+            mine = self._watched.group_of == place
+            size, looked_at = (int(np.array(n)[mine].sum()) for n in (plan.sizes, plan.counts))
+            if mine.any():
+                kind = "exact" if looked_at == size else "sampled"
+                what = f"{looked_at:,} of {size:,} elements" if size else "no step yet"
+                rows.append(Coverage(group, kind, what, read, dark=self.dark))
+        return rows
+
+    def before_step(self) -> None:
+        """Keep the weights as they are before the optimizer's step."""
+        self._guarded(self._before_step)
+
+    def after_step(self) -> None:
+        """Read what the step did, and from what."""
+        self._guarded(self._after_step)
 
     def reset(self) -> None:
         """Forget the step."""
         self.step = None
 
-    @torch.no_grad()
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self.armed:
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sample of the last gradient, which the next one is compared with."""
+        if not self._previous.any():
+            return self._resumed or {}
+        return {"gradient": self._rows[PREVIOUS].clone(), "has": self._previous.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned, when the next step begins."""
+        self._resumed = dict(state) or None
+
+    def _guarded(self, part: Callable[[], None]) -> None:
+        if not self.is_on:
             return
-        for name, parameters in self._groups.items():
-            if name not in self._before:
-                size = sum(p.numel() for p in parameters)
-                self._before[name] = torch.empty_like(self._scratch.one[:size])
-            joined(self._weights[name].of(parameters), self._before[name])
+        try:
+            with torch.no_grad():
+                part()
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self.dark, self.step = f"{type(error).__name__}: {error}", None
+
+    def _prepare(self) -> None:
+        """Make room for the sample: at the first step, since parameters may be sharded until then."""
+        self._is_sharded = any(local(p) is not p for p in self._watched.parameters)
+        weights = self._here()
+        self._plan = plan_sample([weight.shape for weight in weights])
+        self._sampler = Sampler(self._plan, weights[0])
+        self._rows = self._sampler.room(SCALED + 1)
+        self._before, self._scratch = self._sampler.room(), self._sampler.room()
+        self._weights = KeptViews(self._sampler)
+        self._moments = SecondMoments(self._optimizer, self._watched.parameters, self._sampler)
+        state, self._resumed = self._resumed, None
+        if state and state["gradient"].shape == self._rows[PREVIOUS].shape:
+            self._rows[PREVIOUS].copy_(state["gradient"])
+            self._previous = np.array(state["has"], dtype=bool)
+
+    def _before_step(self) -> None:
+        if not self.armed:
+            # The next observed step must look anew: kernels may write where autograd does not see it.
+            self._fresh = False
+            return
+        if not self._rows.numel():
+            self._prepare()
+        if self._fresh and self._weights.is_unwritten(self._here()):
+            self._before.copy_(self._rows[WEIGHT])
+        else:
+            self._join(self._weights.of(self._here()), self._before)
         self._has_before = True
 
-    @torch.no_grad()
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_step(self) -> None:
         if not self.armed or not self._has_before:
             return
         self._has_before = False
-        step = OptimizerStep(lr=float(optimizer.param_groups[0]["lr"]))
-        for name, parameters in self._groups.items():
-            after = joined(self._weights[name].of(parameters), self._scratch.one)
-            step.weights.add(name, norm(after), after.numel())
-            step.updates.add(name, norm(after.sub_(self._before[name])), after.numel())
-            self._scaled_gradient(step, name, parameters)
-        if self._gains:
-            gains: list[Tensor] = list(self._gains.values())
-            for name, gain, value in zip(self._gains, gains, torch._foreach_norm(gains), strict=True):
-                step.gains.add(name, value, gain.numel())
-        self.step = step
+        rows = self._rows
+        self._join(self._weights.of(self._here()), rows[WEIGHT])
+        self._weights.mark()
+        self._fresh = True
+        torch.sub(rows[WEIGHT], self._before, out=rows[UPDATE])
+        has_gradient = self._read_gradients()
+        has_moment, steps, beta2 = self._read_moments(has_gradient)
+        has_previous = has_gradient & self._previous
+        products = torch.mul(rows[GRADIENT], rows[PREVIOUS], out=self._scratch).sum(-1)
+        lr = self._optimizer.param_groups[0].get("lr")
+        self.step = OptimizerStep(
+            watched=self._watched,
+            plan=self._plan,
+            gains=self._gains,
+            lr=lr.detach().reshape(()) if isinstance(lr, Tensor) else lr,
+            norms=torch.linalg.vector_norm(rows, dim=-1),
+            products=products,
+            steps=steps,
+            beta2=beta2,
+            has_gradient=has_gradient,
+            has_previous=has_previous,
+            has_moment=has_moment,
+        )
+        rows[PREVIOUS].copy_(rows[GRADIENT])
+        self._previous = has_gradient
 
-    def _scaled_gradient(self, step: OptimizerStep, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        """Read g/√v of a group, where the optimizer keeps second moments of it."""
-        state = self._optimizer.state
-        seen = [p for p in parameters if p.grad is not None and "exp_avg_sq" in state.get(p, {})]
-        if not seen:
-            return
-        settings = self._optimizer.param_groups[0]
-        gradient = joined(flat([p.grad for p in seen if p.grad is not None]), self._scratch.one)
-        moments = self._moments[name].of([state[p]["exp_avg_sq"] for p in seen])
-        moment = joined(moments, self._scratch.two)
-        size = gradient.numel()
-        step.scaled_gradients.add(name, scaled_gradient_square(gradient, moment, settings["eps"]), size)
-        if step.correction is None:
-            steps_taken = torch.as_tensor(state[seen[0]]["step"])
-            step.correction = 1.0 - torch.as_tensor(settings["betas"][1]) ** steps_taken
+    def _here(self) -> Sequence[Tensor]:
+        """Return the weights, or of sharded ones the shards on this process."""
+        return [local(p) for p in self._watched.parameters] if self._is_sharded else self._watched.parameters
+
+    def _join(self, views: list[Tensor], out: Tensor) -> None:
+        if views:
+            torch.cat(views, out=out.view(-1))
+
+    def _read_gradients(self) -> Mask:
+        """Sample the gradients as the optimizer saw them; returns which parameters have one."""
+        found = [_dense(p.grad) for p in self._watched.parameters]
+        self._join(self._sampler.views(found), self._rows[GRADIENT])
+        return np.array([gradient is not None for gradient in found])
+
+    def _read_moments(self, has_gradient: Mask) -> tuple[Mask, Tensor, tuple[float, ...]]:
+        """Sample g/√v̂ before bias correction; returns for which parameters, their steps and β2."""
+        found = self._moments.find(has_gradient)
+        if not found.states:
+            return found.has, torch.empty(0), ()
+        steps = self._moments.steps(found)
+        self._join(self._moments.sample(found), self._rows[SCALED])
+        scale_by_second_moment(self._rows[GRADIENT], self._rows[SCALED], self._moments.floor(found, steps))
+        return found.has, steps, found.beta2
+
+
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    """Return the gradient here, or None of a sparse one: its places are not those of the sample."""
+    if gradient is None or gradient.layout is not torch.strided:
+        return None
+    return local(gradient)

@@ -10,28 +10,35 @@ from stabilitykit.stats.attention import (
     read_logits,
     sample_logits,
 )
+from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
+from stabilitykit.stats.sample import KeptViews, SamplePlan, Sampler, plan_sample
 from stabilitykit.stats.tensor import max_abs, nonfinite, norm_and_range, rms, write_norm_and_range
-from stabilitykit.stats.update import FlatViews, flat, joined, norm, scaled_gradient_square
+from stabilitykit.stats.update import local, norms, scale_by_second_moment
 
 __all__ = [
     "MIN_VISIBLE_KEYS",
     "AttentionCall",
     "AttentionReading",
-    "FlatViews",
+    "KeptViews",
+    "LineDetail",
     "LogitRows",
-    "flat",
-    "joined",
+    "SamplePlan",
+    "Sampler",
+    "line_detail",
+    "local",
     "max_abs",
     "mean_log_z",
     "nonfinite",
-    "norm",
     "norm_and_range",
     "norm_level",
+    "norms",
+    "plan_sample",
     "read_attention",
     "read_logits",
     "rms",
     "sample_logits",
-    "scaled_gradient_square",
+    "scale_by_second_moment",
+    "silent_share",
     "write_norm_and_range",
 ]

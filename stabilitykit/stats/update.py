@@ -1,66 +1,59 @@
-"""Statistics of gradients and updates over groups of parameters, without a host read.
-
-A group is joined into one flat tensor first: one operation on a block's worth of numbers is several times
-cheaper than one on each of its parameters.
-"""
+"""Statistics of gradients and updates over many tensors in few operations, without a host read."""
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class FlatViews:
-    """Flat views of tensors that stay where they are, such as weights; made anew when one has moved."""
-
-    def __init__(self) -> None:
-        self._addresses: list[int] = []
-        self._views: list[Tensor] = []
-
-    def of(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return a flat view of each tensor (a copy of one that is not contiguous)."""
-        addresses = [t.data_ptr() for t in tensors]
-        if addresses != self._addresses or not all(t.is_contiguous() for t in tensors):
-            self._addresses, self._views = addresses, flat(tensors)
-        return self._views
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that is on this process: a DTensor's shard, any other tensor itself."""
+    if type(tensor) in (Tensor, nn.Parameter) or not hasattr(tensor, "to_local"):
+        return tensor
+    shard: Tensor = tensor.to_local()
+    return shard
 
 
-def flat(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return a flat view of each tensor, or a flat copy where there is no view."""
-    return [t.detach().reshape(-1) for t in tensors]
+def values(tensor: Tensor) -> Tensor:
+    """Return the stored numbers of a tensor: of its shard, and of a sparse one those that are not zero."""
+    tensor = local(tensor.detach())
+    if tensor.layout is torch.strided:
+        return tensor
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
 
 
-def joined(tensors: Sequence[Tensor], out: Float[Tensor, "room"]) -> Float[Tensor, "n"]:
-    """Return all elements of some flat tensors as one copy.
+def norms(tensors: Sequence[Tensor]) -> Float[Tensor, "n"]:
+    """Return the 2-norm of each tensor, accumulated in float32 or wider; NaN and Inf show in it.
+
+    Of a sharded tensor it is the norm of the shard here: squares add up over shards.
 
     Args:
-        tensors: One-dimensional, of any types.
-        out: Where the copy goes, at least as long as it; float32 or wider, so that half precision is
-            accumulated wide. Memory that is used again is several times faster than new memory.
+        tensors: At least one; any shapes, floating types, layouts and devices. The result is on the first
+            one's device.
     """
-    room = out[: sum(t.numel() for t in tensors)]
-    torch.cat(list(tensors), out=room)
-    return room
+    stored = [t if type(t) is Tensor and t.layout is torch.strided else values(t) for t in tensors]
+    types = {tensor.dtype for tensor in stored}
+    wide = torch.float64 if torch.float64 in types else torch.float32
+    found = torch._foreach_norm(stored, 2, dtype=None if types == {wide} else wide)
+    if len({tensor.device for tensor in stored}) > 1:
+        found = tuple(norm.to(stored[0].device) for norm in found)
+    return torch.stack(list(found))
 
 
-def norm(flat: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-    """Return the 2-norm."""
-    result: Tensor = torch.linalg.vector_norm(flat)
-    return result
+def scale_by_second_moment(
+    gradient: Float[Tensor, "rows row"],
+    second_moment: Float[Tensor, "rows row"],
+    floor: Float[Tensor, "rows"],
+) -> Float[Tensor, "rows row"]:
+    """Return g/√max(v, floor), in place of v.
 
+    With floor = ε²(1 − β2ᵗ), the square times 1 − β2ᵗ is g²/max(v̂, ε²), whose mean is the square of RMS_t
+    (Wortsman 2304.13013 §3.2).
 
-def scaled_gradient_square(
-    gradient: Float[Tensor, "n"], second_moment: Float[Tensor, "n"], eps: float
-) -> Float[Tensor, ""]:
-    """Return Σ g²/max(v, ε²); the second argument is overwritten.
-
-    Times the bias correction of v, which is one number per optimizer step, and over n, this is the square
-    of RMS_t (Wortsman 2304.13013 §3.2). It runs next to the optimizer, so ``eps`` is on the scale of √v, not
-    of √v̂; the difference shows only where both are negligible. A dot product is several times cheaper than
-    a root and a norm.
+    Args:
+        gradient: g, as the optimizer saw it.
+        second_moment: v before its bias correction, after the step; overwritten.
+        floor: What v is held above, above 0.
     """
-    result: Tensor = torch.dot(
-        gradient, torch.div(gradient, second_moment.clamp_min_(eps**2), out=second_moment)
-    )
-    return result
+    return torch.maximum(second_moment, floor[:, None], out=second_moment).rsqrt_().mul_(gradient)

@@ -232,7 +232,8 @@ def test_the_second_of_two_incidents_keeps_the_evidence_between_them():
     assert any("unusually large update" in cause for cause in second.causes)
 
 
-def test_a_kind_that_nobody_can_explain_is_an_incident_all_the_same():
+def test_a_kind_that_nobody_can_explain_is_an_incident_all_the_same(monkeypatch):
+    monkeypatch.setattr("stabilitykit.diagnosis.KNOWLEDGE", {})
     diagnosis, _ = play(Script("rank_collapse", {10: line()}))
     assert [(i.kind, i.causes) for i in diagnosis.incidents] == [("rank_collapse", ())]
 

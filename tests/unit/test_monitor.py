@@ -80,6 +80,32 @@ def test_gradients_are_seen_before_the_loop_clips_them(
     assert latest.readings["optim/grad_norm"] > 0.1
 
 
+def test_under_a_loss_scaler_gradients_are_read_without_its_factor(
+    model: Transformer, optimizer: torch.optim.Optimizer
+) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    batch = torch.randint(0, 256, (3, 17), generator=torch.Generator().manual_seed(0))
+    found = []
+    with watch(model, optimizer, scaler=scaler) as monitor:
+        for factor in (1.0, math.inf, 1.0):
+            loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+            optimizer.zero_grad()
+            scaler.scale(loss * factor).backward()
+            scaler.unscale_(optimizer)
+            exact = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+            scaler.step(optimizer)
+            scaler.update()
+            monitor.step(loss)
+            latest = monitor.latest()
+            assert latest is not None
+            found.append(latest.readings)
+            if math.isfinite(factor):
+                assert found[-1]["optim/grad_norm"] == pytest.approx(exact.item(), rel=1e-5)
+                assert found[-1]["optim/clip_factor"] == pytest.approx(0.01 / exact.item(), rel=1e-3)
+    assert [readings["optim/loss_scale"] for readings in found] == [1024.0, 1024.0, 512.0]
+    assert [readings["optim/skipped"] for readings in found] == [0.0, 1.0, 0.0]
+
+
 def test_gradients_are_seen_where_the_first_parameter_gets_none(
     model: Transformer, optimizer: torch.optim.Optimizer
 ) -> None:

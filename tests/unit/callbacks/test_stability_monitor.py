@@ -11,6 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import MixedPrecision
 
 from stabilitykit import StabilityMonitor
 from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
@@ -184,6 +185,32 @@ def test_gradients_are_read_before_clipping(fit: Fit, tmp_path: Path) -> None:
         assert latest is not None
         norms.append(latest.readings["optim/grad_norm"])
     assert norms[0] == norms[1] > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_loss_scaler_is_seen_with_its_skipped_steps(fit: Fit, tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+    monitor = StabilityMonitor(logdir=tmp_path / "run", on_incident=lambda incident: None)
+    fit(monitor, steps=8, plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)])
+    found = [record.readings for record in open_run(tmp_path / "run").records()]
+    scales = [readings["optim/loss_scale"] for readings in found]
+    assert monitor.host_reads == len(found)
+    skipped = [readings["optim/skipped"] for readings in found]
+    assert 0 < sum(skipped) < len(skipped)
+    for now, after, skip in zip(scales, scales[1:], skipped, strict=False):
+        assert after == (now / 2 if skip else now)
+    assert all("optim/update_ratio/head" in r for r, skip in zip(found, skipped, strict=True) if not skip)
+
+
+def test_the_clip_factor_of_a_fit_is_below_one_where_it_clips(fit: Fit, tmp_path: Path) -> None:
+    for clip, expected in ((1e-3, True), (1e6, False)):
+        monitor = StabilityMonitor(logdir=tmp_path / str(clip))
+        fit(monitor, steps=2, gradient_clip_val=clip)
+        latest = monitor.latest()
+        assert latest is not None
+        factor = latest.readings["optim/clip_factor"]
+        norm = latest.readings["optim/grad_norm"]
+        assert factor == pytest.approx(clip / norm if expected else 1.0, rel=1e-3)
 
 
 def test_on_incident_stop_ends_the_fit_early(fit: Fit, tmp_path: Path) -> None:

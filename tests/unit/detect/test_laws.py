@@ -37,6 +37,7 @@ def healthy(n=N, seed=3):
         columns[f"grad/share/{block}"] = [0.57 * law.lognormvariate(0, 0.2) for _ in range(n)]
         columns[f"optim/update_ratio/{block}"] = [1e-3 * law.lognormvariate(0, 0.15) for _ in range(n)]
         columns[f"norm/gain_rms/{block}.attn_norm"] = [1 + 0.001 * i * (k + 1) for i in range(n)]
+        columns[f"act/token_spread/{block}.resid_post"] = [0.5 * law.lognormvariate(0, 0.1) for _ in range(n)]
     columns["grad/share/embed"] = [1e-4 * law.lognormvariate(0, 0.2) for _ in range(n)]
     columns["output/log_z"] = [5 + 0.01 * i for i in range(n)]
     columns[LOSS] = [x + y + law.gauss(0, 0.03) for x, y in zip(falling(n), hard, strict=True)]
@@ -58,6 +59,7 @@ def eventful(n=N, seed=3):
         ("act/rms/blocks.02.mlp_out", 30, 15.0),
         ("attn/logit_max_bound/blocks.02", 35, 20.0),
         ("attn/entropy_min/blocks.00", 38, 0.05),
+        ("act/token_spread/blocks.01.resid_post", 55, 0.02),
         ("grad/share/blocks.00", 45, 0.001),
         ("grad/share/blocks.02", 85, 0.0),
         ("norm/gain_rms/blocks.02.attn_norm", 50, 2.0),

@@ -180,6 +180,24 @@ def test_shares_are_a_partition(build: Any, step: Any, tokens: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_embeddings_have_a_share_of_the_gradient_tied_or_not(
+    build: Any, step: Any, tokens: Any, tied: bool
+) -> None:
+    model, optimizer = build(head={"tied": tied})
+    collector = Collector(model, [optimizer])
+    collector.attach()
+    gradient: list[float] = []
+    model.embed.token.weight.register_post_accumulate_grad_hook(lambda p: gradient.append(p.grad.norm()))
+    step(model, optimizer, tokens[:1], collector)
+    readings = collector.collect(0).readings
+    assert readings["grad/share/embed"] >= float(gradient[0]) / readings["optim/grad_norm"] - 1e-6
+    assert readings["grad/share/embed"] > 0.01
+    assert ("grad/share/head" in readings) != tied
+    shares = [value for tag, value in readings.items() if tag.startswith("grad/share/")]
+    assert sum(share**2 for share in shares) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_microbatches_merge_into_the_whole_batch(build: Any, step: Any, tokens: Any) -> None:
     records = []
     for batches in (tokens[:1].reshape(1, 4, 17), tokens[:1].reshape(4, 1, 17)):
@@ -303,3 +321,19 @@ def test_a_model_without_known_names_is_watched_for_gradients_and_updates(step: 
     assert {"grad/norm/0", "grad/share/head", "optim/grad_norm"} <= set(readings)
     assert "optim/update_ratio/0" in readings, "the groups are known before the optimizer's step"
     assert "no repeated blocks" in collector.layout.notes[0]
+
+
+def test_a_model_that_is_not_understood_is_watched_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("odd model")
+
+    monkeypatch.setattr("stabilitykit.observe.collector.layout_of", fail)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    collector = Collector(model, [torch.optim.SGD(model.parameters(), lr=0.1)])
+    collector.attach()
+    collector.arm()
+    model(torch.randn(3, 4)).square().mean().backward()
+    collector.read_gradients()
+    readings = collector.collect(0).readings
+    assert readings["grad/norm/model"] == readings["optim/grad_norm"] > 0
+    assert "RuntimeError: odd model" in collector.layout.notes[0]

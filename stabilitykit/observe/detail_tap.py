@@ -1,0 +1,151 @@
+"""Taps for dearer statistics: now and then, on one sequence."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from stabilitykit.observe.site import Coverage, Layout
+from stabilitykit.observe.tap import Armed, OnError, first_tensor
+from stabilitykit.stats import LineDetail, line_detail, silent_share
+from stabilitykit.tags import tag
+
+_LINE = ("act/massive", "act/kurtosis", "act/token_spread")
+_HIDDEN = ("act/silent_units",)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a site gave at a step, waiting on the device."""
+
+    site: str
+    numbers: Tensor
+    n_tokens: int
+    width: int
+
+    def readings(self, numbers: list[float]) -> dict[str, float]:
+        """Return the readings from ``numbers`` on the host."""
+        if len(numbers) == 1:
+            return {tag(_HIDDEN[0], self.site): numbers[0]}
+        detail = LineDetail.of(numbers, self.n_tokens, self.width)
+        values = (detail.massive, detail.kurtosis, detail.token_spread)
+        return {tag(name, self.site): value for name, value in zip(_LINE, values, strict=True)}
+
+
+class DetailTap:
+    """What is attached to a site for dearer statistics: reads the first sequence of an armed step.
+
+    Args:
+        site: Name of the site; of its input where it ends in ``mlp_hidden``.
+        armed: Whether a forward belongs to a step on which they are taken.
+        on_error: Told when the tap fails.
+    """
+
+    def __init__(self, site: str, armed: Armed, on_error: OnError) -> None:
+        self.site = site
+        self._is_hidden = site.endswith("mlp_hidden")
+        self._armed = armed
+        self._on_error = on_error
+        self.fired = 0
+        self.newest: Detail | None = None
+        """What the step at hand gave, until it is read."""
+
+    def attach(self, module: nn.Module) -> RemovableHandle:
+        """Hook the module; the handle removes the tap."""
+        if self._is_hidden:
+            return module.register_forward_pre_hook(lambda module, args: self._see(module, args))
+        return module.register_forward_hook(lambda module, args, output: self._see(module, output))
+
+    def _see(self, module: nn.Module, value: Any) -> None:
+        # What a tap keeps on the host would be compiled anew at every step.
+        if torch.compiler.is_compiling() or self.newest is not None or not self._armed(module):
+            return
+        try:
+            tensor = first_tensor(value)
+            if tensor is not None and tensor.is_floating_point() and tensor.dim() > 1:
+                with torch.no_grad():
+                    self._read(tensor.detach())
+        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+            self._on_error(self.site, error)
+
+    def _read(self, x: Tensor) -> None:
+        tokens = (x[0] if x.dim() > 2 else x).flatten(0, -2)
+        if len(tokens) > 1:
+            numbers = silent_share(tokens)[None] if self._is_hidden else line_detail(tokens)
+            self.newest = Detail(self.site, numbers, *tokens.shape)
+            self.fired += 1
+
+    def coverage(self, module: str, dark: str, every: int) -> Coverage:
+        """Return how the site is watched.
+
+        Args:
+            module: Class and path of the module behind it.
+            dark: Why it is no longer watched.
+            every: Observed steps from one reading to the next.
+        """
+        what = f"{module}, one sequence every {every} observed steps"
+        return Coverage(self.site, "sampled", what, _HIDDEN if self._is_hidden else _LINE, self.fired, dark)
+
+
+def detail_sites(layout: Layout, modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Return module paths by site: the line behind each block, and what enters its last projection."""
+    found = {}
+    for site in layout.sites:
+        if site.name.endswith(".resid_post"):
+            found[site.name] = site.module
+            hidden = site.module.removesuffix("resid_post") + "mlp.down_proj"
+            if hidden in modules:
+                found[site.name.removesuffix("resid_post") + "mlp_hidden"] = hidden
+    return found
+
+
+class DetailTaps:
+    """All detail taps of a model.
+
+    Args:
+        layout: The sites that were found.
+        modules: Modules by path.
+        armed: Whether a forward belongs to an observed step.
+        on_error: Told when a tap fails.
+    """
+
+    EVERY = 10
+    """Observed steps from one reading to the next."""
+
+    def __init__(
+        self, layout: Layout, modules: Mapping[str, nn.Module], armed: Armed, on_error: OnError
+    ) -> None:
+        self.armed = False
+        self._modules = modules
+        self._paths = detail_sites(layout, modules)
+        self._taps = [
+            DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._paths
+        ]
+
+    def attach(self) -> list[RemovableHandle]:
+        """Hook the modules; the handles remove the taps."""
+        return [tap.attach(self._modules[self._paths[tap.site]]) for tap in self._taps]
+
+    def newest(self) -> list[Detail]:
+        """Return what the step at hand gave."""
+        return [tap.newest for tap in self._taps if tap.newest is not None]
+
+    def reset(self) -> None:
+        """Forget the step."""
+        for each in self._taps:
+            each.newest = None
+
+    def coverage(self, name: Callable[[str], str], dark: Mapping[str, str]) -> list[Coverage]:
+        """Return how the sites are watched.
+
+        Args:
+            name: Describes the module at a path.
+            dark: Why a site is no longer watched.
+        """
+        return [
+            tap.coverage(name(self._paths[tap.site]), dark.get(tap.site, ""), self.EVERY)
+            for tap in self._taps
+        ]

@@ -1,0 +1,53 @@
+"""Exact norms of gradients, one a parameter, waiting on the device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stabilitykit.observe.watched import Numbers, Watched
+from stabilitykit.stats import norms
+
+
+@dataclass(frozen=True, slots=True)
+class GradientNorms:
+    """The 2-norm of each gradient that there was, before clipping."""
+
+    watched: Watched
+    """The parameters that had one."""
+    values: Tensor
+
+    def by_group(self, norm: Numbers) -> tuple[tuple[str, ...], Numbers]:
+        """Return the groups that have a gradient, and the norm of each.
+
+        Args:
+            norm: ``values`` on the host.
+        """
+        watched = self.watched
+        sums = np.bincount(watched.group_of, weights=norm**2, minlength=len(watched.groups))
+        places = np.flatnonzero(np.bincount(watched.group_of, minlength=len(watched.groups)))
+        return tuple(watched.groups[place] for place in places.tolist()), np.sqrt(sums[places])
+
+
+@torch.no_grad()
+def read_gradient_norms(watched: Watched, scale: Tensor | None = None) -> GradientNorms | None:
+    """Return the norms of the gradients there are, None where there is none.
+
+    Args:
+        watched: The parameters.
+        scale: What the gradients are still multiplied with.
+    """
+    found = [p for p in watched.parameters if p.grad is not None]
+    if not found:
+        return None
+    among = watched if len(found) == len(watched.parameters) else watched.among(found)
+    values = norms([p.grad for p in found if p.grad is not None])
+    return GradientNorms(among, values if scale is None else values / scale)
+
+
+def loss_scale(scaler: object) -> Tensor | None:
+    """Return a copy of a loss scaler's factor on its device; None where there is none yet."""
+    # get_scale() would read the device.
+    scale = getattr(scaler, "_scale", None)
+    return scale.detach().clone() if isinstance(scale, Tensor) else None

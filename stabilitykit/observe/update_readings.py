@@ -1,0 +1,162 @@
+"""From what optimizers' steps left to readings of updates, second moments, gradient direction, clipping."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stabilitykit.observe.gradients import GradientNorms
+from stabilitykit.observe.optimizer_tap import GRADIENT, PREVIOUS, SCALED, UPDATE, WEIGHT, OptimizerStep
+from stabilitykit.observe.watched import Numbers
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What optimizers' steps did, on the host: one number a parameter, of whatever optimizer.
+
+    Sums are scaled from the sample to all elements.
+    """
+
+    identity: NDArray[np.int64]
+    group: NDArray[np.intp]
+    size: Numbers
+    whole: Mask
+    """Whether all its elements were looked at."""
+    update: Numbers
+    """Sum of squares of the change, and so on below."""
+    weight: Numbers
+    gradient: Numbers
+    previous: Numbers
+    scaled: Numbers
+    product: Numbers
+    """Dot product of this and the previous gradient."""
+    correction: Numbers
+    """1 − β2ᵗ; NaN where there is no second moment."""
+    beta2: Numbers
+    has_gradient: Mask
+    has_previous: Mask
+    has_moment: Mask
+
+    @classmethod
+    def of(cls, step: OptimizerStep, norms: Numbers, products: Numbers, steps: Numbers) -> "Parameters":
+        """Return what a step did, from its three tensors on the host."""
+        *squares, product = step.plan.sums(np.concatenate([norms**2, products[None]]))
+        correction, beta2 = (np.full(len(step.plan.sizes), np.nan) for _ in range(2))
+        beta2[step.has_moment] = step.beta2
+        correction[step.has_moment] = 1.0 - beta2[step.has_moment] ** steps
+        return cls(
+            identity=np.array([id(p) for p in step.watched.parameters], dtype=np.int64),
+            group=step.watched.group_of,
+            size=np.array(step.plan.sizes, dtype=np.float64),
+            whole=step.plan.whole,
+            update=squares[UPDATE],
+            weight=squares[WEIGHT],
+            gradient=squares[GRADIENT],
+            previous=squares[PREVIOUS],
+            scaled=squares[SCALED],
+            product=product,
+            correction=correction,
+            beta2=beta2,
+            has_gradient=step.has_gradient,
+            has_previous=step.has_previous,
+            has_moment=step.has_moment,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Parameters"]) -> "Parameters":
+        """Return the parameters of several optimizers as one: a group may be shared among them."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+Readings = dict[str, dict[str, float]]
+"""A value by statistic and site."""
+
+
+def update_readings(found: Parameters, groups: tuple[str, ...]) -> Readings:
+    """Return what there is to say of each group, and of the whole model.
+
+    Args:
+        found: What all optimizers' steps did.
+        groups: Names of the groups.
+    """
+    everywhere = np.ones(found.size.size, dtype=bool)
+    update = _sums(found, groups, everywhere, found.update)
+    weight = _sums(found, groups, everywhere, found.weight)
+    readings = {"optim/update_ratio": {group: _ratio(update[group], weight[group]) for group in update}}
+    moment = found.has_moment
+    if moment.any():
+        square = found.scaled * found.correction
+        size = _sums(found, groups, moment, found.size)
+        rms_t = _sums(found, groups, moment, square)
+        share = _sums(found, groups, moment, square * (1 - found.beta2))
+        readings["optim/rms_t"] = {group: _ratio(rms_t[group], size[group]) for group in size}
+        readings["optim/staleness"] = {group: _ratio(share[group], size[group]) for group in size}
+    there = found.has_previous
+    if there.any():
+        three = (found.product, found.gradient, found.previous)
+        product, now, before = (_sums(found, groups, there, numbers) for numbers in three)
+        readings["grad/cosine"] = {g: _cosine(product[g], now[g], before[g]) for g in product}
+        totals = [float(numbers[there].sum()) for numbers in three]
+        readings["optim/grad_cosine"] = {"": _cosine(*totals)}
+    return readings
+
+
+def clip_factor(found: Parameters, gradients: GradientNorms, norms: Numbers) -> float | None:
+    """Return the norm of the gradients at the optimizer's step over their norm when they were read.
+
+    It is taken over those parameters whose sample is the whole, such as gains and biases, since only there
+    both norms are exact. Clipping by the global norm scales all gradients alike, so these stand for all.
+
+    Args:
+        found: What all optimizers' steps did.
+        gradients: The norms that were read before.
+        norms: Their values on the host.
+    """
+    exact = found.whole & found.has_gradient
+    before = {id(p): norm for p, norm in zip(gradients.watched.parameters, norms, strict=True)}
+    pairs = [
+        (square, before[identity])
+        for square, identity in zip(found.gradient[exact], found.identity[exact].tolist(), strict=True)
+        if identity in before
+    ]
+    if not pairs:
+        return None
+    now, then = (float(total) for total in np.sum([(square, norm**2) for square, norm in pairs], axis=0))
+    return float(np.sqrt(now / then)) if 0 < then < np.inf and np.isfinite(now) else None
+
+
+def was_skipped(found: Parameters, norms: Numbers) -> bool:
+    """Return whether the steps changed nothing while a gradient was not finite.
+
+    A fused optimizer is called by a loss scaler at every step, and skips an overflow in its own kernel.
+
+    Args:
+        found: What all optimizers' steps did.
+        norms: Norms of the gradients on the host.
+    """
+    return not found.update.any() and not np.isfinite(norms).all()
+
+
+def _sums(found: Parameters, groups: tuple[str, ...], mask: Mask, numbers: Numbers) -> dict[str, float]:
+    """Return the sum over each group that has a parameter in the mask."""
+    place = found.group[mask]
+    sums = np.bincount(place, weights=numbers[mask], minlength=len(groups)).tolist()
+    there = np.bincount(place, minlength=len(groups)).tolist()
+    return {group: sums[at] for at, group in enumerate(groups) if there[at]}
+
+
+def _ratio(square: float, of: float) -> float:
+    """Return √(square / of); of nothing, nothing."""
+    if square == 0:
+        return 0.0
+    return float(np.sqrt(square / of)) if of else float("inf")
+
+
+def _cosine(product: float, one: float, other: float) -> float:
+    """Return a cosine from a dot product and two squared norms; 0 where one of them is 0."""
+    norm = float(np.sqrt(one) * np.sqrt(other))
+    return product / norm if norm else 0.0

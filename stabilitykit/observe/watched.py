@@ -1,0 +1,34 @@
+"""The trainable parameters that are watched, in the order of their groups."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Parameters, and which group each belongs to."""
+
+    parameters: tuple[nn.Parameter, ...]
+    groups: tuple[str, ...]
+    """Names of the groups, in forward order."""
+    group_of: NDArray[np.intp]
+    """The place in ``groups`` of each parameter's group."""
+
+    @classmethod
+    def of(cls, groups: Mapping[str, Sequence[nn.Parameter]]) -> "Watched":
+        """Return the parameters of some groups."""
+        places = [place for place, members in enumerate(groups.values()) for _ in members]
+        parameters = tuple(p for members in groups.values() for p in members)
+        return cls(parameters, tuple(groups), np.array(places, dtype=np.intp))
+
+    def among(self, parameters: Collection[nn.Parameter]) -> "Watched":
+        """Return those that are among ``parameters``, with the groups of all."""
+        wanted = {id(p) for p in parameters}
+        kept = [place for place, p in enumerate(self.parameters) if id(p) in wanted]
+        return Watched(tuple(self.parameters[place] for place in kept), self.groups, self.group_of[kept])

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stabilitykit.model.contradictions import check
 from stabilitykit.model.sections import (
+    UNSCALED,
     AttentionConfig,
     EmbeddingConfig,
     FeedForwardConfig,
@@ -115,7 +116,7 @@ class TransformerConfig(Config):
     def rescale_of(self, kind: LayerKind) -> RescaleConfig:
         """Return how rope's frequencies are stretched in layers of that kind."""
         plain = kind.span == "sliding" and not self.position.rescale_local
-        return RescaleConfig() if plain else self.position.rescale
+        return UNSCALED if plain else self.position.rescale
 
     def norm_of(self, part: Literal["embed", "attn", "mlp", "final"]) -> NormConfig:
         """Return the norm behind the embedding, in a sublayer, or before the head."""

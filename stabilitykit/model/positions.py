@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stabilitykit.model.config import PositionConfig, RescaleConfig, TransformerConfig
 from stabilitykit.model.rope import amplitude, frequencies
 from stabilitykit.model.rotate import turned
+from stabilitykit.model.sections import UNSCALED
 
 
 class LearnedPositions(nn.Module):
@@ -65,7 +66,7 @@ def rotation(
     theta: float,
     interleaved: bool,
     like: Tensor,
-    rescale: RescaleConfig | None = None,
+    rescale: RescaleConfig = UNSCALED,
 ) -> Rotation:
     """Return the rotation of ``length`` positions: pair ``i`` turns by ``theta^(−2i/width)`` a token.
 
@@ -77,7 +78,6 @@ def rotation(
         like: A tensor on the device and in the type the result should have.
         rescale: How the frequencies are stretched; not at all when left out.
     """
-    rescale = rescale or RescaleConfig()
     dtype = torch.promote_types(like.dtype, torch.float32)
     turns = frequencies(width, theta, length, rescale, like.new_empty((), dtype=dtype))
     angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), turns)

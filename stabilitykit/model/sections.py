@@ -88,6 +88,10 @@ class RescaleConfig(Config):
     """yarn, longrope: factor on cos and sin; if left out, 1 + 0.1·ln factor or √(1 + log_original factor)."""
 
 
+UNSCALED = RescaleConfig()
+"""Frequencies as they are."""
+
+
 class ResidualConfig(Config):
     """How a branch joins the line."""
 

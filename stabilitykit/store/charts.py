@@ -19,7 +19,7 @@ from stabilitykit.tags import REGISTRY, select, split
 DEPTHS = 6
 """A chart tells at most six lines apart."""
 
-_BLOCK = re.compile(r"blocks\.\d+")
+_BLOCK = re.compile(r"(?:(?P<stack>\w+)\.)?blocks\.\d+")
 _INCIDENTS_SHOWN = 50
 
 # Title, family and the rest of the site after the block's number.
@@ -44,23 +44,32 @@ def layout(tags: Iterable[str]) -> Summary.Value:
     """Return the custom scalars' layout: one chart for the loss and one a statistic, with depths as lines.
 
     Args:
-        tags: What is read; a chart that would stay empty is left out, and of more than six depths six,
-            from the first to the last, are shown.
+        tags: What is read; a chart that would stay empty is left out, each stack of blocks has its own, and
+            of more than six depths six, from the first to the last, are shown.
     """
     tags = tuple(tags)
     charts = [_chart("Loss", [r"^train/(loss|unigram_cross_entropy)$"])]
     for title, name, end in _DEPTH_CHARTS:
         sites = [split(tag)[1] for tag in select(tags, name)]
         blocks = [site.removesuffix(end) for site in sites if site.endswith(end)]
-        shown = _spread([block for block in blocks if _BLOCK.fullmatch(block)])
-        if shown:
-            charts.append(_chart(title, [f"^{re.escape(f'{name}/{block}{end}')}$" for block in shown]))
+        for stack, found in _by_stack(blocks).items():
+            shown = [f"^{re.escape(f'{name}/{block}{end}')}$" for block in _spread(found)]
+            charts.append(_chart(f"{title}, {stack}" if stack else title, shown))
     document = layout_pb2.Layout(category=[layout_pb2.Category(title="Stability", chart=charts)])
     return Summary.Value(
         tag=layout_metadata.CONFIG_SUMMARY_TAG,
         metadata=layout_metadata.create_summary_metadata(),
         tensor=_bytes_tensor(document.SerializeToString()),
     )
+
+
+def _by_stack(sites: Iterable[str]) -> dict[str, list[str]]:
+    """Return those of some sites that are blocks, by the name of their stack; empty of the only one."""
+    found: dict[str, list[str]] = {}
+    for site in sites:
+        if match := _BLOCK.fullmatch(site):
+            found.setdefault(match["stack"] or "", []).append(site)
+    return found
 
 
 def text(tag: str, markdown: str) -> Summary.Value:

@@ -63,6 +63,12 @@ def test_scalars_come_every_ten_steps_and_when_forced(tmp_path: Path):
     assert sum(any(v.tag == "train/loss" for v in event.summary.value) for event in scalar_events) == 4
 
 
+def test_each_stack_of_blocks_has_a_chart_of_its_own() -> None:
+    charts = charts_of(["act/rms/encoder.blocks.00.resid_post", "act/rms/decoder.blocks.00.resid_post"])
+    assert charts["Residual RMS per block, encoder"] == [r"^act/rms/encoder\.blocks\.00\.resid_post$"]
+    assert charts["Residual RMS per block, decoder"] == [r"^act/rms/decoder\.blocks\.00\.resid_post$"]
+
+
 def test_only_charted_tags_become_scalars(tmp_path: Path):
     writer = TensorBoardWriter(tmp_path)
     writer.record(record(0))

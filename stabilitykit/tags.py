@@ -55,6 +55,16 @@ REGISTRY: dict[str, TagFamily] = {
         TagFamily("train/z_loss", "what the z-loss adds to the loss", "nats", "mean", ""),
         TagFamily("optim/lr", "learning rate of the first parameter group", "", "last", "", chart=True),
         TagFamily(
+            "optim/skipped",
+            "1 when no optimizer stepped, as a loss scaler does on overflow, else 0",
+            "",
+            "max",
+            "",
+        ),
+        TagFamily(
+            "optim/loss_scale", "what the loss was multiplied with for the backward pass", "", "last", ""
+        ),
+        TagFamily(
             "optim/grad_norm",
             "2-norm of all gradients, unscaled, before clipping",
             "",

@@ -1,6 +1,6 @@
 """From merged partials on the host to the readings of a step record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -96,7 +96,20 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Col
         (_tags("attn/entropy", attn_sites), rows[attn, SUM] / count[attn]),
         (_tags("attn/entropy_min", attn_sites), rows[attn, MINIMUM]),
         (_tags("output/log_z", ("",) * len(logits_sites)), rows[logits, SUM] / count[logits]),
+        *_statistics(sites, rows, count, fired),
     ]
+
+
+def _statistics(
+    sites: tuple[Site, ...], rows: Numbers, count: Numbers, fired: tuple[bool, ...]
+) -> Iterator[Column]:
+    """Yield what the statistics of the user's own gave."""
+    found, _ = _rows(sites, Role.STATISTIC, fired)
+    for row in found.tolist():
+        statistic = sites[row].statistic
+        if statistic is not None:
+            value = rows[row, statistic.column] / (count[row] if statistic.merge == "mean" else 1)
+            yield (sites[row].key,), np.array([value])
 
 
 def _gradients(packed: PackedStep, parts: Mapping[str, Numbers]) -> list[Column]:

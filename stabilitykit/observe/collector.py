@@ -1,7 +1,8 @@
 """The collector: attaches taps to a model and its optimizer, and turns a step into a StepRecord."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +11,16 @@ from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
+from stabilitykit.observe.backward import GradientReadings, joined
 from stabilitykit.observe.calls import Tracer
 from stabilitykit.observe.conventional import conventional_layout
 from stabilitykit.observe.coverage import parameter_rows, site_rows
-from stabilitykit.observe.foreign import layout_of
-from stabilitykit.observe.optimizer_tap import (
-    GroupVector,
-    OptimizerStep,
-    OptimizerTap,
-    Scratch,
-    gradient_norms,
-)
+from stabilitykit.observe.foreign import bare_layout, layout_of
+from stabilitykit.observe.optimizer_tap import GroupVector, OptimizerStep, OptimizerTap, Scratch
 from stabilitykit.observe.partials import PartialBuffer, pack
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
+from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.records import StepRecord
@@ -43,23 +40,28 @@ class Collector:
         model: The model to watch.
         optimizers: Its optimizers, for updates and learning rate.
         rules: Sites to add, rename and leave out.
+        statistics: Statistics of the user's own.
 
     Raises:
         ConfigError: A rule fits no module.
     """
 
     def __init__(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], rules: SiteRules | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        rules: SiteRules | None = None,
+        statistics: Sequence[Statistic] = (),
     ) -> None:
         self._model, self._optimizers = model, optimizers
         self._rules = rules or SiteRules()
+        self._statistics = tuple(statistics)
         self._modules = dict(model.named_modules())
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._tracer: Tracer | None = None
         self._handles: list[RemovableHandle] = []
-        self._gradients: GroupVector | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
-        self._armed = False
+        self._armed = self._has_stepped = False
         self._dark: dict[str, str] = {}
         self.host_reads = 0
         """How often anything was read from the device: once a collected step."""
@@ -73,14 +75,14 @@ class Collector:
 
     def attach(self) -> None:
         """Hook the model and its optimizers, or what tells where to hook them."""
+        self._handles += [each.register_step_post_hook(self._note_step) for each in self._optimizers]
         layout = conventional_layout(self._model)
-        if layout is None and is_compiled(self._model):
-            layout = layout_of(self._model, assumed_calls(self._model), watched=False)
-        if layout is None:
-            self._tracer = Tracer(self._model, self._is_observed)
+        if layout is not None:
+            self._settle_on(layout)
+        elif is_compiled(self._model):
+            self._settle_on(self._found(None))
         else:
-            self._use(applied(self._rules, layout, self._model))
-            self._hook()
+            self._tracer = Tracer(self._model, self._is_observed)
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
@@ -89,6 +91,23 @@ class Collector:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def _settle_on(self, layout: Layout) -> None:
+        """Hook what a layout holds, by the user's rules and with the user's statistics."""
+        self._use(with_statistics(applied(self._rules, layout, self._model), self._statistics))
+        self._hook()
+
+    def _found(self, calls: Tracer | None) -> Layout:
+        """Return what the model's calls show; where that fails, its parameters are still watched."""
+        try:
+            if calls is not None and calls.error is not None:
+                raise calls.error
+            seen = bool(calls and calls.calls)
+            found = calls.calls if calls and seen else assumed_calls(self._model)
+            return layout_of(self._model, found, watched=seen)
+        except Exception as error:  # An unknown model may hold anything: training goes on.
+            why = f"the model could not be looked into: {type(error).__name__}: {error}"
+            return bare_layout(self._model, why)
 
     def _use(self, layout: Layout) -> None:
         """Make room for what a layout holds."""
@@ -99,6 +118,7 @@ class Collector:
         self._buffer = PartialBuffer(len(layout.sites), self._device)
         self._assembly = Assembly(layout.sites)
         self._scratch = Scratch(self._groups)
+        self._gradients = GradientReadings(self._groups, self._optimizers, self._scratch)
         self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in self._optimizers]
         for tap in self._optimizer_taps:
             tap.armed = self._armed
@@ -107,8 +127,7 @@ class Collector:
 
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
-            kind = AttentionTap if site.role is Role.ATTENTION else Tap
-            tap = kind(site, row, self._buffer, self._is_observed, self._darken)
+            tap = _TAPS.get(site.role, Tap)(site, row, self._buffer, self._is_observed, self._darken)
             self._taps.append(tap)
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
@@ -119,12 +138,9 @@ class Collector:
         """Hook what the first forward pass showed, once there was one."""
         if self._tracer is None or not (self._tracer.calls or is_last_chance):
             return
-        calls, self._tracer = self._tracer, None
-        calls.detach()
-        seen = bool(calls.calls)
-        layout = layout_of(self._model, calls.calls if seen else assumed_calls(self._model), watched=seen)
-        self._use(applied(self._rules, layout, self._model))
-        self._hook()
+        tracer, self._tracer = self._tracer, None
+        tracer.detach()
+        self._settle_on(self._found(tracer))
 
     def arm(self, on: bool = True) -> None:
         """Observe training forwards and optimizer steps from here on, or stop to."""
@@ -133,17 +149,31 @@ class Collector:
         for tap in self._optimizer_taps:
             tap.armed = on
 
-    def read_gradients(self) -> None:
-        """Take the gradients' norms as they are now; call it unscaled and before clipping."""
-        self._settle()
-        if self._armed:
-            with torch.no_grad():
-                self._gradients = gradient_norms(self._groups, self._scratch)
+    def read_gradients(self, scale: Tensor | None = None) -> None:
+        """Take the gradients' norms as they are now; call it before clipping.
 
-    def read_gradients_if_unread(self) -> None:
-        """Take the gradients' norms if nobody has taken them at this step."""
-        if self._gradients is None:
+        Args:
+            scale: What a loss scaler has multiplied the gradients by; none where nothing has.
+        """
+        # Where several optimizers step in turn, the first backward pass may have seen only one's part.
+        if len(self._optimizers) <= 1:
+            self._settle()
+        if not self._armed or _GRADIENTS in self._dark:
+            return
+        try:
+            self._gradients.read(scale)
+        except Exception as error:  # Activations and updates are still read.
+            self._darken(_GRADIENTS, error)
+            self._gradients.reset()
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Note that an optimizer steps with the gradients as they were read last.
+
+        Where nobody has read them at this step they are read now: clipped norms are better than none.
+        """
+        if self._armed and not self._gradients.are_read:
             self.read_gradients()
+        self._gradients.use(optimizer)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
@@ -171,7 +201,8 @@ class Collector:
         """Forget a step that is not collected."""
         self._buffer.reset()
         self._scalars.clear()
-        self._gradients = None
+        self._gradients.reset()
+        self._has_stepped = False
         for tap in self._optimizer_taps:
             tap.reset()
 
@@ -181,7 +212,7 @@ class Collector:
         has_moments = any(tap.has_second_moments for tap in self._optimizer_taps)
         return [
             *site_rows(self.layout, self._modules, kinds, self._fired, self._dark),
-            *parameter_rows(self.layout, has_moments),
+            *parameter_rows(self.layout, has_moments, self._dark.get(_GRADIENTS, "")),
         ]
 
     def _pack(self) -> PackedStep:
@@ -190,11 +221,14 @@ class Collector:
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
         steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
-        parts = {"gradients": self._gradients} if self._gradients and self._gradients.groups else {}
+        if self.is_located and self._optimizer_taps:
+            floats["optim/skipped"] = float(not self._has_stepped)
+        gradients = self._gradients.joined()
+        parts = {"gradients": gradients} if gradients.groups else {}
         if steps:
             floats["optim/lr"] = steps[0].lr
-            parts |= {what: _joined(steps, what) for what in ("updates", "weights", "gains")}
-            scaled = _joined(steps, "scaled_gradients")
+            parts |= {what: _of_all(steps, what) for what in ("updates", "weights", "gains")}
+            scaled = _of_all(steps, "scaled_gradients", sums=True)
             parts |= {"scaled_gradients": scaled} if scaled.groups else {}
         corrections = [step.correction for step in steps if step.correction is not None][:1]
         vectors = [value for vector in parts.values() for value in vector.values]
@@ -208,6 +242,19 @@ class Collector:
             corrected=bool(corrections),
             floats=floats,
         )
+
+    def _note_step(self, *_: object) -> None:
+        self._has_stepped = True
+
+    @property
+    def device(self) -> torch.device:
+        """Where the partials of a step wait."""
+        return self._device
+
+    @property
+    def dark(self) -> Mapping[str, str]:
+        """Why sites are no longer watched."""
+        return MappingProxyType(self._dark)
 
     def _is_observed(self, module: nn.Module) -> bool:
         if torch.compiler.is_compiling():
@@ -228,11 +275,15 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
     return float(sum(float(v) for v in values) / len(values))
 
 
-def _joined(steps: Sequence[OptimizerStep], what: str) -> GroupVector:
+def _of_all(steps: Sequence[OptimizerStep], what: str, sums: bool = False) -> GroupVector:
     """Return one vector of all optimizers."""
-    vectors: list[GroupVector] = [getattr(step, what) for step in steps]
-    return GroupVector(
-        [group for vector in vectors for group in vector.groups],
-        [value for vector in vectors for value in vector.values],
-        [size for vector in vectors for size in vector.sizes],
-    )
+    return joined([getattr(step, what) for step in steps], sums)
+
+
+_GRADIENTS = "gradients"
+"""What stands for the reading of gradients where it fails."""
+
+_TAPS: Mapping[Role, Callable[..., Tap | AttentionTap]] = {
+    Role.ATTENTION: AttentionTap,
+    Role.STATISTIC: StatisticTap,
+}

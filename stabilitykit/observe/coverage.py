@@ -32,12 +32,12 @@ def site_rows(
     """
     return [
         Coverage(
-            site=site.name,
+            site=site.key,
             kind={Role.LOGITS: "sampled"}.get(site.role, attention_kinds.get(site.name, "exact")),
             module=f"{type(modules[site.module]).__name__} {site.module} ({site.side})",
-            statistics=_STATISTICS[site.role],
+            statistics=(site.statistic.name,) if site.statistic else _STATISTICS[site.role],
             fired=count,
-            dark=dark.get(site.name, ""),
+            dark=dark.get(site.key, ""),
         )
         for site, count in zip(layout.sites, fired, strict=True)
     ]
@@ -55,7 +55,6 @@ def summary(rows: Sequence[Coverage]) -> str:
 def silences(rows: Sequence[Coverage]) -> list[str]:
     """Return a line for everything that is not seen: sites that never fired, and what was not found."""
     lines = [row.dark for row in rows if row.kind == "missing"]
-    lines += [f"{row.site}: {row.dark}" for row in rows if row.site and row.dark]
     quiet = [row for row in rows if row.is_silent]
     if quiet:
         names = ", ".join(row.site for row in quiet[:3]) + (", …" if len(quiet) > 3 else "")
@@ -63,18 +62,22 @@ def silences(rows: Sequence[Coverage]) -> list[str]:
     return lines
 
 
-def parameter_rows(layout: Layout, has_second_moments: bool) -> list[Coverage]:
+def parameter_rows(layout: Layout, has_second_moments: bool, gradients_dark: str = "") -> list[Coverage]:
     """Return a row for every group of parameters and every norm's gain, and one for each note.
 
     Args:
         layout: What was found.
         has_second_moments: Whether an optimizer keeps Adam's second moments.
+        gradients_dark: Why gradients are no longer read; empty while they are.
     """
     read: tuple[str, ...] = ("grad/norm", "grad/share", "optim/update_ratio")
     read = (*read, "optim/rms_t") if has_second_moments else read
     groups = layout.groups.items()
     return [
-        *(Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in groups),
+        *(
+            Coverage(group, "exact", f"{len(names)} parameters", read, dark=gradients_dark)
+            for group, names in groups
+        ),
         *(Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in layout.gains.items()),
         *(Coverage("", "missing", "", (), dark=note) for note in layout.notes),
     ]

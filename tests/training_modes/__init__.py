@@ -1,6 +1,6 @@
 """Ways of training, each with a check that what is read under it is right."""
 
-from training_modes import lightning_modes, loop_modes, trainer_modes
-from training_modes.kit import MODES, Mode
+from . import lightning_modes, loop_modes, trainer_modes
+from .kit import MODES, Mode
 
 __all__ = ["MODES", "Mode", "lightning_modes", "loop_modes", "trainer_modes"]

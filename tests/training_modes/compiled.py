@@ -8,8 +8,9 @@ from foreign.models import BUILDERS
 from torch._dynamo.utils import counters
 
 from stabilitykit import watch
-from training_modes.kit import SEED, agree, batches, records
-from training_modes.loop_modes import plain
+
+from .kit import SEED, agree, batches, records
+from .loop_modes import plain
 
 
 def compare(how: str, folder: Path) -> None:

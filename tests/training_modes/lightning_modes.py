@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset
 
 from stabilitykit import StabilityMonitor
 from stabilitykit.replay import replay
-from training_modes.kit import (
+
+from .kit import (
     Module,
     agree,
     batches,

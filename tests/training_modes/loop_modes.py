@@ -13,7 +13,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from stabilitykit import watch
-from training_modes.kit import SEED, agree, batches, close, grad_norm, mode, quiet, records
+
+from .kit import SEED, agree, batches, close, grad_norm, mode, quiet, records
 
 
 def plain(

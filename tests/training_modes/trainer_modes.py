@@ -10,7 +10,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from stabilitykit import StabilityTrainerCallback
 from stabilitykit.replay import replay
-from training_modes.kit import SEED, batches, close, grad_norm, mode, quiet, records
+
+from .kit import SEED, batches, close, grad_norm, mode, quiet, records
 
 
 class Norms(TrainerCallback):  # type: ignore[misc]

@@ -127,8 +127,5 @@ def hook_gradients(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[Re
     """
     return [
         *after_backward(optimizers, lambda: monitor.read_gradients(scaled=True)),
-        *(
-            each.register_step_pre_hook(lambda optimizer, *_: monitor.before_step(optimizer))
-            for each in optimizers
-        ),
+        *(each.register_step_pre_hook(lambda *_, own=each: monitor.before_step(own)) for each in optimizers),
     ]

@@ -62,7 +62,10 @@ class Tracer:
         self._suspended: list[nn.Module] = []
         self.error: BaseException | None = None
         """What went wrong in here; after it nothing is written down."""
-        unseen = {inner for module in self._paths if _is_closed(module) for inner in module.modules()}
+        closed = {module for module in self._paths if _is_closed(module)}
+        unseen = {inner for module in closed for inner in module.modules()}
+        self._above = {m for m in self._paths if closed and not closed.isdisjoint(m.modules())}
+        self._opener: Call | None = None
         self._handles = [h for module in self._paths if module not in unseen for h in self._hook(module)]
 
     def detach(self) -> None:
@@ -101,8 +104,6 @@ class Tracer:
         # While a graph is compiled a hook would become part of it, with all its Python.
         if torch.compiler.is_compiling() or not self._armed(module):
             return
-        if self._mode is None and not self._suspended:
-            self._open()
         parent = self._stack[-1].number if self._stack else None
         call = Call(len(self.calls), self._paths[module], module, parent)
         given = first_tensor(args)
@@ -113,6 +114,9 @@ class Tracer:
             call.sources = tuple(numbers) if reference is not None and reference() is given else ()
         self.calls.append(call)
         self._stack.append(call)
+        if self._opener is None and module not in self._above:
+            self._opener = call
+            self._open()
         if isinstance(module, nn.MultiheadAttention) and not module.training:
             # In evaluation it takes another path when no mode is active, which differs in the last bits.
             self._mark()
@@ -126,6 +130,9 @@ class Tracer:
         if self._suspended and self._suspended[-1] is module:
             self._suspended.pop()
             self._open()
+        if call is self._opener:
+            self._opener = None
+            self._close_mode()
         call.end = len(self.calls)
         returned = first_tensor(output)
         if returned is not None:
@@ -149,6 +156,7 @@ class Tracer:
     def _close(self) -> None:
         self._stack.clear()
         self._suspended.clear()
+        self._opener = None
         self._close_mode()
 
     def _close_mode(self) -> None:
@@ -158,7 +166,7 @@ class Tracer:
 
 
 def _is_closed(module: nn.Module) -> bool:
-    """Return whether any hook in a module would change its output: torch's fast path is off where one is."""
+    """Return whether a hook in a module, or a mode around it, would change its output: torch's fast path."""
     return isinstance(module, nn.TransformerEncoderLayer) and not module.training
 
 

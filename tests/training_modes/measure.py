@@ -58,8 +58,8 @@ _LIMITS = """
   while the model is found: torch turns its fast path off where any module in it has a hook. For the same
   reason validation of a watched `nn.TransformerEncoder` may differ in the last bits from that of a bare one.
 - A model that is compiled when the monitor is attached cannot be seen running: its sites are taken from the
-  order of its modules. Where the monitor is attached after the first compiled call, hooks may never run; sites
-  that never fired are named in the log and in `coverage()`.
+  order of its modules. Where the monitor is attached after the first compiled call, hooks may never run;
+  sites that never fired are named in the log and in `coverage()`.
 - Compiled models are checked with `aot_eager`, on one model; `inductor`, and compilation together with
   checkpointing, are not.
 - Hugging Face's Trainer tells callbacks of no exception: such a run stays without a verdict, and is still

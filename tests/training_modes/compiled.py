@@ -7,10 +7,15 @@ import torch
 from foreign.models import BUILDERS
 from torch._dynamo.utils import counters
 
-from stabilitykit import watch
+from stabilitykit import Statistic, watch
 
 from .kit import SEED, agree, batches, records
 from .loop_modes import plain
+
+STATISTICS = [
+    Statistic("mine/mean_abs", lambda x: x.abs().mean(), sites="blocks.*.resid_post"),
+    Statistic("mine/highest", torch.amax, "max", "*_norm_out"),
+]
 
 
 def compare(how: str, folder: Path) -> None:
@@ -31,7 +36,7 @@ def compare(how: str, folder: Path) -> None:
             block.compile(backend="aot_eager")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     graphs = []
-    with watch(target, optimizer, folder / "compiled") as monitor:
+    with watch(target, optimizer, folder / "compiled", statistics=STATISTICS) as monitor:
         if how == "after":
             target = torch.compile(model, backend="aot_eager")
         elif how == "in_place_after":
@@ -44,7 +49,7 @@ def compare(how: str, folder: Path) -> None:
             monitor.step(loss)
             graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[1] == graphs[-1] > 0, f"compiled anew: {graphs}"
-    plain(folder / "eager", batches(count=4), BUILDERS["nanogpt"](seed=SEED))
+    plain(folder / "eager", batches(count=4), BUILDERS["nanogpt"](seed=SEED), STATISTICS)
     found, expected = records(folder / "compiled"), records(folder / "eager")
     for one, other in zip(found[2:], expected[2:], strict=True):
         agree(one, other, 1e-3, skip=("optim/lr", "optim/rms_t"))

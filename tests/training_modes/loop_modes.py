@@ -3,35 +3,32 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from foreign.models import BUILDERS, Foreign
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from stabilitykit import watch
+from stabilitykit import Statistic, watch
 
 from .kit import SEED, agree, batches, close, grad_norm, mode, quiet, records
 
 
 def plain(
-    folder: Path, data: list[dict[str, Tensor]], foreign: Foreign, target: nn.Module | None = None
-) -> Any:
-    """Train in a plain loop; return the losses."""
+    folder: Path, data: list[dict[str, Tensor]], foreign: Foreign, statistics: Sequence[Statistic] = ()
+) -> None:
+    """Train in a plain loop under a monitor that keeps its run in ``folder``."""
     optimizer = torch.optim.AdamW(foreign.model.parameters(), lr=1e-2)
-    losses = []
-    with watch(target or foreign.model, optimizer, folder) as monitor:
+    with watch(foreign.model, optimizer, folder, statistics=statistics) as monitor:
         for batch in data:
-            loss = foreign.loss(target or foreign.model, batch)
+            loss = foreign.loss(foreign.model, batch)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             monitor.step(loss)
-            losses.append(loss.item())
-    return losses
 
 
 @mode(

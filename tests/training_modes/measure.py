@@ -54,6 +54,8 @@ _LIMITS = """
 - Of several optimizers, `optim/lr` is that of the first which stepped; where one steps more than once in a
   step, its last update is read.
 - Parameters that are frozen when training begins and unfrozen later are not read.
+- A frozen `nn.MultiheadAttention` in evaluation mode that is fed by frozen modules alone is taken off torch's
+  fast path while it is watched: the loss differs in the last bits.
 - A `nn.TransformerEncoderLayer` that is in evaluation mode when the monitor is attached is not looked into
   while the model is found: torch turns its fast path off where any module in it has a hook. For the same
   reason validation of a watched `nn.TransformerEncoder` may differ in the last bits from that of a bare one.

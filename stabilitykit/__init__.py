@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
-    from stabilitykit.callbacks import StabilityMonitor
+    from stabilitykit.callbacks import StabilityMonitor, StabilityTrainerCallback
     from stabilitykit.loop import watch
-    from stabilitykit.observe import SiteRules
+    from stabilitykit.observe import SiteRules, Statistic
     from stabilitykit.reactions import Command, WebAddress
     from stabilitykit.replay import diagnose
 
-__all__ = ["Command", "SiteRules", "StabilityMonitor", "WebAddress", "__version__", "diagnose", "watch"]
+__all__ = [
+    "Command",
+    "SiteRules",
+    "StabilityMonitor",
+    "StabilityTrainerCallback",
+    "Statistic",
+    "WebAddress",
+    "__version__",
+    "diagnose",
+    "watch",
+]
 
 __version__ = "0.1.0"
 
@@ -23,6 +33,8 @@ _ROOMS = {
     "SiteRules": "stabilitykit.observe",
     "StabilityMonitor": "stabilitykit.callbacks",
     "WebAddress": "stabilitykit.reactions",
+    "StabilityTrainerCallback": "stabilitykit.callbacks",
+    "Statistic": "stabilitykit.observe",
     "diagnose": "stabilitykit.replay",
     "watch": "stabilitykit.loop",
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from stabilitykit.detect import KNOWLEDGE, Detector, default_detectors
 from stabilitykit.detect.loss import LOSS
+from stabilitykit.errors import ConfigError
 from stabilitykit.records import (
     Finding,
     Incident,
@@ -46,10 +47,14 @@ class Diagnosis:
 
     Args:
         detectors: What to run; all built-in ones unless given.
+
+    Raises:
+        ConfigError: Two detectors are of one kind, or one is no detector.
     """
 
     def __init__(self, detectors: Sequence[Detector] | None = None) -> None:
         self._detectors = list(default_detectors() if detectors is None else detectors)
+        _check(self._detectors)
         self._by_kind = {detector.kind: detector for detector in self._detectors}
         self._open: dict[str, _Span] = {}
         self._closed: list[Incident] = []
@@ -59,6 +64,8 @@ class Diagnosis:
         self._seen = 0
         self._step = -1
         self._loss: float | None = None
+        self.failed: dict[str, str] = {}
+        """Why detectors are off, by kind: an error ends one, and the others go on."""
 
     @property
     def settings(self) -> dict[str, dict[str, float]]:
@@ -75,7 +82,7 @@ class Diagnosis:
         self._seen += 1
         if LOSS in record.readings:
             self._loss, self._step = record.readings[LOSS], record.step
-        findings = [finding for detector in self._detectors for finding in detector.update(record)]
+        findings = [finding for detector in self._detectors for finding in self._findings(detector, record)]
         fresh = self._remember(findings)
         changes = self._close(record.step)
         for kind in dict.fromkeys(f.kind for f in findings if f.severity is not Severity.INFO):
@@ -84,6 +91,15 @@ class Diagnosis:
             if change is not None:
                 changes.append(change)
         return changes
+
+    def _findings(self, detector: Detector, record: StepRecord) -> Sequence[Finding]:
+        if detector.kind in self.failed:
+            return ()
+        try:
+            return detector.update(record)
+        except Exception as error:  # One detector's error must not silence the others.
+            self.failed[detector.kind] = f"at step {record.step}: {type(error).__name__}: {error}"
+            return ()
 
     def untold(self) -> list[IncidentChange]:
         """Return updates of open incidents whose peak has moved since they were last told of."""
@@ -208,6 +224,7 @@ class Diagnosis:
             "seen": self._seen,
             "step": self._step,
             "loss": self._loss,
+            "failed": dict(self.failed),
         }
 
     def load_snapshot(self, state: Mapping[str, Any], record: Iterable[Incident]) -> None:
@@ -231,6 +248,7 @@ class Diagnosis:
         """Take up the state that ``state_dict`` returned, with the same detectors."""
         for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
             detector.load_state_dict(detector_state)
+        self.failed = dict(state.get("failed", {}))
         self._open = {}
         for kind, (now, told, seen, step) in state["open"].items():
             incident = Incident.from_json(now)
@@ -264,6 +282,16 @@ def loss_summary(losses: Sequence[float]) -> LossSummary:
     means = np.convolve(np.where(np.isfinite(values), values, np.inf), np.full(width, 1 / width), "valid")
     best = float(means.min())
     return LossSummary(float(values[-width:].mean()), best if math.isfinite(best) else math.nan)
+
+
+def _check(detectors: Sequence[Detector]) -> None:
+    kinds: list[str] = []
+    for detector in detectors:
+        if not isinstance(detector, Detector):
+            raise ConfigError(f"detectors: got {detector!r}; must be a stabilitykit.detect.Detector")
+        if detector.kind in kinds:
+            raise ConfigError(f"detectors: the kind {detector.kind!r} is there twice")
+        kinds.append(detector.kind)
 
 
 def _time(finding: Finding) -> tuple[int, int]:

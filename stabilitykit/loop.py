@@ -1,19 +1,19 @@
 """Watch a plain training loop."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor
-from stabilitykit.observe import SiteRules
+from stabilitykit.observe import SiteRules, Statistic
+from stabilitykit.observe.backward import after_backward
 from stabilitykit.reactions import Policy
 from stabilitykit.records import Incident
 from stabilitykit.store import FOLDER_MB
@@ -56,34 +56,41 @@ class LoopMonitor:
 @contextmanager
 def watch(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Sequence[Optimizer],
     logdir: str | Path | None = None,
     *,
     every_n_steps: int = 1,
     budget: float | None = None,
     on_incident: Policy = "log",
     sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    statistics: Sequence[Statistic] = (),
+    detectors: Sequence[Detector] = (),
     config: Mapping[str, Any] | None = None,
     folder_mb: float = FOLDER_MB,
-    scaler: GradScaler | None = None,
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
-    Gradients are read when a backward pass ends, so before any clipping.
+    Gradients are read when a backward pass ends, so before any clipping. With several optimizers a step is
+    what lies between two calls of the monitor's ``step``; of each optimizer the gradients are those with
+    which it stepped.
 
     Args:
         model: The model to watch.
-        optimizer: Its optimizer.
+        optimizer: Its optimizer, or several; ``optim/lr`` is the first's.
         logdir: Folder of the run, new or empty; nothing is kept on disk without it.
         every_n_steps: Observe every n-th optimizer step.
         budget: Share of the time that observing may take, such as 0.02; None for no limit.
         on_incident: What happens when an incident opens: ``"log"``, ``"stop"`` (sets ``should_stop``),
             ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
+        scaler: The loss scaler, where there is one: readings of gradients are divided by its scale, and a
+            step that it skips is recorded with ``optim/skipped`` 1.
+        statistics: Statistics of the user's own, beside the built-in ones.
+        detectors: Detectors of the user's own, beside the built-in ones.
         config: What is written to the run's ``config.yaml``.
         folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
             within it; infinity keeps every step.
-        scaler: The loop's loss scaler: gradients still carry its factor when they are read.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -92,9 +99,10 @@ def watch(
         ConfigError: An argument is not accepted.
         RunFolderError: The folder cannot be written, or holds something else.
     """
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     monitor = Monitor(
         model,
-        [optimizer],
+        optimizers,
         folder=Path(logdir) if logdir else None,
         config=config,
         every_n_steps=every_n_steps,
@@ -102,12 +110,11 @@ def watch(
         on_incident=on_incident,
         sites=sites,
         folder_mb=folder_mb,
+        scaler=scaler,
+        statistics=statistics,
+        detectors=detectors,
     )
-    hooks = [
-        _after_backward(model, partial(monitor.read_gradients, scaler=scaler)),
-        # Where that parameter got no gradient, clipped norms are better than none.
-        optimizer.register_step_pre_hook(lambda *_: monitor.read_gradients(if_unread=True)),
-    ]
+    hooks = hook_gradients(monitor, optimizers)
     complete = False
     try:
         monitor.arm()
@@ -119,12 +126,14 @@ def watch(
         monitor.close(complete)
 
 
-def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHandle:
-    """Call ``read`` at the end of every backward pass that reaches the model's first parameter."""
+def hook_gradients(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[RemovableHandle]:
+    """Let a monitor read gradients where nobody tells it when: as each backward pass ends.
 
-    def queue(parameter: Tensor) -> None:
-        torch.autograd.Variable._execution_engine.queue_callback(read)
-
-    first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
-    handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
-    return handle
+    Args:
+        monitor: The monitor.
+        optimizers: The optimizers whose parameters get the gradients.
+    """
+    return [
+        *after_backward(optimizers, lambda: monitor.read_gradients(scaled=True)),
+        *(each.register_step_pre_hook(lambda *_, own=each: monitor.before_step(own)) for each in optimizers),
+    ]

@@ -14,15 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from stabilitykit.cadence import cadence
+from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis, loss_summary
 from stabilitykit.errors import RunFolderError
-from stabilitykit.observe import Collector, Coverage, SiteRules
+from stabilitykit.observe import Collector, Coverage, SiteRules, Statistic
 from stabilitykit.observe.coverage import silences, summary
 from stabilitykit.observe.detail_tap import DetailTaps
+from stabilitykit.observe.statistic import all_statistics
 from stabilitykit.reactions import Policy, react, reactions
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
 from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
@@ -86,6 +87,9 @@ class Monitor:
         on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
             ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
+        statistics: Statistics of the user's own, beside the built-in ones.
+        detectors: Detectors of the user's own, beside the built-in ones.
+        scaler: What scales the loss, if something does.
         sinks: Told of every step, beside the folder.
         resume: Go on in a folder that holds an earlier part of the same run.
         folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
@@ -107,6 +111,9 @@ class Monitor:
         budget: float | None = None,
         on_incident: Policy = "log",
         sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
+        statistics: Sequence[Statistic] = (),
+        detectors: Sequence[Detector] = (),
+        scaler: torch.amp.GradScaler | None = None,
         sinks: Sequence[Sink] = (),
         resume: bool = False,
         folder_mb: float = FOLDER_MB,
@@ -120,8 +127,9 @@ class Monitor:
         self.steps = 0
         """Optimizer steps finished."""
         self._reactions = reactions(on_incident)
-        self._collector = Collector(model, optimizers, SiteRules.of(sites))
-        self._diagnosis = Diagnosis()
+        self._scaler = scaler
+        self._collector = Collector(model, optimizers, SiteRules.of(sites), all_statistics(statistics))
+        self._diagnosis = Diagnosis(all_detectors(detectors))
         self._losses: list[float] = []
         self._observed = 0
         self._latest: StepRecord | None = None
@@ -129,26 +137,38 @@ class Monitor:
         self._sinks = [*(self._keepers(folder, kept, resume, folder_mb) if folder else []), *sinks]
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
+        self._told_dark: set[str] = set()
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether the step at hand is observed."""
+        return not self._failed and self._cadence.is_due(self.steps)
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
-        due = not self._failed and self._cadence.is_due(self.steps)
-        self._collector.arm(due, detail=self._observed % DetailTaps.EVERY == 0)
+        detail = self._observed % DetailTaps.EVERY == 0
+        self._guard(lambda: self._collector.arm(self.is_observed, detail))
 
-    def read_gradients(self, if_unread: bool = False, scaler: GradScaler | None = None) -> None:
+    def disarm(self) -> None:
+        """End a microbatch: what runs from here on, such as validation, is no part of a step."""
+        self._guard(lambda: self._collector.arm(False))
+
+    def read_gradients(self, scaled: bool = False) -> None:
         """Take the gradients as they are now; call it before clipping.
 
         Args:
-            if_unread: Only where they have not been taken at this step.
-            scaler: The loss scaler whose factor they still carry.
+            scaled: Whether they are still multiplied by the scaler's scale, if there is a scaler.
         """
-        read = partial(self._collector.read_gradients, scaler)
-        self._guard(self._collector.read_gradients_if_unread if if_unread else read)
+        self._guard(lambda: self._read_gradients(scaled))
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Note that an optimizer steps with the gradients as they were read last."""
+        self._guard(lambda: self._collector.before_step(optimizer))
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss."""
-        if self._cadence.is_due(self.steps):
-            self._collector.add_scalars(scalars)
+        if self.is_observed:
+            self._guard(lambda: self._collector.add_scalars(scalars))
 
     def finish_step(self) -> None:
         """End a step: read it, diagnose it, keep it, and act on what opened.
@@ -156,9 +176,10 @@ class Monitor:
         Raises:
             IncidentError: An incident opened and ``on_incident`` is ``"raise"``.
         """
+        is_observed = self.is_observed
         step, self.steps = self.steps, self.steps + 1
         changes: list[IncidentChange] = []
-        if self._cadence.is_due(step):
+        if is_observed:
             if self._is_adaptive:
                 self._collector.add_scalars({"monitor/every_n_steps": self._cadence.every_n_steps})
             self._guard(lambda: changes.extend(self._observe(step)))
@@ -232,27 +253,54 @@ class Monitor:
         writer = RunWriter(folder, config, resume=resume, state=state, folder_mb=folder_mb)
         return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder))]
 
+    def _read_gradients(self, scaled: bool) -> None:
+        scale = self._scale() if self.is_observed else None
+        if scale is not None:
+            self._collector.add_scalars({"optim/loss_scale": scale})
+        self._collector.read_gradients(scale if scaled else None)
+
+    def _scale(self) -> Tensor | None:
+        """Return the scale of the loss, on its device: what a scaler makes of one."""
+        if self._scaler is None or not self._scaler.is_enabled():
+            return None
+        scale: Tensor = self._scaler.scale(torch.ones((), device=self._collector.device))
+        return scale
+
     def _observe(self, step: int) -> list[IncidentChange]:
         record = self._collector.collect(step)
         self._observed += 1
         self._latest = record
         self._losses.append(record.readings.get("train/loss", math.nan))
+        known = set(self._diagnosis.failed)
         changes = self._diagnosis.update(record)
+        for kind in self._diagnosis.failed.keys() - known:
+            log.warning("the detector %s is off: %s", kind, self._diagnosis.failed[kind])
         self._tell(lambda sink: sink.record(record))
-        if not self._is_covered and any(row.fired for row in self.coverage()):
-            self._is_covered = True
-            self._tell_coverage()
+        if not self._is_covered:
+            self._tell_coverage_once_known()
+        self._tell_dark()
         for change in changes:
             self._tell(partial(_incident, change))
         return changes
 
-    def _tell_coverage(self) -> None:
-        """Keep the coverage report, and say what is not seen."""
+    def _tell_coverage_once_known(self) -> None:
+        """Keep the coverage report, and say what is not seen, once some site was seen or there is none."""
         rows = self.coverage()
+        waits = any(row.is_silent for row in rows) and not any(row.fired for row in rows)
+        if waits or not rows:
+            return
+        self._is_covered = True
         log.info("%s", summary(rows))
         for line in silences(rows):
             log.warning("%s", line)
         self._keep_coverage()
+
+    def _tell_dark(self) -> None:
+        """Say once which sites went dark, and why."""
+        for site, why in self._collector.dark.items():
+            if site not in self._told_dark:
+                self._told_dark.add(site)
+                log.warning("%s: no longer watched: %s", site, why)
 
     def _keep_coverage(self) -> None:
         if self.folder and not self.disk_failed:
@@ -271,6 +319,9 @@ class Monitor:
                 if not self.disk_failed:
                     log.warning("%s; training goes on without it", error)
                 self.disk_failed = True
+            except Exception as error:  # A sink of the user's own may raise anything.
+                self._sinks.remove(sink)
+                log.warning("%s is off: %s: %s", type(sink).__name__, type(error).__name__, error)
 
     def _guard(self, part: Callable[[], None]) -> None:
         """Run a part of the monitor so that its errors do not reach training."""

@@ -1,10 +1,11 @@
 """Afterwards: logs in, verdict out. What ``diagnose`` runs; no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.records import StepRecord, Verdict
@@ -24,52 +25,58 @@ class Replay:
     """What was damaged or passed over."""
 
 
-def diagnose(path: str | Path, *, format: Format = "auto", loss: str | None = None) -> Verdict:
+def diagnose(
+    path: str | Path, *, format: Format = "auto", loss: str | None = None, detectors: Sequence[Detector] = ()
+) -> Verdict:
     """Return the verdict of a finished run, with its incidents.
 
     Args:
         path: A run's folder, or a CSV log.
         format: What it is; found out unless given.
         loss: Name of the loss's column in a CSV log; found by name unless given.
+        detectors: Detectors of the user's own, beside the built-in ones: new ones, as in the live run.
 
     Raises:
         DataError: The log cannot be used.
         RunFolderError: It is no run's folder, or a newer version's.
         ConfigError: An argument does not fit the log.
     """
-    return replay(path, format=format, loss=loss).verdict
+    return replay(path, format=format, loss=loss, detectors=detectors).verdict
 
 
-def replay(path: str | Path, *, format: Format = "auto", loss: str | None = None) -> Replay:
+def replay(
+    path: str | Path, *, format: Format = "auto", loss: str | None = None, detectors: Sequence[Detector] = ()
+) -> Replay:
     """Run the diagnosis over a log: on a run's folder it gives exactly the incidents of the live run.
 
     Args:
         path: A run's folder, or a CSV log.
         format: What it is; found out unless given.
         loss: Name of the loss's column in a CSV log; found by name unless given.
+        detectors: Detectors of the user's own, beside the built-in ones: new ones, as in the live run.
 
     Raises:
         DataError: The log cannot be used.
         RunFolderError: It is no run's folder, or a newer version's.
         ConfigError: An argument does not fit the log.
     """
-    path = Path(path)
+    path, diagnosis = Path(path), Diagnosis(all_detectors(detectors))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if format == "run" or (format == "auto" and path.is_dir()):
-        return _replay_folder(path, loss)
+        return _replay_folder(path, loss, diagnosis)
     log = read_csv(path, loss=loss)
     taken = ", ".join(f"{tag} from {column!r}" for tag, column in log.columns.items())
-    return Replay(_verdict(Diagnosis(), log.records), f"CSV: {taken}", log.notes)
+    return Replay(_verdict(diagnosis, log.records), f"CSV: {taken}", log.notes)
 
 
-def _replay_folder(path: Path, loss: str | None) -> Replay:
+def _replay_folder(path: Path, loss: str | None, diagnosis: Diagnosis) -> Replay:
     if loss is not None:
         raise ConfigError(f"loss: got {loss!r}; a run's folder names its own, so leave it out for {path}")
     if not is_run_folder(path):
         raise DataError(f"{path}: not a run's folder; give a folder that stabilitykit wrote, or a CSV file")
     run = open_run(path)
-    diagnosis, source = Diagnosis(), "run folder"
+    source = "run folder"
     if run.thinned:
         step = _take_up(run, diagnosis)
         source += f"; steps are thinned, so replayed from step {step} on, with earlier incidents as recorded"
@@ -78,7 +85,9 @@ def _replay_folder(path: Path, loss: str | None) -> Replay:
         verdict = _verdict(diagnosis, run.records(), run.complete)
     if not verdict.steps:
         raise DataError(f"{path}: the run holds no step")
-    return Replay(verdict, source, run.notes)
+    absent = [kind for kind in run.config.get("detectors", {}) if kind not in diagnosis.settings]
+    notes = [f"the run was judged by the detector {kind} as well, which is not here" for kind in absent]
+    return Replay(verdict, source, (*run.notes, *notes))
 
 
 def _take_up(run: Run, diagnosis: Diagnosis) -> int:

@@ -1,5 +1,19 @@
-"""Lightning callbacks."""
+"""Callbacks of trainers: Lightning's, and Hugging Face's. Each needs its own library only."""
 
-from stabilitykit.callbacks.stability_monitor import StabilityMonitor
+from typing import TYPE_CHECKING
 
-__all__ = ["StabilityMonitor"]
+from stabilitykit.lazy import lazy
+
+if TYPE_CHECKING:
+    from stabilitykit.callbacks.stability_monitor import StabilityMonitor
+    from stabilitykit.callbacks.trainer_callback import StabilityTrainerCallback
+
+__all__ = ["StabilityMonitor", "StabilityTrainerCallback"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "StabilityMonitor": "stabilitykit.callbacks.stability_monitor",
+        "StabilityTrainerCallback": "stabilitykit.callbacks.trainer_callback",
+    },
+)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from stabilitykit.cadence import cadence
+from stabilitykit.callbacks.run_folders import free_folder
+from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor, Sink
-from stabilitykit.observe import Coverage, SiteRules
-from stabilitykit.observe.gradients import loss_scale
+from stabilitykit.observe import Coverage, SiteRules, Statistic
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
@@ -30,6 +31,11 @@ class StabilityMonitor(L.Callback):
     that ``training_step`` returns is recorded; ``unigram_cross_entropy`` among them takes the data's part
     out of the loss.
 
+    A step is an optimizer step; with several optimizers it is a batch in which any of them stepped. Gradients
+    are read unscaled and before the Trainer's clipping; under manual optimization as each backward pass ends,
+    so before clipping of one's own. A step that a loss scaler skips is a step: ``optim/skipped`` is 1 there.
+    A second fit by a Trainer that goes on goes on with the run; any other gets a folder of its own.
+
     Args:
         every_n_steps: Observe every n-th optimizer step.
         budget: Share of the time that observing may take, such as 0.02: the cadence then follows what is
@@ -38,6 +44,8 @@ class StabilityMonitor(L.Callback):
             ``Command``, a ``WebAddress``, or a list of these.
         logdir: Folder of the run, new or empty, instead of the default one.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
+        statistics: Statistics of the user's own, beside the built-in ones.
+        detectors: Detectors of the user's own, beside the built-in ones.
         sinks: Told of every step as well.
         config: What is written to the run's ``config.yaml``.
         folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
@@ -53,6 +61,8 @@ class StabilityMonitor(L.Callback):
         on_incident: Policy = "log",
         logdir: str | Path | None = None,
         sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
+        statistics: Sequence[Statistic] = (),
+        detectors: Sequence[Detector] = (),
         sinks: Sequence[Sink] = (),
         config: Mapping[str, Any] | None = None,
         budget: float | None = None,
@@ -62,6 +72,8 @@ class StabilityMonitor(L.Callback):
         reactions(on_incident)
         check_folder_mb(folder_mb)
         self._folder_mb = folder_mb
+        self._statistics = tuple(statistics)
+        self._detectors = tuple(detectors)
         self._every_n_steps, self._budget = every_n_steps, budget
         self._on_incident = on_incident
         self._logdir = Path(logdir) if logdir else None
@@ -117,23 +129,34 @@ class StabilityMonitor(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Attach to the model and its optimizers, before any forward runs."""
-        kept = Path(self._resumed["folder"]) if self._resumed and self._resumed["folder"] else None
+        state, self._resumed = self._resumed, None
+        before, self._monitor = self._monitor, None
+        if state is None and before is not None and trainer.global_step > 0:
+            state = before.state_dict()
+        kept = Path(state["folder"]) if state and state["folder"] else None
         resume = kept is not None and is_run_folder(kept)
+        wanted = self._logdir or _default_folder(trainer)
+        # A folder that somebody names must be empty, but for this callback's own earlier run.
+        free = wanted if self._logdir and before is None else free_folder(wanted)
+        self.interrupted = self._stepping = False
         self._monitor = Monitor(
             pl_module,
             trainer.optimizers,
-            folder=kept if resume else self._logdir or _free_folder(trainer),
+            folder=kept if resume else free,
             config=self._config,
             every_n_steps=self._every_n_steps,
             budget=self._budget,
             on_incident=self._on_incident,
             sites=self._sites,
+            statistics=self._statistics,
+            detectors=self._detectors,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
             sinks=self._sinks,
             resume=resume,
             folder_mb=self._folder_mb,
         )
-        if self._resumed:
-            self._monitor.load_state_dict(self._resumed)
+        if state:
+            self._monitor.load_state_dict(state)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -141,15 +164,19 @@ class StabilityMonitor(L.Callback):
         """Observe the batch that begins, if its step is to be observed."""
         self._watching().arm()
 
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the gradients under manual optimization, where the user may clip them next."""
+        if not pl_module.automatic_optimization:
+            self._watching().read_gradients(scaled=True)
+
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Read the gradients: unscaled here, and not clipped yet under automatic optimization."""
+        """Read the gradients under automatic optimization: unscaled here, and not clipped yet."""
         monitor = self._watching()
-        monitor.read_gradients()
-        scale = loss_scale(getattr(trainer.precision_plugin, "scaler", None))
-        if scale is not None:
-            monitor.add_scalars({"optim/loss_scale": scale})
+        if pl_module.automatic_optimization:
+            monitor.read_gradients()
+        monitor.before_step(_unwrapped(optimizer))
         self._stepping = True
 
     def on_train_batch_end(
@@ -163,6 +190,7 @@ class StabilityMonitor(L.Callback):
         """Take the batch's scalars, and end the step if the optimizer took one."""
         monitor = self._watching()
         monitor.add_scalars(_scalars(outputs, trainer.accumulate_grad_batches))
+        monitor.disarm()
         if not self._stepping:
             return
         self._stepping = False
@@ -218,14 +246,14 @@ class StabilityMonitor(L.Callback):
         return self._monitor
 
 
-def _free_folder(trainer: L.Trainer) -> Path:
-    """Return ``stability`` below the Trainer's folder, numbered when an earlier run is kept there."""
-    base = Path(trainer.log_dir or trainer.default_root_dir) / "stability"
-    candidate, n = base, 1
-    while candidate.exists() and any(candidate.iterdir()):
-        n += 1
-        candidate = base.with_name(f"stability-{n}")
-    return candidate
+def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:
+    """Return the optimizer that Lightning may have wrapped."""
+    inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return inner
+
+
+def _default_folder(trainer: L.Trainer) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir) / "stability"
 
 
 def _scalars(outputs: Any, accumulated: int) -> dict[str, Tensor | float]:

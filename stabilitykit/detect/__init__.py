@@ -1,5 +1,7 @@
 """Detectors: step records in, findings out. One file a detector; torch is not needed."""
 
+from collections.abc import Iterable
+
 from stabilitykit.detect.activation_blow_up import ActivationBlowUp
 from stabilitykit.detect.attention_logit_growth import AttentionLogitGrowth
 from stabilitykit.detect.detector import Detector
@@ -15,8 +17,18 @@ from stabilitykit.detect.rank_collapse import RankCollapse
 from stabilitykit.detect.stuck import Stuck
 from stabilitykit.detect.update_spike import UpdateSpike
 from stabilitykit.detect.vanishing_gradient import VanishingGradient
+from stabilitykit.plugins import plugins
 
-__all__ = ["KNOWLEDGE", "Detector", "Knowledge", "default_detectors"]
+__all__ = ["DETECTORS_GROUP", "KNOWLEDGE", "Detector", "Knowledge", "all_detectors", "default_detectors"]
+
+
+DETECTORS_GROUP = "stabilitykit.detectors"
+"""Entry point group under which installed packages offer classes of detectors."""
+
+
+def all_detectors(more: Iterable[Detector] = ()) -> tuple[Detector, ...]:
+    """Return new built-in detectors, then ``more``, then one of each class that installed packages offer."""
+    return (*default_detectors(), *more, *(kind() for kind in plugins(DETECTORS_GROUP)))
 
 
 def default_detectors() -> tuple[Detector, ...]:

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.records import Finding, Severity, StepRecord
@@ -14,20 +15,29 @@ class NonFinite(Detector):
 
     Readings stand in forward order, activations before gradients before updates, so the first of them
     names where it began. At most ``LISTED`` are listed a step.
+
+    A loss scaler finds the largest scale that the gradients bear by overflowing now and then: it skips such
+    a step and halves the scale. Gradients that are not finite at a skipped step are no alarm, unless
+    ``SKIPS`` steps in a row are skipped: by then the scale has fallen a thousandfold, so the cause is
+    elsewhere.
     """
 
     kind: ClassVar[str] = "nonfinite"
     quiet: ClassVar[int] = 5
 
     LISTED = 8
+    SKIPS = 10
+    """Steps skipped in a row from which on gradients count although a loss scaler skips for them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._since: dict[str, int] = {}
+        self._skips = 0
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each of the first readings that are not finite."""
         bad = np.flatnonzero(~np.isfinite(record.values))
+        bad = self._without_overflow(record, bad)
         if bad.size == 0:
             self._since.clear()
             return []
@@ -35,6 +45,17 @@ class NonFinite(Detector):
         tags = [record.tags[place] for place in places]
         self._since = {tag: self._since.get(tag, record.step) for tag in tags}
         return [self._finding(record, tag) for tag in tags[: self.LISTED]]
+
+    def _without_overflow(self, record: StepRecord, bad: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Leave out gradients where a loss scaler has skipped the step for them, as it is meant to."""
+        if record.readings.get("optim/skipped") != 1 or "optim/loss_scale" not in record.readings:
+            self._skips = 0
+            return bad
+        self._skips += 1
+        if self._skips >= self.SKIPS:
+            return bad
+        gradient = [record.tags[i].startswith(("grad/", "optim/grad_norm")) for i in bad.tolist()]
+        return bad[np.flatnonzero(~np.array(gradient, dtype=bool))]
 
     def _finding(self, record: StepRecord, tag: str) -> Finding:
         value = record.readings[tag]
@@ -52,11 +73,11 @@ class NonFinite(Detector):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"since": dict(self._since)}
+        return {"since": dict(self._since), "skips": self._skips}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._since = dict(state["since"])
+        self._since, self._skips = dict(state["since"]), state["skips"]
 
 
 _FLOW = ("act", "attn", "output", "train", "optim/grad_norm", "grad", "optim", "norm")

@@ -3,5 +3,6 @@
 from stabilitykit.observe.collector import Collector
 from stabilitykit.observe.rules import SiteRules
 from stabilitykit.observe.site import Coverage, Layout, Role, Site
+from stabilitykit.observe.statistic import Statistic
 
-__all__ = ["Collector", "Coverage", "Layout", "Role", "Site", "SiteRules"]
+__all__ = ["Collector", "Coverage", "Layout", "Role", "Site", "SiteRules", "Statistic"]

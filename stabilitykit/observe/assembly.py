@@ -1,6 +1,6 @@
 """From merged partials on the host to the readings of a step record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,6 +35,8 @@ class PackedStep:
     gradients: GradientNorms | None
     steps: tuple[OptimizerStep, ...] | None
     """What the optimizers' steps left; None of a model without an optimizer."""
+    has_stepped: bool
+    """Whether an optimizer stepped at all."""
     floats: Mapping[str, float]
     """Scalars that never were on the device."""
     details: tuple[Detail, ...] = ()
@@ -118,7 +120,20 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Col
         (_tags("attn/entropy", attn_sites), rows[attn, SUM] / count[attn]),
         (_tags("attn/entropy_min", attn_sites), rows[attn, MINIMUM]),
         (_tags("output/log_z", ("",) * len(logits_sites)), rows[logits, SUM] / count[logits]),
+        *_statistics(sites, rows, count, fired),
     ]
+
+
+def _statistics(
+    sites: tuple[Site, ...], rows: Numbers, count: Numbers, fired: tuple[bool, ...]
+) -> Iterator[Column]:
+    """Yield what the statistics of the user's own gave."""
+    found, _ = _rows(sites, Role.STATISTIC, fired)
+    for row in found.tolist():
+        statistic = sites[row].statistic
+        if statistic is not None:
+            value = rows[row, statistic.column] / (count[row] if statistic.merge == "mean" else 1)
+            yield (sites[row].key,), np.array([value])
 
 
 def _details(details: tuple[Detail, ...], reader: _Reader) -> list[Column]:
@@ -133,14 +148,14 @@ def _backward(packed: PackedStep, reader: _Reader) -> list[Column]:
     columns = _gradients(packed.gradients, norms) if packed.gradients else []
     if packed.steps is None:
         return columns
-    skipped = not packed.steps
+    skipped = not packed.has_stepped
     if packed.steps:
         parts = [
             Parameters.of(step, reader.take(step.norms), reader.take(step.products), reader.take(step.steps))
             for step in packed.steps
         ]
         found = Parameters.joined(parts)
-        skipped = was_skipped(found, norms)
+        skipped = skipped or was_skipped(found, norms)
         columns += _updates(packed.steps, parts, found)
         factor = clip_factor(found, packed.gradients, norms) if packed.gradients else None
         columns += [(("optim/clip_factor",), np.array([factor]))] if factor is not None else []

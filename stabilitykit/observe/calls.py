@@ -59,7 +59,14 @@ class Tracer:
         self._stack: list[Call] = []
         self._made: dict[int, tuple[weakref.ref[Tensor], list[int]]] = {}
         self._mode: _AttentionMarker | None = None
-        self._handles = [handle for module in self._paths for handle in self._hook(module)]
+        self._suspended: list[nn.Module] = []
+        self.error: BaseException | None = None
+        """What went wrong in here; after it nothing is written down."""
+        closed = {module for module in self._paths if _is_closed(module)}
+        unseen = {inner for module in closed for inner in module.modules()}
+        self._above = {m for m in self._paths if closed and not closed.isdisjoint(m.modules())}
+        self._opener: Call | None = None
+        self._handles = [h for module in self._paths if module not in unseen for h in self._hook(module)]
 
     def detach(self) -> None:
         """Remove every hook; may be called twice."""
@@ -71,18 +78,32 @@ class Tracer:
 
     def _hook(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
         return (
-            module.register_forward_pre_hook(self._enter, with_kwargs=True),
+            module.register_forward_pre_hook(self._on_enter, with_kwargs=True),
             # always_call: a forward that raises must not leave the marker active.
-            module.register_forward_hook(self._leave, always_call=True),
+            module.register_forward_hook(self._on_leave, always_call=True),
         )
+
+    def _on_enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._guard(self._enter, module, args, kwargs)
+
+    def _on_leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._guard(self._leave, module, args, output)
+
+    def _guard(self, part: Callable[..., None], *arguments: Any) -> None:
+        """Run a part so that its errors do not reach the model's forward."""
+        if self.error is not None:
+            return
+        try:
+            part(*arguments)
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self.error = error
+            self.calls.clear()
+            self.detach()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # While a graph is compiled a hook would become part of it, with all its Python.
         if torch.compiler.is_compiling() or not self._armed(module):
             return
-        if self._mode is None:
-            self._mode = _AttentionMarker(self._mark)
-            self._mode.__enter__()  # type: ignore[no-untyped-call]
         parent = self._stack[-1].number if self._stack else None
         call = Call(len(self.calls), self._paths[module], module, parent)
         given = first_tensor(args)
@@ -93,11 +114,25 @@ class Tracer:
             call.sources = tuple(numbers) if reference is not None and reference() is given else ()
         self.calls.append(call)
         self._stack.append(call)
+        if self._opener is None and module not in self._above:
+            self._opener = call
+            self._open()
+        if isinstance(module, nn.MultiheadAttention) and not module.training:
+            # In evaluation it takes another path when no mode is active, which differs in the last bits.
+            self._mark()
+            self._suspended.append(module)
+            self._close_mode()
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not self._stack or self._stack[-1].module is not module:
             return
         call = self._stack.pop()
+        if self._suspended and self._suspended[-1] is module:
+            self._suspended.pop()
+            self._open()
+        if call is self._opener:
+            self._opener = None
+            self._close_mode()
         call.end = len(self.calls)
         returned = first_tensor(output)
         if returned is not None:
@@ -114,11 +149,25 @@ class Tracer:
         if self._stack:
             self._stack[-1].attends_from = len(self.calls)
 
+    def _open(self) -> None:
+        self._mode = _AttentionMarker(self._mark)
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+
     def _close(self) -> None:
-        mode, self._mode = self._mode, None
         self._stack.clear()
+        self._suspended.clear()
+        self._opener = None
+        self._close_mode()
+
+    def _close_mode(self) -> None:
+        mode, self._mode = self._mode, None
         if mode is not None:
             mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+
+def _is_closed(module: nn.Module) -> bool:
+    """Return whether a hook in a module, or a mode around it, would change its output: torch's fast path."""
+    return isinstance(module, nn.TransformerEncoderLayer) and not module.training
 
 
 class _AttentionMarker(TorchFunctionMode):

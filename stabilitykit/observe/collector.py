@@ -1,28 +1,29 @@
 """The collector: attaches taps to a model and its optimizer, and turns a step into a StepRecord."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly, PackedStep
 from stabilitykit.observe.attention_tap import AttentionTap
-from stabilitykit.observe.calls import Call, Tracer
+from stabilitykit.observe.backward import GradientReadings
+from stabilitykit.observe.calls import Tracer
 from stabilitykit.observe.conventional import conventional_layout
 from stabilitykit.observe.coverage import gain_rows, gradient_rows, missing_rows, site_rows
 from stabilitykit.observe.detail_tap import DetailTaps
-from stabilitykit.observe.foreign import layout_of, whole_model
-from stabilitykit.observe.gradients import GradientNorms, loss_scale, read_gradient_norms
+from stabilitykit.observe.foreign import bare_layout, layout_of
 from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
+from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.observe.watched import Watched
@@ -43,24 +44,29 @@ class Collector:
         model: The model to watch.
         optimizers: Its optimizers, for updates and learning rate.
         rules: Sites to add, rename and leave out.
+        statistics: Statistics of the user's own.
 
     Raises:
         ConfigError: A rule fits no module.
     """
 
     def __init__(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], rules: SiteRules | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        rules: SiteRules | None = None,
+        statistics: Sequence[Statistic] = (),
     ) -> None:
         self._model, self._optimizers = model, optimizers
         self._rules = rules or SiteRules()
+        self._statistics = tuple(statistics)
         self._modules = dict(model.named_modules())
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._tracer: Tracer | None = None
         self._resumed: Mapping[str, Any] | None = None
         self._handles: list[RemovableHandle] = []
-        self._gradients: GradientNorms | None = None
         self._scalars: dict[str, list[Tensor | float]] = {}
-        self._armed = False
+        self._armed = self._has_stepped = False
         self._dark: dict[str, str] = {}
         self.host_reads = 0
         """How often anything was read from the device: once a collected step."""
@@ -80,13 +86,12 @@ class Collector:
                 optimizer.register_step_post_hook(partial(self._after_step, place)),
             ]
         layout = conventional_layout(self._model)
-        if layout is None and is_compiled(self._model):
-            layout = self._found([])
-        if layout is None:
-            self._tracer = Tracer(self._model, self._is_observed)
+        if layout is not None:
+            self._settle_on(layout)
+        elif is_compiled(self._model):
+            self._settle_on(self._found(None))
         else:
-            self._use(applied(self._rules, layout, self._model))
-            self._hook()
+            self._tracer = Tracer(self._model, self._is_observed)
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
@@ -95,6 +100,23 @@ class Collector:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def _settle_on(self, layout: Layout) -> None:
+        """Hook what a layout holds, by the user's rules and with the user's statistics."""
+        self._use(with_statistics(applied(self._rules, layout, self._model), self._statistics))
+        self._hook()
+
+    def _found(self, calls: Tracer | None) -> Layout:
+        """Return what the model's calls show; where that fails, its parameters are still watched."""
+        try:
+            if calls is not None and calls.error is not None:
+                raise calls.error
+            seen = bool(calls and calls.calls)
+            found = calls.calls if calls and seen else assumed_calls(self._model)
+            return layout_of(self._model, found, watched=seen)
+        except Exception as error:  # An unknown model may hold anything: training goes on.
+            why = f"the model could not be looked into: {type(error).__name__}: {error}"
+            return bare_layout(self._model, why)
 
     def _use(self, layout: Layout) -> None:
         """Make room for what a layout holds."""
@@ -105,6 +127,7 @@ class Collector:
         gains = {norm: parameters[name] for norm, name in layout.gains.items()}
         self._buffer = PartialBuffer(len(layout.sites), self._device)
         self._assembly = Assembly(layout.sites)
+        self._gradients = GradientReadings(self._watched, self._optimizers)
         self._optimizer_taps = [OptimizerTap(o, self._watched, gains) for o in self._optimizers]
         for tap in self._optimizer_taps:
             tap.armed = self._armed
@@ -116,8 +139,7 @@ class Collector:
 
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
-            kind = AttentionTap if site.role is Role.ATTENTION else Tap
-            tap = kind(site, row, self._buffer, self._is_observed, self._darken)
+            tap = _TAPS.get(site.role, Tap)(site, row, self._buffer, self._is_observed, self._darken)
             self._taps.append(tap)
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
@@ -129,6 +151,7 @@ class Collector:
         self._optimizer_taps[place].before_step()
 
     def _after_step(self, place: int, *args: Any) -> None:
+        self._has_stepped = True
         self._optimizer_taps[place].after_step()
 
     def _settle(self, is_last_chance: bool = False) -> None:
@@ -137,17 +160,7 @@ class Collector:
             return
         tracer, self._tracer = self._tracer, None
         tracer.detach()
-        try:
-            self._use(applied(self._rules, self._found(tracer.calls), self._model))
-        except Exception as error:  # Nothing in a monitor may end a training run.
-            note = f"what the model is made of was not understood: {type(error).__name__}: {error}"
-            self._use(Layout((), whole_model(self._model), {}, (note,)))
-        self._hook()
-
-    def _found(self, calls: Sequence[Call]) -> Layout:
-        if calls:
-            return layout_of(self._model, calls)
-        return layout_of(self._model, assumed_calls(self._model), watched=False)
+        self._settle_on(self._found(tracer))
 
     def arm(self, on: bool = True, detail: bool = False) -> None:
         """Observe training forwards and optimizer steps from here on, or stop to.
@@ -162,23 +175,31 @@ class Collector:
         for tap in self._optimizer_taps:
             tap.armed = on
 
-    def read_gradients(self, scaler: GradScaler | None = None) -> None:
+    def read_gradients(self, scale: Tensor | None = None) -> None:
         """Take the gradients' norms as they are now; call it before clipping.
 
         Args:
-            scaler: The loss scaler whose factor the gradients still carry; none of unscaled ones.
+            scale: What a loss scaler has multiplied the gradients by; none where nothing has.
         """
-        self._settle()
-        if self._armed:
-            scale = loss_scale(scaler)
-            self._gradients = read_gradient_norms(self._watched, scale)
-            if scale is not None:
-                self.add_scalars({"optim/loss_scale": scale})
+        # Where several optimizers step in turn, the first backward pass may have seen only one's part.
+        if len(self._optimizers) <= 1:
+            self._settle()
+        if not self._armed or _GRADIENTS in self._dark:
+            return
+        try:
+            self._gradients.read(scale)
+        except Exception as error:  # Activations and updates are still read.
+            self._darken(_GRADIENTS, error)
+            self._gradients.reset()
 
-    def read_gradients_if_unread(self) -> None:
-        """Take the gradients' norms if nobody has taken them at this step."""
-        if self._gradients is None:
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Note that an optimizer steps with the gradients as they were read last.
+
+        Where nobody has read them at this step they are read now: clipped norms are better than none.
+        """
+        if self._armed and not self._gradients.are_read:
             self.read_gradients()
+        self._gradients.use(optimizer)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
@@ -206,7 +227,8 @@ class Collector:
         """Forget a step that is not collected."""
         self._buffer.reset()
         self._scalars.clear()
-        self._gradients = None
+        self._gradients.reset()
+        self._has_stepped = False
         self._details.reset()
         for tap in self._optimizer_taps:
             tap.reset()
@@ -227,7 +249,7 @@ class Collector:
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
         return [
             *site_rows(self.layout, self._modules, kinds, self._fired, self._dark),
-            *gradient_rows(self.layout),
+            *gradient_rows(self.layout, self._dark.get(_GRADIENTS, "")),
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
             *self._details.coverage(self._described, self._dark),
             *gain_rows(self.layout),
@@ -248,11 +270,22 @@ class Collector:
             partials=self._buffer.partials(),
             counts=tuple(self._buffer.counts),
             scalars=on_device,
-            gradients=self._gradients,
+            gradients=self._gradients.joined(),
+            has_stepped=self._has_stepped,
             steps=steps if any(tap.is_on for tap in self._optimizer_taps) else None,
             floats=floats,
             details=tuple(self._details.newest()),
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the partials of a step wait."""
+        return self._device
+
+    @property
+    def dark(self) -> Mapping[str, str]:
+        """Why sites are no longer watched."""
+        return MappingProxyType(self._dark)
 
     def _is_observed(self, module: nn.Module) -> bool:
         if torch.compiler.is_compiling():
@@ -274,3 +307,12 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
             torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
         )
     return float(sum(float(v) for v in values) / len(values))
+
+
+_GRADIENTS = "gradients"
+"""What stands for the reading of gradients where it fails."""
+
+_TAPS: Mapping[Role, Callable[..., Tap | AttentionTap]] = {
+    Role.ATTENTION: AttentionTap,
+    Role.STATISTIC: StatisticTap,
+}

@@ -32,12 +32,12 @@ def site_rows(
     """
     return [
         Coverage(
-            site=site.name,
+            site=site.key,
             kind={Role.LOGITS: "sampled"}.get(site.role, attention_kinds.get(site.name, "exact")),
             module=f"{type(modules[site.module]).__name__} {site.module} ({site.side})",
-            statistics=_STATISTICS[site.role],
+            statistics=(site.statistic.name,) if site.statistic else _STATISTICS[site.role],
             fired=count,
-            dark=dark.get(site.name, ""),
+            dark=dark.get(site.key, ""),
         )
         for site, count in zip(layout.sites, fired, strict=True)
     ]
@@ -55,7 +55,6 @@ def summary(rows: Sequence[Coverage]) -> str:
 def silences(rows: Sequence[Coverage]) -> list[str]:
     """Return a line for everything that is not seen: sites that never fired, and what was not found."""
     lines = [row.dark for row in rows if row.kind == "missing"]
-    lines += [f"{row.site}: {row.dark}" for row in rows if row.site and row.dark]
     quiet = [row for row in rows if row.is_silent]
     if quiet:
         names = ", ".join(row.site for row in quiet[:3]) + (", …" if len(quiet) > 3 else "")
@@ -63,11 +62,17 @@ def silences(rows: Sequence[Coverage]) -> list[str]:
     return lines
 
 
-def gradient_rows(layout: Layout) -> list[Coverage]:
-    """Return a row for every group of parameters."""
+def gradient_rows(layout: Layout, dark: str = "") -> list[Coverage]:
+    """Return a row for every group of parameters.
+
+    Args:
+        layout: What was found.
+        dark: Why gradients are no longer read; empty while they are.
+    """
     read = ("grad/norm", "grad/share")
     return [
-        Coverage(group, "exact", f"{len(names)} parameters", read) for group, names in layout.groups.items()
+        Coverage(group, "exact", f"{len(names)} parameters", read, dark=dark)
+        for group, names in layout.groups.items()
     ]
 
 

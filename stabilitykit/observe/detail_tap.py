@@ -86,8 +86,8 @@ class DetailTap:
             dark: Why it is no longer watched.
             every: Observed steps from one reading to the next.
         """
-        what = f"{module}, one sequence every {every} observed steps"
-        return Coverage(self.site, "sampled", what, _HIDDEN if self._is_hidden else _LINE, self.fired, dark)
+        what, read = f"{module}, one sequence", _HIDDEN if self._is_hidden else _LINE
+        return Coverage(self.site, "sampled", what, read, self.fired, dark, every)
 
 
 def detail_sites(layout: Layout, modules: Mapping[str, nn.Module]) -> dict[str, str]:

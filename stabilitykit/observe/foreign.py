@@ -48,10 +48,14 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
     )
 
 
-def whole_model(model: nn.Module) -> MappingProxyType[str, tuple[str, ...]]:
-    """Return all trainable parameters as one group."""
-    names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
-    return MappingProxyType({"model": names} if names else {})
+def bare_layout(model: nn.Module, why: str) -> Layout:
+    """Return a layout without sites, for a model that could not be looked into.
+
+    Args:
+        model: The model, for its groups of parameters.
+        why: What is said of it in the coverage report.
+    """
+    return Layout((), _groups(model, (), (), ()), MappingProxyType({}), (why,))
 
 
 def _block_sites(name: str, block: Block, parts: Parts) -> Iterator[Site]:
@@ -101,8 +105,15 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
 
 def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:
     tops = [call for stack in stacks for block in stack.blocks for call in block.calls]
-    inside = {number for call in tops for number in range(call.number, call.end)}
-    return [call for call in calls if call.number not in inside]
+    # By path, not by number: a critic that runs on real and on made data is one module.
+    inside = {call.path for call in tops}
+    return [call for call in calls if not inside.intersection(_upward(call.path))]
+
+
+def _upward(path: str) -> Iterator[str]:
+    """Yield a path and all those above it."""
+    parts = path.split(".")
+    return (".".join(parts[:n]) for n in range(len(parts), 0, -1))
 
 
 def _end_sites(name: str, call: Call) -> Iterator[Site]:

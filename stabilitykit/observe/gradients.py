@@ -1,5 +1,6 @@
 """Exact norms of gradients, one a parameter, waiting on the device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,14 @@ class GradientNorms:
     watched: Watched
     """The parameters that had one."""
     values: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence["GradientNorms"]) -> "GradientNorms":
+        """Return the norms of several sets of parameters as one."""
+        if len(parts) == 1:
+            return parts[0]
+        values = torch.cat([part.values.to(parts[0].values) for part in parts])
+        return cls(Watched.joined([part.watched for part in parts]), values)
 
     def by_group(self, norm: Numbers) -> tuple[tuple[str, ...], Numbers]:
         """Return the groups that have a gradient, and the norm of each.
@@ -44,10 +53,3 @@ def read_gradient_norms(watched: Watched, scale: Tensor | None = None) -> Gradie
     among = watched if len(found) == len(watched.parameters) else watched.among(found)
     values = norms([p.grad for p in found if p.grad is not None])
     return GradientNorms(among, values if scale is None else values / scale)
-
-
-def loss_scale(scaler: object) -> Tensor | None:
-    """Return a copy of a loss scaler's factor on its device; None where there is none yet."""
-    # get_scale() would read the device.
-    scale = getattr(scaler, "_scale", None)
-    return scale.detach().clone() if isinstance(scale, Tensor) else None

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stabilitykit.observe.statistic import Statistic
 
 
 class Role(StrEnum):
@@ -12,6 +16,7 @@ class Role(StrEnum):
     ACTIVATION = "activation"
     ATTENTION = "attention"
     LOGITS = "logits"
+    STATISTIC = "statistic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,13 @@ class Site:
     """Which call of the module, where one module serves several sites in a forward pass."""
     of_calls: int = 1
     """How many sites the module's calls go to in turn."""
+    statistic: "Statistic | None" = None
+    """The statistic of the user's own that is taken here, if the site is there for one."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other site: its name, behind the statistic's where it is there for one."""
+        return f"{self.statistic.name}/{self.name}" if self.statistic else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +71,16 @@ class Coverage:
     dark: str = ""
     """Why the site is no longer watched; empty while it is."""
 
+    every: int = 1
+    """Observed steps from one reading to the next."""
+
     @property
     def is_silent(self) -> bool:
         """Whether a forward pass should have been seen here, and none was."""
         families = {name.partition("/")[0] for name in self.statistics}
-        return not self.fired and not self.dark and bool(families & {"act", "attn", "output"})
+        return self.every == 1 and (
+            not self.fired and not self.dark and bool(families) and not families & {"grad", "optim", "norm"}
+        )
 
 
 EMPTY_LAYOUT = Layout((), MappingProxyType({}), MappingProxyType({}))

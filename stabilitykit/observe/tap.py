@@ -37,6 +37,7 @@ class Tap:
         self._armed = armed
         self._on_error = on_error
         self._calls = 0
+        self._is_dark = False
         self._write = self._write_log_z if site.role is Role.LOGITS else self._write_activation
 
     def attach(self, module: nn.Module) -> RemovableHandle:
@@ -52,14 +53,17 @@ class Tap:
         self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
-        if not self._armed(module) or not self._is_its_turn():
+        if self._is_dark or not self._armed(module) or not self._is_its_turn():
             return
         try:
             tensor = first_tensor(value)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
                 self._write(tensor)
         except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
-            self._on_error(self.site.name, error)
+            self._is_dark = True
+            # What is half written must not be read.
+            self._buffer.counts[self._row] = 0
+            self._on_error(self.site.key, error)
 
     def _is_its_turn(self) -> bool:
         """Return whether a call of the module is this site's; a module may serve several in turn."""

@@ -32,3 +32,9 @@ class Watched:
         wanted = {id(p) for p in parameters}
         kept = [place for place, p in enumerate(self.parameters) if id(p) in wanted]
         return Watched(tuple(self.parameters[place] for place in kept), self.groups, self.group_of[kept])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Watched"]) -> "Watched":
+        """Return several selections of the same groups as one."""
+        parameters = tuple(p for part in parts for p in part.parameters)
+        return cls(parameters, parts[0].groups, np.concatenate([part.group_of for part in parts]))

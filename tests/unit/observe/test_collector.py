@@ -319,12 +319,13 @@ def test_a_model_without_known_names_is_watched_for_gradients_and_updates(step: 
     optimizer.step()
     readings = collector.collect(0).readings
     assert {"grad/norm/0", "grad/share/head", "optim/grad_norm"} <= set(readings)
-    assert "optim/update_ratio/0" in readings, "the groups are known before the optimizer's step"
+    # The layout is known once the backward pass has ended, so before the optimizer's step.
+    assert "optim/update_ratio/0" in readings
     assert "no repeated blocks" in collector.layout.notes[0]
 
 
 def test_a_model_that_is_not_understood_is_watched_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("odd model")
 
     monkeypatch.setattr("stabilitykit.observe.collector.layout_of", fail)
@@ -335,5 +336,6 @@ def test_a_model_that_is_not_understood_is_watched_as_a_whole(monkeypatch: pytes
     model(torch.randn(3, 4)).square().mean().backward()
     collector.read_gradients()
     readings = collector.collect(0).readings
-    assert readings["grad/norm/model"] == readings["optim/grad_norm"] > 0
+    shares = [value for tag, value in readings.items() if tag.startswith("grad/share/")]
+    assert sum(share**2 for share in shares) == pytest.approx(1.0)
     assert "RuntimeError: odd model" in collector.layout.notes[0]

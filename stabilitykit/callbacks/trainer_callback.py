@@ -1,0 +1,220 @@
+"""The callback of Hugging Face's Trainer: a thin adapter from its events to the monitor."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from stabilitykit.cadence import cadence
+from stabilitykit.callbacks.run_folders import free_folder
+from stabilitykit.detect import Detector
+from stabilitykit.loop import hook_gradients
+from stabilitykit.monitor import Monitor, Sink
+from stabilitykit.observe import Coverage, SiteRules, Statistic
+from stabilitykit.reactions import Policy, reactions
+from stabilitykit.records import Incident, StepRecord, Verdict
+from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
+
+_STATE = "stability.pt"
+
+
+class StabilityTrainerCallback(TrainerCallback):
+    """Watches a run of Hugging Face's Trainer: residual stream, attention, gradients, updates, loss.
+
+    Add it and nothing else: ``Trainer(callbacks=[StabilityTrainerCallback()])``. It keeps the run in
+    ``<output_dir>/stability``. Gradients are read as a backward pass ends, so before clipping. The loss is
+    the one that the model's output names; where the Trainer computes one of its own, none is recorded. The
+    Trainer tells callbacks of no exception: a run that ends in one stays without a verdict.
+
+    Args:
+        every_n_steps: Observe every n-th optimizer step.
+        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, a function of the incident, a
+            ``Command``, a ``WebAddress``, or a list of these.
+        logdir: Folder of the run, new or empty, instead of the default one.
+        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
+        statistics: Statistics of the user's own, beside the built-in ones.
+        detectors: Detectors of the user's own, beside the built-in ones.
+        sinks: Told of every step as well.
+        config: What is written to the run's ``config.yaml``.
+        budget: Share of the time that observing may take, such as 0.02; None for no limit.
+        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
+            within it; infinity keeps every step.
+
+    Raises:
+        ConfigError: An argument is not accepted.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 1,
+        on_incident: Policy = "log",
+        logdir: str | Path | None = None,
+        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
+        statistics: Sequence[Statistic] = (),
+        detectors: Sequence[Detector] = (),
+        sinks: Sequence[Sink] = (),
+        config: Mapping[str, Any] | None = None,
+        budget: float | None = None,
+        folder_mb: float = FOLDER_MB,
+    ) -> None:
+        cadence(every_n_steps, budget)
+        reactions(on_incident)
+        check_folder_mb(folder_mb)
+        self._logdir = Path(logdir) if logdir else None
+        self._options: dict[str, Any] = {
+            "every_n_steps": every_n_steps,
+            "budget": budget,
+            "folder_mb": folder_mb,
+            "on_incident": on_incident,
+            "sites": SiteRules.of(sites),
+            "statistics": tuple(statistics),
+            "detectors": tuple(detectors),
+            "sinks": tuple(sinks),
+            "config": dict(config or {}),
+        }
+        self._monitor: Monitor | None = None
+        self._hooks: list[RemovableHandle] = []
+        self._losses: list[Tensor] = []
+        self._sums = False
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is kept."""
+        return self._monitor.folder if self._monitor else self._logdir
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """All incidents so far."""
+        return self._monitor.incidents if self._monitor else ()
+
+    def latest(self) -> StepRecord | None:
+        """Return the newest step record, or None before the first."""
+        return self._monitor.latest() if self._monitor else None
+
+    def verdict(self) -> Verdict:
+        """Return how the run stands."""
+        return self._watching().verdict()
+
+    def coverage(self) -> list[Coverage]:
+        """Return what is watched and how: one row a site."""
+        return self._watching().coverage()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        optimizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Attach to the model and its optimizer."""
+        self._close(complete=False)
+        if model is None or optimizer is None:
+            return
+        kept = _kept(args, state)
+        folder = Path(kept["folder"]) if kept and kept["folder"] else None
+        resume = folder is not None and is_run_folder(folder)
+        free = self._logdir or free_folder(Path(args.output_dir or ".") / "stability")
+        inner = _unwrapped(optimizer)
+        self._monitor = Monitor(
+            model,
+            [inner],
+            folder=folder if resume else free,
+            scaler=getattr(optimizer, "scaler", None),
+            resume=resume,
+            **self._options,
+        )
+        if kept:
+            self._monitor.load_state_dict(kept)
+        self._hooks = hook_gradients(self._monitor, [inner])
+        self._hooks.append(model.register_forward_hook(self._note_loss, with_kwargs=True))
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Observe the step that begins, if it is to be observed."""
+        self._losses.clear()
+        if self._monitor:
+            self._monitor.arm()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the step."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        if self._losses:
+            together = torch.stack(self._losses)
+            monitor.add_scalars({"loss": together.sum() if self._sums else together.mean()})
+        monitor.disarm()
+        monitor.finish_step()
+        if monitor.should_stop:
+            control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Put beside a checkpoint what it takes to go on as if unbroken."""
+        checkpoint = _checkpoint(args, state)
+        if self._monitor and checkpoint.is_dir():
+            # A full disk is the Trainer's to tell.
+            with contextlib.suppress(OSError, RuntimeError):
+                torch.save(self._monitor.state_dict(), checkpoint / _STATE)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the verdict and remove every hook."""
+        self._close(complete=True)
+
+    def _note_loss(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Keep the loss of a microbatch."""
+        loss = output.get("loss") if isinstance(output, Mapping) else None
+        counts = module.training and torch._C._current_graph_task_id() == -1
+        if counts and isinstance(loss, Tensor) and loss.numel() == 1:
+            # Of a loss that is divided by the targets of all microbatches, these are parts; else means.
+            self._sums = kwargs.get("num_items_in_batch") is not None
+            self._losses.append(loss.detach().reshape(()).float())
+
+    def _close(self, complete: bool) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        if self._monitor:
+            self._monitor.close(complete)
+
+    def _watching(self) -> Monitor:
+        if self._monitor is None:
+            raise RuntimeError("StabilityTrainerCallback has seen no training yet: train with it first")
+        return self._monitor
+
+
+def _unwrapped(optimizer: Any) -> Optimizer:
+    """Return the optimizer inside those of accelerate."""
+    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = optimizer.optimizer
+    found: Optimizer = optimizer
+    return found
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+
+
+def _kept(args: TrainingArguments, state: TrainerState) -> dict[str, Any] | None:
+    """Return the state that lies beside the checkpoint from which training goes on."""
+    path = _checkpoint(args, state) / _STATE
+    if not state.global_step or not path.is_file():
+        return None
+    found: dict[str, Any] = torch.load(path, weights_only=True)
+    return found

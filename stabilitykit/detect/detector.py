@@ -50,6 +50,10 @@ class Detector(ABC):
         """Take up the state that ``state_dict`` returned."""
 
 
+_SCHEMAS = 8
+"""Tuples of tags whose columns are kept."""
+
+
 class SiteColumns:
     """Where the sites of some statistics stand in a record; follows tags that come and go.
 
@@ -63,6 +67,7 @@ class SiteColumns:
         self._places: NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._complete = False
         """Whether the record at hand holds every site, in the order of their places."""
+        self._known: dict[tuple[str, ...], tuple[NDArray[np.intp], NDArray[np.intp], bool]] = {}
         self.tags: list[str] = []
 
     @property
@@ -73,6 +78,7 @@ class SiteColumns:
     def load(self, tags: list[str]) -> None:
         """Take up the tags of sites that have appeared, in the order of their places."""
         self._schema, self.tags = None, list(tags)
+        self._known.clear()
 
     def row(self, record: StepRecord) -> Row:
         """Return one value a site; NaN where a site was not read, nothing where none was."""
@@ -87,12 +93,22 @@ class SiteColumns:
         return row
 
     def _look_up(self, tags: tuple[str, ...]) -> None:
+        """Find the columns of these tags; some are read at every n-th step only, so two schemas alternate."""
         self._schema = tags
+        if tags not in self._known:
+            self._find(tags)
+        self._columns, self._places, self._complete = self._known[tags]
+
+    def _find(self, tags: tuple[str, ...]) -> None:
         found = [tag for name in self._names for tag in self._select(tags, name)]
-        self.tags += [tag for tag in found if tag not in set(self.tags)]
-        self._columns = np.array([tags.index(tag) for tag in found], dtype=np.intp)
-        self._places = np.array([self.tags.index(tag) for tag in found], dtype=np.intp)
-        self._complete = found == self.tags
+        new = [tag for tag in found if tag not in set(self.tags)]
+        if new or len(self._known) >= _SCHEMAS:
+            # What was complete is so no longer.
+            self._known.clear()
+        self.tags += new
+        columns = np.array([tags.index(tag) for tag in found], dtype=np.intp)
+        places = np.array([self.tags.index(tag) for tag in found], dtype=np.intp)
+        self._known[tags] = columns, places, found == self.tags
 
     def _select(self, tags: tuple[str, ...], name: str) -> tuple[str, ...]:
         return select(tags, name)

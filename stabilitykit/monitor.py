@@ -316,8 +316,7 @@ class Monitor:
                 say(sink)
             except RunFolderError as error:
                 self._sinks.remove(sink)
-                if not self.disk_failed:
-                    log.warning("%s; training goes on without it", error)
+                log.warning("%s; training goes on without it", error)
                 self.disk_failed = True
             except Exception as error:  # A sink of the user's own may raise anything.
                 self._sinks.remove(sink)

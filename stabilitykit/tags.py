@@ -62,16 +62,6 @@ REGISTRY: dict[str, TagFamily] = {
         ),
         TagFamily("optim/lr", "learning rate of the first parameter group", "", "last", "", chart=True),
         TagFamily(
-            "optim/skipped",
-            "1 when no optimizer stepped, as a loss scaler does on overflow, else 0",
-            "",
-            "max",
-            "",
-        ),
-        TagFamily(
-            "optim/loss_scale", "what the loss was multiplied with for the backward pass", "", "last", ""
-        ),
-        TagFamily(
             "optim/grad_norm",
             "2-norm of all gradients, unscaled, before clipping",
             "",

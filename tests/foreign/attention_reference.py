@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stabilitykit.observe.attention_tap import AttentionTap
-from stabilitykit.observe.partials import BOUND, MAXIMUM, MINIMUM, SUM, PartialBuffer
+from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, SUM, PartialBuffer
 from stabilitykit.observe.site import Role, Site
 
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -121,7 +121,8 @@ class Watch:
     def readings(self) -> dict[str, Reading]:
         """Return what was written, by module."""
         rows = self.buffer.partials().tolist()
-        counts = self.buffer.counts
+        # Graphs that were compiled count in the buffer.
+        counts = [n + int(row[COUNT]) for n, row in zip(self.buffer.counts, rows, strict=True)]
         return {
             tap.site.name: Reading(
                 row[MAXIMUM], row[BOUND], row[SUM] / max(count, 1), row[MINIMUM], count, tap.kind

@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
+from stabilitykit import watch
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments import build_spec
 from stabilitykit.model import Transformer, TransformerConfig, preset, validated
-from stabilitykit.monitor import watch
 from stabilitykit.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
 from stabilitykit.training.groups import block_matrices
 from stabilitykit.training.optimizers import JoinedOptimizer, build_optimizer

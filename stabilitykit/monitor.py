@@ -1,5 +1,6 @@
 """Live watching for any training loop: observe, diagnose, keep. No Lightning."""
 
+import contextlib
 import logging
 import math
 import os
@@ -72,6 +73,9 @@ class Monitor:
     It changes no value, no gradient and no random state, and ends no training: an error inside it is
     logged once and the part that failed goes dark. Per observed step it reads from the device once.
 
+    Where several processes train one model, each needs a monitor. All of them then see the same readings, of
+    the whole batch, and decide alike; the first one keeps the run, logs, and runs commands.
+
     Args:
         model: The model to watch.
         optimizers: Its optimizers.
@@ -81,11 +85,11 @@ class Monitor:
         on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
             ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
-        sinks: Told of every step, beside the folder.
+        sinks: Told of every step, beside the folder; the first process's alone.
         resume: Go on in a folder that holds an earlier part of the same run.
 
     Raises:
-        ConfigError: An argument is not accepted.
+        ConfigError: An argument is not accepted, or other processes that train the model have no monitor.
         RunFolderError: The folder cannot be written, or holds something else.
     """
 
@@ -115,7 +119,10 @@ class Monitor:
         self._losses: list[float] = []
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
-        self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
+        self._is_first = self._collector.rank == 0
+        self._sinks: list[Sink] = []
+        if self._is_first:
+            self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
 
@@ -144,10 +151,12 @@ class Monitor:
             IncidentError: An incident opened and ``on_incident`` is ``"raise"``.
         """
         step, self.steps = self.steps, self.steps + 1
-        if self._failed or step % self._every_n_steps:
+        if step % self._every_n_steps:
             return
         changes: list[IncidentChange] = []
         self._guard(lambda: changes.extend(self._observe(step)))
+        if self._failed:
+            self._leave()
         for change in changes:
             if change.what == "opened":
                 self._act(change.incident)
@@ -223,6 +232,8 @@ class Monitor:
 
     def _tell_coverage(self) -> None:
         """Keep the coverage report, and say what is not seen."""
+        if not self._is_first:
+            return
         rows = self.coverage()
         log.info("%s", summary(rows))
         for line in silences(rows):
@@ -230,7 +241,7 @@ class Monitor:
         self._keep_coverage()
 
     def _keep_coverage(self) -> None:
-        if self.folder and not self.disk_failed:
+        if self.folder and self._is_first and not self.disk_failed:
             try:
                 write_coverage(self.folder, [asdict(row) for row in self.coverage()])
             except RunFolderError as error:
@@ -258,8 +269,13 @@ class Monitor:
             self._collector.detach()
             log.warning("monitor is off from step %d on: %s: %s", self.steps, type(error).__name__, error)
 
+    def _leave(self) -> None:
+        """Let other ranks know; where that fails, they have ended or will find out for themselves."""
+        with contextlib.suppress(Exception):
+            self._collector.leave()
+
     def _act(self, incident: Incident) -> None:
-        self.should_stop = react(self._reactions, incident) or self.should_stop
+        self.should_stop = react(self._reactions, incident, self._is_first) or self.should_stop
 
 
 def _incident(change: IncidentChange, sink: Sink) -> None:

@@ -1,15 +1,13 @@
 """From merged partials on the host to the readings of a step record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from stabilitykit.observe.optimizer_tap import GroupVector
 from stabilitykit.observe.partials import BOUND, COLUMNS, COUNT, MAXIMUM, MINIMUM, NORM, SUM
+from stabilitykit.observe.schema import Part, Schema
 from stabilitykit.observe.site import Role, Site
 from stabilitykit.records import StepRecord
 from stabilitykit.stats import max_abs, nonfinite, rms
@@ -19,65 +17,43 @@ Numbers = NDArray[np.float64]
 Column = tuple[tuple[str, ...], Numbers]
 """Tags, and a number for each."""
 
-
-@dataclass(frozen=True, slots=True)
-class PackedStep:
-    """One step as a single vector, and what stands where in it."""
-
-    vector: Tensor
-    counts: tuple[int, ...]
-    """Elements behind each row of the buffer; 0 for a row that was not written."""
-    scalars: tuple[str, ...]
-    parts: Mapping[str, GroupVector]
-    """Vectors over groups, in the order of packing."""
-    corrected: bool
-    """Whether the last number is the bias correction of the second moments."""
-    floats: Mapping[str, float]
-    """Scalars that never were on the device."""
+Parts = Mapping[str, tuple[Part, Numbers]]
+"""What was read of groups of parameters, by kind."""
 
 
 class Assembly:
-    """Turns packed steps into records; their tags tuple is shared while it stays the same.
+    """Turns the numbers of steps into records; their tags tuple is shared while it stays the same."""
 
-    Args:
-        sites: The sites behind the buffer's rows.
-    """
-
-    def __init__(self, sites: tuple[Site, ...]) -> None:
-        self._sites = sites
+    def __init__(self) -> None:
         self._tags: tuple[str, ...] = ()
         self.fired_rows: tuple[int, ...] = ()
-        """Rows of the buffer that were written at the newest step."""
+        """Rows of partials that were written at the newest step."""
 
-    def record(self, step: int, packed: PackedStep, numbers: Numbers) -> StepRecord:
-        """Return the record of a packed step.
+    def record(self, step: int, schema: Schema, numbers: Numbers) -> StepRecord:
+        """Return the record of a step.
 
         Args:
             step: Optimizer steps finished before this one.
-            packed: What was packed.
-            numbers: ``packed.vector`` on the host.
+            schema: What the numbers are.
+            numbers: The numbers.
         """
-        n_rows = len(packed.counts)
-        rows = numbers[: n_rows * COLUMNS].reshape(n_rows, COLUMNS)
-        rest = numbers[n_rows * COLUMNS :]
-        scalars, rest = rest[: len(packed.scalars)], rest[len(packed.scalars) :]
-        parts: dict[str, Numbers] = {}
-        for what, vector in packed.parts.items():
-            parts[what], rest = rest[: len(vector.groups)], rest[len(vector.groups) :]
-        count = rows[:, COUNT] + packed.counts
+        cut = np.split(numbers, np.cumsum(schema.lengths)[:-1])
+        counts, floats, partials, scalars, *values, correction = cut
+        parts = {part.what: (part, each) for part, each in zip(schema.parts, values, strict=True)}
+        rows = partials.reshape(len(counts), COLUMNS)
+        count = rows[:, COUNT] + counts
         self.fired_rows = tuple(np.flatnonzero(count).tolist())
         columns = [
-            (packed.scalars, scalars),
-            (tuple(packed.floats), np.array(list(packed.floats.values()))),
-            *_forward(self._sites, rows, count),
-            *_gradients(packed, parts),
-            *_updates(packed, parts, rest[0] if packed.corrected else np.nan),
+            (schema.scalars, scalars),
+            (schema.floats, floats),
+            *_forward(schema.plan.sites, rows, count),
+            *_gradients(parts),
+            *_updates(parts, correction[0] if schema.corrected else np.nan),
         ]
         tags = tuple(name for names, _ in columns for name in names)
         if tags != self._tags:
             self._tags = tags
-        values = np.concatenate([column for _, column in columns])
-        return StepRecord(step, self._tags, values.astype(np.float32))
+        return StepRecord(step, self._tags, np.concatenate([each for _, each in columns]).astype(np.float32))
 
 
 def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Column]:
@@ -99,36 +75,35 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Col
     ]
 
 
-def _gradients(packed: PackedStep, parts: Mapping[str, Numbers]) -> list[Column]:
+def _gradients(parts: Parts) -> list[Column]:
     """Return the global norm, and each group's norm and share."""
     if "gradients" not in parts:
         return []
-    norm = parts["gradients"]
+    part, norm = parts["gradients"]
     total = np.sqrt(np.square(norm).sum(keepdims=True))
     # Where every gradient is zero, no block has a share.
     share = np.divide(norm, total, out=np.zeros_like(norm), where=total != 0)
-    groups = tuple(packed.parts["gradients"].groups)
     return [
         (("optim/grad_norm",), total),
-        (_tags("grad/norm", groups), norm),
-        (_tags("grad/share", groups), share),
+        (_tags("grad/norm", part.groups), norm),
+        (_tags("grad/share", part.groups), share),
     ]
 
 
-def _updates(packed: PackedStep, parts: Mapping[str, Numbers], correction: float) -> list[Column]:
+def _updates(parts: Parts, correction: float) -> list[Column]:
     """Return update ratios, RMS_t and norm gains."""
     if "updates" not in parts:
         return []
-    groups = tuple(packed.parts["updates"].groups)
+    part, updates = parts["updates"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        columns = [(_tags("optim/update_ratio", groups), parts["updates"] / parts["weights"])]
+        columns = [(_tags("optim/update_ratio", part.groups), updates / parts["weights"][1])]
     if "scaled_gradients" in parts:
-        vector = packed.parts["scaled_gradients"]
-        rms_t = np.sqrt(parts["scaled_gradients"] * correction / np.array(vector.sizes))
-        columns.append((_tags("optim/rms_t", tuple(vector.groups)), rms_t))
-    gains = packed.parts["gains"]
-    gain_rms = parts["gains"] / np.sqrt(np.array(gains.sizes, dtype=np.float64))
-    return [*columns, (_tags("norm/gain_rms", tuple(gains.groups)), gain_rms)]
+        part, squares = parts["scaled_gradients"]
+        rms_t = np.sqrt(squares * correction / np.array(part.sizes))
+        columns.append((_tags("optim/rms_t", part.groups), rms_t))
+    part, norms = parts["gains"]
+    gain_rms = norms / np.sqrt(np.array(part.sizes, dtype=np.float64))
+    return [*columns, (_tags("norm/gain_rms", part.groups), gain_rms)]
 
 
 @lru_cache(maxsize=32)

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.observe.assembly import Assembly, PackedStep
+from stabilitykit.observe.assembly import Assembly
 from stabilitykit.observe.attention_tap import AttentionTap
 from stabilitykit.observe.calls import Tracer
 from stabilitykit.observe.conventional import conventional_layout
@@ -22,11 +24,16 @@ from stabilitykit.observe.optimizer_tap import (
     gradient_norms,
 )
 from stabilitykit.observe.partials import PartialBuffer, pack
+from stabilitykit.observe.ranks import Ranks
 from stabilitykit.observe.rules import SiteRules, applied
+from stabilitykit.observe.schema import Part, Plan, Schema
+from stabilitykit.observe.sharding import unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.records import StepRecord
+
+_PARTED = "the ranks watch different modules or parameters: readings are the first rank's alone"
 
 
 class Collector:
@@ -39,8 +46,11 @@ class Collector:
     from outside, and the taps are attached when its backward pass has ended; so the first record has no
     activations. A compiled model cannot be watched so, and its sites are taken from its structure.
 
+    Where several processes train the model together, each must have a collector, and ``collect`` is one
+    collective: all of them return the same record, of the whole batch.
+
     Args:
-        model: The model to watch.
+        model: The model to watch, or what ``DistributedDataParallel`` made of it.
         optimizers: Its optimizers, for updates and learning rate.
         rules: Sites to add, rename and leave out.
 
@@ -51,7 +61,9 @@ class Collector:
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], rules: SiteRules | None = None
     ) -> None:
+        model = unwrapped(model)
         self._model, self._optimizers = model, optimizers
+        self._ranks = Ranks.current()
         self._rules = rules or SiteRules()
         self._modules = dict(model.named_modules())
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -61,8 +73,7 @@ class Collector:
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = False
         self._dark: dict[str, str] = {}
-        self.host_reads = 0
-        """How often anything was read from the device: once a collected step."""
+        self._host_reads = 0
         applied(self._rules, EMPTY_LAYOUT, model)
         self._use(EMPTY_LAYOUT)
 
@@ -71,8 +82,27 @@ class Collector:
         """Whether it is known what there is to watch."""
         return self.layout is not EMPTY_LAYOUT
 
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train the model; 0 where it is alone."""
+        return self._ranks.rank if self._ranks else 0
+
+    @property
+    def host_reads(self) -> int:
+        """How often anything was read from the device: once a collected step.
+
+        Ranks whose numbers are others than before, such as at the first step, read twice more.
+        """
+        return self._ranks.host_reads if self._ranks else self._host_reads
+
     def attach(self) -> None:
-        """Hook the model and its optimizers, or what tells where to hook them."""
+        """Hook the model and its optimizers, or what tells where to hook them.
+
+        Raises:
+            ConfigError: Not every rank has a collector.
+        """
+        if self._ranks:
+            self._ranks.meet()
         layout = conventional_layout(self._model)
         if layout is None and is_compiled(self._model):
             layout = layout_of(self._model, assumed_calls(self._model), watched=False)
@@ -94,16 +124,27 @@ class Collector:
         """Make room for what a layout holds."""
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
-        self._groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
-        gains = {norm: parameters[name] for norm, name in layout.gains.items()}
+        self._groups = {
+            group: [parameters[name] for name in names if self._owns(parameters[name], turn)]
+            for turn, (group, names) in enumerate(layout.groups.items())
+        }
+        gains = {
+            norm: parameters[name]
+            for turn, (norm, name) in enumerate(layout.gains.items())
+            if self._owns(parameters[name], turn)
+        }
+        self._plan = Plan.of(layout)
         self._buffer = PartialBuffer(len(layout.sites), self._device)
-        self._assembly = Assembly(layout.sites)
+        self._assembly = Assembly()
         self._scratch = Scratch(self._groups)
         self._optimizer_taps = [OptimizerTap(o, self._groups, gains, self._scratch) for o in self._optimizers]
         for tap in self._optimizer_taps:
             tap.armed = self._armed
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
+
+    def _owns(self, parameter: nn.Parameter, turn: int) -> bool:
+        return self._ranks is None or self._ranks.owns(parameter, turn)
 
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
@@ -158,14 +199,32 @@ class Collector:
             step: Optimizer steps finished before this one.
         """
         self._settle(is_last_chance=True)
-        packed = self._pack()
-        self.host_reads += 1
-        numbers = packed.vector.cpu().double().numpy()
-        record = self._assembly.record(step, packed, numbers)
-        for row in self._assembly.fired_rows:
-            self._fired[row] += 1
+        schema, host, vector = self._pack()
+        if self._ranks:
+            was_alone = self._ranks.is_alone
+            schema, numbers = self._ranks.merge(schema, host, vector)
+            if self._ranks.is_alone and not was_alone:
+                self._part()
+        else:
+            self._host_reads += 1
+            numbers = np.concatenate([host, vector.cpu().double().numpy()])
+        record = self._assembly.record(step, schema, numbers)
+        if schema.plan == self._plan:
+            for row in self._assembly.fired_rows:
+                self._fired[row] += 1
         self.reset()
         return record
+
+    def leave(self) -> None:
+        """Tell the other ranks, in place of collecting, that this one observes no more; at most once."""
+        if self._ranks:
+            self._ranks.leave()
+
+    def _part(self) -> None:
+        """Go on where other ranks watch something else: read everything that this rank has."""
+        self.detach()
+        self._use(replace(self.layout, notes=(*self.layout.notes, _PARTED)))
+        self._hook()
 
     def reset(self) -> None:
         """Forget a step that is not collected."""
@@ -184,8 +243,8 @@ class Collector:
             *parameter_rows(self.layout, has_moments),
         ]
 
-    def _pack(self) -> PackedStep:
-        """Join everything that waits on the device into one vector."""
+    def _pack(self) -> tuple[Schema, list[float], Tensor]:
+        """Join what waits on the device into one vector, and what waits on the host into a list."""
         means = {tag: _mean(values) for tag, values in self._scalars.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
@@ -200,14 +259,15 @@ class Collector:
         vectors = [value for vector in parts.values() for value in vector.values]
         device = self._buffer.rows.device
         tensors = [self._buffer.partials(), *on_device.values(), *vectors, *corrections]
-        return PackedStep(
-            vector=pack([t.to(device) for t in tensors]),
-            counts=tuple(self._buffer.counts),
+        schema = Schema(
+            self._plan,
+            floats=tuple(floats),
             scalars=tuple(on_device),
-            parts=parts,
+            parts=tuple(Part(what, tuple(v.groups), tuple(v.sizes)) for what, v in parts.items()),
             corrected=bool(corrections),
-            floats=floats,
         )
+        host = [*self._buffer.counts, *floats.values()]
+        return schema, host, pack([t.to(device) for t in tensors])
 
     def _is_observed(self, module: nn.Module) -> bool:
         if torch.compiler.is_compiling():

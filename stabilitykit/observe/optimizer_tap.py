@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.sharding import local
 from stabilitykit.stats import FlatViews, flat, joined, norm, scaled_gradient_square
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
@@ -35,7 +36,7 @@ class Scratch:
     """Memory for two copies of the largest group, made once."""
 
     def __init__(self, groups: Groups) -> None:
-        sizes = [sum(p.numel() for p in parameters) for parameters in groups.values()]
+        sizes = [sum(local(p).numel() for p in parameters) for parameters in groups.values()]
         first = next((p for parameters in groups.values() for p in parameters), torch.empty(0))
         dtype = torch.promote_types(first.dtype, torch.float32)
         room = torch.empty(2, max(sizes, default=0), dtype=dtype, device=first.device)
@@ -46,7 +47,7 @@ def gradient_norms(groups: Groups, scratch: Scratch) -> GroupVector:
     """Return the 2-norm of the gradients of every group that has some."""
     found = GroupVector()
     for group, parameters in groups.items():
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [local(p.grad) for p in parameters if p.grad is not None]
         if gradients:
             joint = joined(flat(gradients), scratch.one)
             found.add(group, norm(joint), joint.numel())
@@ -121,9 +122,9 @@ class OptimizerTap:
             return
         for name, parameters in self._groups.items():
             if name not in self._before:
-                size = sum(p.numel() for p in parameters)
+                size = sum(local(p).numel() for p in parameters)
                 self._before[name] = torch.empty_like(self._scratch.one[:size])
-            joined(self._weights[name].of(parameters), self._before[name])
+            joined(self._weights[name].of([local(p) for p in parameters]), self._before[name])
         self._has_before = True
 
     @torch.no_grad()
@@ -133,12 +134,12 @@ class OptimizerTap:
         self._has_before = False
         step = OptimizerStep(lr=float(optimizer.param_groups[0]["lr"]))
         for name, parameters in self._groups.items():
-            after = joined(self._weights[name].of(parameters), self._scratch.one)
+            after = joined(self._weights[name].of([local(p) for p in parameters]), self._scratch.one)
             step.weights.add(name, norm(after), after.numel())
             step.updates.add(name, norm(after.sub_(self._before[name])), after.numel())
             self._scaled_gradient(step, name, parameters)
         if self._gains:
-            gains: list[Tensor] = list(self._gains.values())
+            gains = [local(p) for p in self._gains.values()]
             for name, gain, value in zip(self._gains, gains, torch._foreach_norm(gains), strict=True):
                 step.gains.add(name, value, gain.numel())
         self.step = step
@@ -150,8 +151,8 @@ class OptimizerTap:
         if not seen:
             return
         settings = self._optimizer.param_groups[0]
-        gradient = joined(flat([p.grad for p in seen if p.grad is not None]), self._scratch.one)
-        moments = self._moments[name].of([state[p]["exp_avg_sq"] for p in seen])
+        gradient = joined(flat([local(p.grad) for p in seen if p.grad is not None]), self._scratch.one)
+        moments = self._moments[name].of([local(state[p]["exp_avg_sq"]) for p in seen])
         moment = joined(moments, self._scratch.two)
         size = gradient.numel()
         step.scaled_gradients.add(name, scaled_gradient_square(gradient, moment, settings["eps"]), size)

@@ -139,7 +139,7 @@ class Ranks:
         row = torch.cat([front, vector.double(), room])
         rows = row.new_empty(self.size * len(row))
         try:
-            dist.all_gather_into_tensor(rows, row)
+            dist.all_gather_single(rows, row)
         except Exception:
             self._is_over = True
             raise

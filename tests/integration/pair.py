@@ -69,6 +69,8 @@ class Pair:
 def _work(rank: int, store: str, end: Connection) -> None:
     logging.disable(logging.INFO)
     warnings.simplefilter("ignore")
+    # Of what torch.distributed is asked to do; a user may have made warnings errors.
+    warnings.filterwarnings("error", category=FutureWarning, module=r"torch\.distributed")
     # Lightning takes these for torchrun's, and starts no processes of its own.
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(SIZE), "GROUP_RANK": "0"}
     os.environ |= {"TORCHELASTIC_RUN_ID": "pair", "LOCAL_WORLD_SIZE": str(SIZE)}

@@ -256,7 +256,7 @@ def _policy(policy: Any, seen: Seen) -> Any:
 @contextlib.contextmanager
 def _sends(seen: Seen) -> Iterator[None]:
     """Write down the size of every gathered vector."""
-    gather: Callable[..., Any] = dist.all_gather_into_tensor
+    gather: Callable[..., Any] = dist.all_gather_single
 
     def spy(rows: Tensor, row: Tensor, *args: Any, **kwargs: Any) -> Any:
         # fully_shard gathers weights by the same name; ours are the numbers in double precision.
@@ -264,7 +264,7 @@ def _sends(seen: Seen) -> Iterator[None]:
             seen.sent.append(len(row))
         return gather(rows, row, *args, **kwargs)
 
-    with mock.patch.object(dist, "all_gather_into_tensor", spy):
+    with mock.patch.object(dist, "all_gather_single", spy):
         yield
 
 

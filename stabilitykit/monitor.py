@@ -120,15 +120,19 @@ class Monitor:
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
         self._is_first = self._collector.rank == 0
-        self._sinks: list[Sink] = []
-        if self._is_first:
-            self._sinks = [*(_keepers(folder, kept, resume) if folder else []), *sinks]
+        self._sinks = list(sinks) if self._is_first else []
+        if folder and self._is_first:
+            try:
+                self._sinks = [*_keepers(folder, kept, resume), *self._sinks]
+            except Exception:
+                self._collector.refuse()
+                raise
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
 
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
-        self._collector.arm(not self._failed and self.steps % self._every_n_steps == 0)
+        self._guard(lambda: self._collector.arm(self.steps % self._every_n_steps == 0))
 
     def read_gradients(self, if_unread: bool = False) -> None:
         """Take the gradients as they are now; call it unscaled and before clipping.

@@ -27,13 +27,15 @@ from stabilitykit.observe.partials import PartialBuffer, pack
 from stabilitykit.observe.ranks import Ranks
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.schema import Part, Plan, Schema
-from stabilitykit.observe.sharding import unwrapped
+from stabilitykit.observe.sharding import has_flat_shards, unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.records import StepRecord
 
 _PARTED = "the ranks watch different modules or parameters: readings are the first rank's alone"
+
+_FLAT = "FullyShardedDataParallel hides the parameters: no gradients, updates or gains; use fully_shard"
 
 
 class Collector:
@@ -112,6 +114,11 @@ class Collector:
             self._use(applied(self._rules, layout, self._model))
             self._hook()
 
+    def refuse(self) -> None:
+        """Let other ranks not wait for this one, which will not attach."""
+        if self._ranks:
+            self._ranks.refuse()
+
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
         if self._tracer:
@@ -122,6 +129,8 @@ class Collector:
 
     def _use(self, layout: Layout) -> None:
         """Make room for what a layout holds."""
+        if has_flat_shards(self._model) and layout.groups:
+            layout = Layout(layout.sites, {}, {}, (*layout.notes, _FLAT))
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
         self._groups = {

@@ -41,6 +41,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._key = f"stabilitykit/{next(_numbers)}"
         self.host_reads = 0
         """How often anything was read from the device."""
         self.is_alone = False
@@ -65,20 +66,22 @@ class Ranks:
         through the group's store.
 
         Raises:
-            ConfigError: Some rank has none after five minutes.
+            ConfigError: Some rank has none after five minutes, or cannot have one.
         """
-        store: Any = dist.distributed_c10d._get_default_store()
-        key = f"stabilitykit/{next(_numbers)}"
-        here = store.add(f"{key}/here", 1)
-        if here == self.size:
-            store.compare_set(f"{key}/all", "", "yes")
-        elif not _is_set(store, f"{key}/all", _PATIENCE[0]):
+        store, answer = _store(), f"{self._key}/all"
+        if store.add(f"{self._key}/here", 1) == self.size:
+            store.compare_set(answer, "", "yes")
+        elif not _is_set(store, answer, _PATIENCE[0]):
             log.warning("rank %d waits for the other ranks: each must watch the model", self.rank)
-            if not _is_set(store, f"{key}/all", _PATIENCE[1]):
-                store.compare_set(f"{key}/all", "", "no")
-        if store.get(f"{key}/all") != b"yes":
-            here = store.add(f"{key}/here", 0)
+            if not _is_set(store, answer, _PATIENCE[1]):
+                self.refuse()
+        if store.get(answer) != b"yes":
+            here = store.add(f"{self._key}/here", 0)
             raise ConfigError(f"watching: {here} of {self.size} ranks watch the model; all of them must")
+
+    def refuse(self) -> None:
+        """Let the others not wait for this rank's monitor."""
+        _store().compare_set(f"{self._key}/all", "", "no")
 
     def owns(self, parameter: Tensor, turn: int) -> bool:
         """Return whether this rank reads a parameter; of what is the same on several ranks one does.
@@ -161,6 +164,11 @@ class Ranks:
         if len({known.plan.digest for known in everything}) > 1:
             self.is_alone = True
             self._merges.clear()
+
+
+def _store() -> Any:
+    """Return what all ranks can read and write without a collective."""
+    return dist.distributed_c10d._get_default_store()
 
 
 def _is_set(store: Any, key: str, patience: timedelta) -> bool:

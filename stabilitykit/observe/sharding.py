@@ -39,6 +39,14 @@ def holds_first_copy(parameter: Tensor) -> bool:
     return all(at == 0 or way.is_shard() for at, way in zip(place, placements, strict=True))
 
 
+def has_flat_shards(model: nn.Module) -> bool:
+    """Return whether a part of the model is spread by the older ``FullyShardedDataParallel``.
+
+    Its shards are plain tensors, which show neither what they are a part of nor where copies of them are.
+    """
+    return any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside ``DistributedDataParallel``, or the model itself."""
     while isinstance(model, DistributedDataParallel):

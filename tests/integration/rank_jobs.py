@@ -16,11 +16,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from stabilitykit import watch
-from stabilitykit.errors import ConfigError, IncidentError
+from stabilitykit.errors import ConfigError, IncidentError, StabilityKitError
 from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.observe import ranks
 
@@ -51,7 +51,7 @@ class Run:
     """How to train."""
 
     how: str = "alone"
-    """Alone, ddp, inner (the module inside the wrapper is watched), fsdp, replicated, mixed."""
+    """Alone, ddp, inner (the module inside the wrapper is watched), fsdp, replicated, mixed, flat."""
     own: bool = True
     """Our model, with conventional names, or a foreign one."""
     rows: tuple[int, int] = (0, BATCH)
@@ -131,6 +131,9 @@ def spread(model: nn.Module, run: Run) -> tuple[nn.Module, nn.Module]:
         return wrapper, wrapper if run.how == "ddp" else model
     if run.how == "alone":
         return model, model
+    if run.how == "flat":
+        model = FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=True)
+        return model, model
     names = ("replicate", "shard")
     mesh = init_device_mesh("cpu", (2, 1) if run.how == "replicated" else (1, 2), mesh_dim_names=names)
     mesh = mesh if run.how == "replicated" else mesh["shard"]
@@ -176,7 +179,7 @@ def train(rank: int, run: Run) -> Seen:
             with _poisoned(model, poison == "activation"):
                 loss = _backward(model, rows, run, rank + step)
             loss = loss * math.nan if poison == "loss" else loss
-            if run.clips:
+            if run.clips and run.how != "flat":
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
             optimizer.step()
             optimizer.zero_grad()
@@ -197,6 +200,40 @@ def train(rank: int, run: Run) -> Seen:
     return seen
 
 
+class Residual(nn.Module):
+    """A block without attention: only what is handed on tells that it is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to the line."""
+        return x + torch.tanh(self.fc(x))
+
+
+def names(rank: int, how: str, block: type[nn.Module]) -> tuple[str, ...]:
+    """Return the tags of a model without attention."""
+    torch.manual_seed(0)
+    inner = [block() if block is Residual else nn.Linear(WIDTH, WIDTH) for _ in range(3)]
+    model: nn.Module = nn.Sequential(*inner, nn.Linear(WIDTH, 2))
+    if how == "fsdp":
+        for part in model:
+            fully_shard(part)
+        fully_shard(model)
+    elif how == "ddp":
+        model = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters())
+    with watch(model, optimizer) as monitor:
+        for _ in range(2):
+            loss = model(torch.randn(4, 3, WIDTH)).square().mean()
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+        record = monitor.latest()
+    return record.tags if record else ()
+
+
 def watch_on_one(rank: int) -> str:
     """Watch on the first rank alone; returns its error."""
     short = (timedelta(seconds=0.2), timedelta(seconds=0.2))
@@ -214,6 +251,16 @@ def watch_on_one(rank: int) -> str:
                 next(ranks._numbers)
             dist.barrier()
     return ""
+
+
+def watch_into(rank: int, folder: Path) -> str:
+    """Watch into a folder that is taken; returns this rank's error."""
+    model = build(own=True)
+    try:
+        with watch(model, torch.optim.SGD(model.parameters()), folder):
+            return ""
+    except StabilityKitError as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _generator() -> torch.Generator:

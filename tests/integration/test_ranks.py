@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from integration.pair import Pair
-from integration.rank_jobs import Run, Seen, train, watch_on_one
+from integration.rank_jobs import Residual, Run, Seen, names, train, watch_into, watch_on_one
+from torch import nn
 
 from stabilitykit.reactions import Command
 from stabilitykit.replay import replay
@@ -89,6 +90,21 @@ def test_both_see_what_one_process_sees_of_the_whole_batch(together: Together, h
     for seen in both:
         assert seen.readings[0]["train/rank"] == 0.5, "a scalar is the mean over the ranks"
         assert not any("stack" in line or "missing" in line for line in seen.coverage)
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("block", [Residual, nn.Linear])
+def test_wrapping_and_sharding_change_no_name(pair: Pair, how: str, block: type[nn.Module]) -> None:
+    wanted = names(0, "alone", block)
+    assert ("act/rms/blocks.01.resid_post" in wanted) == (block is Residual)
+    assert pair.run(names, how, block) == [wanted, wanted]
+
+
+def test_flat_shards_are_left_alone_and_that_is_told(together: Together) -> None:
+    seen = together(Run(how="flat", own=False))[0]
+    assert any(tag.startswith("act/rms/") for tag in seen.readings[1])
+    assert not any(tag.startswith(("grad/", "optim/update", "norm/")) for tag in seen.readings[1])
+    assert sum("use fully_shard" in line for line in seen.coverage) == 1
 
 
 def test_one_collective_and_one_read_a_step_of_a_size_that_stays(together: Together) -> None:
@@ -173,3 +189,12 @@ def test_watching_on_one_rank_alone_is_refused(pair: Pair) -> None:
     first, second = pair.run(watch_on_one)
     assert first == "watching: 1 of 2 ranks watch the model; all of them must"
     assert not second
+
+
+def test_a_folder_that_is_taken_is_told_of_on_the_first_rank_and_waited_for_on_none(
+    pair: Pair, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    first, second = pair.run(watch_into, tmp_path)
+    assert first.startswith("RunFolderError")
+    assert second == "ConfigError: watching: 1 of 2 ranks watch the model; all of them must"

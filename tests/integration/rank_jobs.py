@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -251,6 +252,29 @@ def watch_on_one(rank: int) -> str:
                 next(ranks._numbers)
             dist.barrier()
     return ""
+
+
+def fail_on_last(rank: int, mark: Path) -> bool:
+    """Raise on the last rank; the first one waits, outside any collective, for that one to have closed."""
+    model = DistributedDataParallel(build(own=True))
+    optimizer = torch.optim.SGD(model.parameters())
+    rows = torch.zeros(2, SEQ + 1, dtype=torch.long)
+    with contextlib.suppress(ZeroDivisionError), watch(model, optimizer) as monitor:
+        for step in range(2):
+            if step == 1 and rank:
+                raise ZeroDivisionError
+            if step == 1:
+                break
+            loss = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+        until = time.monotonic() + 20
+        while not mark.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        return mark.exists()
+    mark.touch()
+    return True
 
 
 def watch_into(rank: int, folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from integration.pair import Pair
-from integration.rank_jobs import Residual, Run, Seen, names, train, watch_into, watch_on_one
+from integration.rank_jobs import Residual, Run, Seen, fail_on_last, names, train, watch_into, watch_on_one
 from torch import nn
 
 from stabilitykit.reactions import Command
@@ -183,6 +183,10 @@ def test_a_monitor_that_fails_on_one_rank_ends_on_both_and_training_goes_on(pair
     assert [len(seen.records) for seen in both] == [1, 1]
     assert "rank 1 has no monitor any more" in both[0].logged[-1]
     assert "made to fail" in both[1].logged[-1]
+
+
+def test_a_rank_that_raises_closes_without_waiting_for_the_others(pair: Pair, tmp_path: Path) -> None:
+    assert pair.run(fail_on_last, tmp_path / "closed") == [True, True]
 
 
 def test_watching_on_one_rank_alone_is_refused(pair: Pair) -> None:

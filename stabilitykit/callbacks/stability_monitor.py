@@ -26,7 +26,8 @@ class StabilityMonitor(L.Callback):
     ``<trainer.log_dir or default_root_dir>/stability``, which TensorBoard and ``stabilitykit diagnose`` read,
     and gives the Trainer's loggers a handful of ``stability/*`` scalars. Every scalar in the dictionary
     that ``training_step`` returns is recorded; ``unigram_cross_entropy`` among them takes the data's part
-    out of the loss.
+    out of the loss. Under a strategy of several processes all see the same readings, of the whole batch,
+    and the first one keeps the run.
 
     Args:
         every_n_steps: Observe every n-th optimizer step.

@@ -37,8 +37,7 @@ class Assembly:
             schema: What the numbers are.
             numbers: The numbers.
         """
-        cut = np.split(numbers, np.cumsum(schema.lengths)[:-1])
-        counts, floats, partials, scalars, *values, correction = cut
+        counts, floats, partials, scalars, *values, correction = schema.cut(numbers)
         parts = {part.what: (part, each) for part, each in zip(schema.parts, values, strict=True)}
         rows = partials.reshape(len(counts), COLUMNS)
         count = rows[:, COUNT] + counts

@@ -3,6 +3,10 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stabilitykit.observe.partials import COLUMNS
 from stabilitykit.observe.site import Layout, Site
@@ -65,6 +69,11 @@ class Schema:
     def size(self) -> int:
         """How many numbers there are in all."""
         return sum(self.lengths)
+
+    def cut(self, numbers: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Return the numbers of each sort, in their order."""
+        ends = list(accumulate(self.lengths))
+        return [numbers[end - length : end] for end, length in zip(ends, self.lengths, strict=True)]
 
 
 def joined_parts(schemas: Sequence[Schema]) -> tuple[Part, ...]:

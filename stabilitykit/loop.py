@@ -71,6 +71,10 @@ def watch(
 
     Gradients are read when a backward pass ends, so before any clipping.
 
+    Where several processes train one model, with ``DistributedDataParallel`` or ``fully_shard``, every one
+    must watch it, after the process group was made and the model wrapped. All get the same readings, of the
+    whole batch; scalars are means over the processes. The first one keeps the run.
+
     Args:
         model: The model to watch.
         optimizer: Its optimizer.
@@ -121,10 +125,13 @@ def watch(
 
 def _after_backward(model: nn.Module, read: Callable[[], None]) -> RemovableHandle:
     """Call ``read`` at the end of every backward pass that reaches the model's first parameter."""
+    queue = torch.autograd.Variable._execution_engine.queue_callback
 
-    def queue(parameter: Tensor) -> None:
-        torch.autograd.Variable._execution_engine.queue_callback(read)
+    def at_the_end(parameter: Tensor) -> None:
+        # DistributedDataParallel averages gradients in a callback that it queues at the last one of them,
+        # which may be later than this; what a callback queues comes after all.
+        queue(lambda: queue(read))
 
     first = next(parameter for parameter in model.parameters() if parameter.requires_grad)
-    handle: RemovableHandle = first.register_post_accumulate_grad_hook(queue)  # type: ignore[no-untyped-call]
+    handle: RemovableHandle = first.register_post_accumulate_grad_hook(at_the_end)  # type: ignore[no-untyped-call]
     return handle

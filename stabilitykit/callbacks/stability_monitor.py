@@ -28,7 +28,8 @@ class StabilityMonitor(L.Callback):
     ``<trainer.log_dir or default_root_dir>/stability``, which TensorBoard and ``stabilitykit diagnose`` read,
     and gives the Trainer's loggers a handful of ``stability/*`` scalars. Every scalar in the dictionary
     that ``training_step`` returns is recorded; ``unigram_cross_entropy`` among them takes the data's part
-    out of the loss.
+    out of the loss. Under a strategy of several processes all see the same readings, of the whole batch,
+    and the first one keeps the run.
 
     Args:
         every_n_steps: Observe every n-th optimizer step.
@@ -117,12 +118,13 @@ class StabilityMonitor(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Attach to the model and its optimizers, before any forward runs."""
-        kept = Path(self._resumed["folder"]) if self._resumed and self._resumed["folder"] else None
-        resume = kept is not None and is_run_folder(kept)
+        # All processes must agree, and may see other disks: the first one looks.
+        base = Path(trainer.log_dir or trainer.default_root_dir)
+        folder, resume = trainer.strategy.broadcast(self._choose_folder(base))
         self._monitor = Monitor(
             pl_module,
             trainer.optimizers,
-            folder=kept if resume else self._logdir or _free_folder(trainer),
+            folder=folder,
             config=self._config,
             every_n_steps=self._every_n_steps,
             budget=self._budget,
@@ -198,6 +200,13 @@ class StabilityMonitor(L.Callback):
         """Take up a checkpoint's state; it is used when fitting starts."""
         self._resumed = state_dict or None
 
+    def _choose_folder(self, base: Path) -> tuple[Path, bool]:
+        """Return the run's folder, and whether to go on with what is in it."""
+        kept = Path(self._resumed["folder"]) if self._resumed and self._resumed["folder"] else None
+        if kept is not None and is_run_folder(kept):
+            return kept, True
+        return self._logdir or _free_folder(base), False
+
     def _log(self, trainer: L.Trainer) -> None:
         record = self.latest()
         if record is None:
@@ -218,9 +227,9 @@ class StabilityMonitor(L.Callback):
         return self._monitor
 
 
-def _free_folder(trainer: L.Trainer) -> Path:
-    """Return ``stability`` below the Trainer's folder, numbered when an earlier run is kept there."""
-    base = Path(trainer.log_dir or trainer.default_root_dir) / "stability"
+def _free_folder(base: Path) -> Path:
+    """Return ``stability`` below a folder, numbered when an earlier run is kept there."""
+    base = base / "stability"
     candidate, n = base, 1
     while candidate.exists() and any(candidate.iterdir()):
         n += 1

@@ -2,32 +2,20 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from stabilitykit.observe.watched import Numbers, Watched
+from stabilitykit.observe.watched import Watched
 from stabilitykit.stats import norms
 
 
 @dataclass(frozen=True, slots=True)
 class GradientNorms:
-    """The 2-norm of each gradient that there was, before clipping."""
+    """The 2-norm of each gradient that there was, before clipping; of a spread one, of the shard here."""
 
     watched: Watched
     """The parameters that had one."""
     values: Tensor
-
-    def by_group(self, norm: Numbers) -> tuple[tuple[str, ...], Numbers]:
-        """Return the groups that have a gradient, and the norm of each.
-
-        Args:
-            norm: ``values`` on the host.
-        """
-        watched = self.watched
-        sums = np.bincount(watched.group_of, weights=norm**2, minlength=len(watched.groups))
-        places = np.flatnonzero(np.bincount(watched.group_of, minlength=len(watched.groups)))
-        return tuple(watched.groups[place] for place in places.tolist()), np.sqrt(sums[places])
 
 
 @torch.no_grad()

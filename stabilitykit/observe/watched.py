@@ -19,16 +19,19 @@ class Watched:
     """Names of the groups, in forward order."""
     group_of: NDArray[np.intp]
     """The place in ``groups`` of each parameter's group."""
+    places: NDArray[np.intp]
+    """The place of each parameter among all that are watched."""
 
     @classmethod
     def of(cls, groups: Mapping[str, Sequence[nn.Parameter]]) -> "Watched":
         """Return the parameters of some groups."""
         places = [place for place, members in enumerate(groups.values()) for _ in members]
         parameters = tuple(p for members in groups.values() for p in members)
-        return cls(parameters, tuple(groups), np.array(places, dtype=np.intp))
+        return cls(parameters, tuple(groups), np.array(places, dtype=np.intp), np.arange(len(parameters)))
 
     def among(self, parameters: Collection[nn.Parameter]) -> "Watched":
         """Return those that are among ``parameters``, with the groups of all."""
         wanted = {id(p) for p in parameters}
         kept = [place for place, p in enumerate(self.parameters) if id(p) in wanted]
-        return Watched(tuple(self.parameters[place] for place in kept), self.groups, self.group_of[kept])
+        chosen = tuple(self.parameters[place] for place in kept)
+        return Watched(chosen, self.groups, self.group_of[kept], self.places[kept])

@@ -35,6 +35,14 @@ class Cadence:
     def finish(self, step: int) -> None:
         """Take note that a step is over."""
 
+    def follow(self, every_n_steps: int) -> None:
+        """Leave so many steps to the next observed one, where another process has chosen that.
+
+        Args:
+            every_n_steps: Steps, from 1 on.
+        """
+        self.every_n_steps = every_n_steps
+
 
 class BudgetCadence(Cadence):
     """Observes so often that observing takes a given share of the time.
@@ -77,12 +85,13 @@ class BudgetCadence(Cadence):
         self._last_end = now
         if not was_due:
             return
-        if self._fresh >= _SAMPLE:
-            self._adapt()
         self._since_rest += 1
         is_rest = self.every_n_steps == 1 and self._since_rest >= 32
         self._since_rest = 0 if is_rest or self.every_n_steps > 1 else self._since_rest
         self._next = step + self.every_n_steps + is_rest
+        # What is wanted from now on counts from the next observed step, at which all processes agree on it.
+        if self._fresh >= _SAMPLE:
+            self._adapt()
 
     def _adapt(self) -> None:
         observed, others = (median(self._times[seen]) if self._times[seen] else 0.0 for seen in (True, False))

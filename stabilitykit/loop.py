@@ -75,6 +75,10 @@ def watch(
     what lies between two calls of the monitor's ``step``; of each optimizer the gradients are those with
     which it stepped.
 
+    Where several processes train one model, with ``DistributedDataParallel`` or ``fully_shard``, every one
+    must watch it, after the process group was made and the model wrapped. All get the same readings, of the
+    whole batch; scalars are means over the processes. The first one keeps the run.
+
     Args:
         model: The model to watch.
         optimizer: Its optimizer, or several; ``optim/lr`` is the first's.

@@ -1,5 +1,6 @@
 """Live watching for any training loop: observe, diagnose, keep. No Lightning."""
 
+import contextlib
 import logging
 import math
 import os
@@ -30,6 +31,8 @@ from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb, write_cove
 from stabilitykit.store.tensorboard import TensorBoardWriter
 
 log = logging.getLogger("stabilitykit")
+
+_CADENCE = "monitor/every_n_steps"
 
 
 class Sink(Protocol):
@@ -76,6 +79,9 @@ class Monitor:
     It changes no value, no gradient and no random state, and ends no training: an error inside it is
     logged once and the part that failed goes dark. Per observed step it reads from the device once.
 
+    Where several processes train one model, each needs a monitor. All of them then see the same readings, of
+    the whole batch, and decide alike; the first one keeps the run, logs, and runs commands.
+
     Args:
         model: The model to watch.
         optimizers: Its optimizers.
@@ -83,20 +89,20 @@ class Monitor:
         config: What is written to the run's ``config.yaml``.
         every_n_steps: Observe every n-th optimizer step.
         budget: Share of the time that observing may take, such as 0.02; the cadence then follows what is
-            measured, and is recorded. None for no limit.
+            measured, on the first process, and is recorded. None for no limit.
         on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
             ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         statistics: Statistics of the user's own, beside the built-in ones.
         detectors: Detectors of the user's own, beside the built-in ones.
         scaler: What scales the loss, if something does.
-        sinks: Told of every step, beside the folder.
+        sinks: Told of every step, beside the folder; the first process's alone.
         resume: Go on in a folder that holds an earlier part of the same run.
         folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
             within it; infinity keeps every step.
 
     Raises:
-        ConfigError: An argument is not accepted.
+        ConfigError: An argument is not accepted, or other processes that train the model have no monitor.
         RunFolderError: The folder cannot be written, or holds something else.
     """
 
@@ -134,7 +140,14 @@ class Monitor:
         self._observed = 0
         self._latest: StepRecord | None = None
         kept = {**(config or {}), "environment": environment(), "detectors": self._diagnosis.settings}
-        self._sinks = [*(self._keepers(folder, kept, resume, folder_mb) if folder else []), *sinks]
+        self._is_first = self._collector.rank == 0
+        self._sinks = list(sinks) if self._is_first else []
+        if folder and self._is_first:
+            try:
+                self._sinks = [*self._keepers(folder, kept, resume, folder_mb), *self._sinks]
+            except Exception:
+                self._collector.refuse()
+                raise
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
         self._told_dark: set[str] = set()
@@ -181,8 +194,10 @@ class Monitor:
         changes: list[IncidentChange] = []
         if is_observed:
             if self._is_adaptive:
-                self._collector.add_scalars({"monitor/every_n_steps": self._cadence.every_n_steps})
+                self._collector.add_scalars({_CADENCE: self._cadence.every_n_steps})
             self._guard(lambda: changes.extend(self._observe(step)))
+            if self._failed:
+                self._leave()
         self._cadence.finish(step)
         for change in changes:
             if change.what == "opened":
@@ -270,6 +285,9 @@ class Monitor:
         record = self._collector.collect(step)
         self._observed += 1
         self._latest = record
+        if self._is_adaptive:
+            # Clocks differ; the record is the same on all ranks.
+            self._cadence.follow(int(record.readings[_CADENCE]))
         self._losses.append(record.readings.get("train/loss", math.nan))
         known = set(self._diagnosis.failed)
         changes = self._diagnosis.update(record)
@@ -285,6 +303,8 @@ class Monitor:
 
     def _tell_coverage_once_known(self) -> None:
         """Keep the coverage report, and say what is not seen, once some site was seen or there is none."""
+        if not self._is_first:
+            return
         rows = self.coverage()
         waits = any(row.is_silent for row in rows) and not any(row.fired for row in rows)
         if waits or not rows:
@@ -303,7 +323,7 @@ class Monitor:
                 log.warning("%s: no longer watched: %s", site, why)
 
     def _keep_coverage(self) -> None:
-        if self.folder and not self.disk_failed:
+        if self.folder and self._is_first and not self.disk_failed:
             try:
                 write_coverage(self.folder, [asdict(row) for row in self.coverage()])
             except RunFolderError as error:
@@ -333,8 +353,13 @@ class Monitor:
             self._collector.detach()
             log.warning("monitor is off from step %d on: %s: %s", self.steps, type(error).__name__, error)
 
+    def _leave(self) -> None:
+        """Let other ranks know; where that fails, they have ended or will find out for themselves."""
+        with contextlib.suppress(Exception):
+            self._collector.leave()
+
     def _act(self, incident: Incident) -> None:
-        self.should_stop = react(self._reactions, incident) or self.should_stop
+        self.should_stop = react(self._reactions, incident, self._is_first) or self.should_stop
 
 
 def _incident(change: IncidentChange, sink: Sink) -> None:

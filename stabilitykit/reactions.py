@@ -89,21 +89,23 @@ def reactions(policy: Policy) -> tuple[Reaction, ...]:
     return found
 
 
-def react(found: Sequence[Reaction], incident: Incident) -> bool:
+def react(found: Sequence[Reaction], incident: Incident, is_first: bool = True) -> bool:
     """Do what a policy says, and return whether training should stop.
 
     Args:
         found: The reactions; ``raise`` comes last wherever it stands.
         incident: What opened.
+        is_first: Whether this is the first of the processes that train the model. It alone logs, runs
+            commands and posts to addresses; the others do the rest as well.
 
     Raises:
         IncidentError: One of them is ``raise``. What a function of the user's own raises goes on as well.
     """
     text = f"{incident.severity} at step {incident.detected}: {incident.kind}: {incident.message}"
-    if "log" in found or "stop" in found:
+    if is_first and ("log" in found or "stop" in found):
         log.warning("%s", text)
     for reaction in found:
-        if callable(reaction):
+        if callable(reaction) and (is_first or not isinstance(reaction, Command | WebAddress)):
             reaction(incident)
     if "raise" in found:
         raise IncidentError(text)

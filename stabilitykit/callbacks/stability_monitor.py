@@ -29,7 +29,8 @@ class StabilityMonitor(L.Callback):
     ``<trainer.log_dir or default_root_dir>/stability``, which TensorBoard and ``stabilitykit diagnose`` read,
     and gives the Trainer's loggers a handful of ``stability/*`` scalars. Every scalar in the dictionary
     that ``training_step`` returns is recorded; ``unigram_cross_entropy`` among them takes the data's part
-    out of the loss.
+    out of the loss. Under a strategy of several processes all see the same readings, of the whole batch,
+    and the first one keeps the run.
 
     A step is an optimizer step; with several optimizers it is a batch in which any of them stepped. Gradients
     are read unscaled and before the Trainer's clipping; under manual optimization as each backward pass ends,
@@ -133,16 +134,14 @@ class StabilityMonitor(L.Callback):
         before, self._monitor = self._monitor, None
         if state is None and before is not None and trainer.global_step > 0:
             state = before.state_dict()
-        kept = Path(state["folder"]) if state and state["folder"] else None
-        resume = kept is not None and is_run_folder(kept)
-        wanted = self._logdir or _default_folder(trainer)
-        # A folder that somebody names must be empty, but for this callback's own earlier run.
-        free = wanted if self._logdir and before is None else free_folder(wanted)
         self.interrupted = self._stepping = False
+        # All processes must agree, and may see other disks: the first one looks.
+        chosen = self._choose_folder(_default_folder(trainer), state, before is not None)
+        folder, resume = trainer.strategy.broadcast(chosen)
         self._monitor = Monitor(
             pl_module,
             trainer.optimizers,
-            folder=kept if resume else free,
+            folder=folder,
             config=self._config,
             every_n_steps=self._every_n_steps,
             budget=self._budget,
@@ -225,6 +224,18 @@ class StabilityMonitor(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a checkpoint's state; it is used when fitting starts."""
         self._resumed = state_dict or None
+
+    def _choose_folder(
+        self, usual: Path, state: Mapping[str, Any] | None, is_again: bool
+    ) -> tuple[Path, bool]:
+        """Return the run's folder, and whether to go on with what is in it."""
+        kept = Path(state["folder"]) if state and state["folder"] else None
+        if kept is not None and is_run_folder(kept):
+            return kept, True
+        # A folder that somebody names must be empty, but for this callback's own earlier run.
+        if self._logdir and not is_again:
+            return self._logdir, False
+        return free_folder(self._logdir or usual), False
 
     def _log(self, trainer: L.Trainer) -> None:
         record = self.latest()

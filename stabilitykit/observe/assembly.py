@@ -1,115 +1,95 @@
-"""From merged partials on the host to the readings of a step record."""
+"""From a step's numbers on the host to the readings of a step record."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from stabilitykit.observe.detail_tap import Detail
-from stabilitykit.observe.gradients import GradientNorms
-from stabilitykit.observe.optimizer_tap import OptimizerStep
-from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, NORM, SUM, pack
+from stabilitykit.observe.packing import StepNumbers
+from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, NORM, SUM
+from stabilitykit.observe.schema import HAS, SQUARE, WEIGHT, Plan, Schema
 from stabilitykit.observe.site import Role, Site
 from stabilitykit.observe.update_readings import Parameters, clip_factor, update_readings, was_skipped
+from stabilitykit.observe.watched import Numbers
 from stabilitykit.records import StepRecord
 from stabilitykit.stats import max_abs, nonfinite, rms
 from stabilitykit.tags import tag
 
-Numbers = NDArray[np.float64]
 Column = tuple[tuple[str, ...], Numbers]
 """Tags, and a number for each."""
+Selection = tuple[NDArray[np.intp], tuple[str, ...]]
+"""Rows of partials, and the sites behind them."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackedStep:
-    """One step as a single vector, and what stands where in it."""
-
-    partials: Tensor
-    counts: tuple[int, ...]
-    """Elements behind each row of the buffer; 0 for a row that was not written."""
-    scalars: Mapping[str, Tensor]
-    gradients: GradientNorms | None
-    steps: tuple[OptimizerStep, ...] | None
-    """What the optimizers' steps left; None of a model without an optimizer."""
-    has_stepped: bool
-    """Whether an optimizer stepped at all."""
-    floats: Mapping[str, float]
-    """Scalars that never were on the device."""
-    details: tuple[Detail, ...] = ()
-
-    def vector(self, device: torch.device) -> Tensor:
-        """Return all that waits on the device, in the order in which a record takes it apart."""
-        gradients = [self.gradients.values] if self.gradients else []
-        steps = [tensor for step in self.steps or () for tensor in (step.norms, step.products, step.steps)]
-        details = [detail.numbers for detail in self.details]
-        tensors = [self.partials, *self.scalars.values(), *gradients, *steps, *details]
-        return pack([t.to(device) for t in tensors])
-
-
-class _Reader:
-    """Hands out a vector from its front to its end."""
-
-    def __init__(self, numbers: Numbers) -> None:
-        self._numbers = numbers
-
-    def take(self, like: Tensor) -> Numbers:
-        """Return the next numbers, in the shape of the tensor that they were packed from."""
-        found, self._numbers = self._numbers[: like.numel()], self._numbers[like.numel() :]
-        return found.reshape(like.shape)
+_KEPT = 64
+"""Selections of rows, and tuples of tags, that are kept."""
 
 
 class Assembly:
-    """Turns packed steps into records; their tags tuple is shared while it stays the same.
+    """Turns the numbers of steps into records; equal tags are one tuple, so that readers know them again."""
 
-    Args:
-        sites: The sites behind the buffer's rows.
-    """
-
-    def __init__(self, sites: tuple[Site, ...]) -> None:
-        self._sites = sites
-        self._tags: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self._tags: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._selections: dict[tuple[str, bytes], dict[Role, Selection]] = {}
         self.fired_rows: tuple[int, ...] = ()
         """Rows of the buffer that were written at the newest step."""
 
     # A number that is none is a reading as any other, and told by its value alone.
     @np.errstate(all="ignore")
-    def record(self, step: int, packed: PackedStep, numbers: Numbers) -> StepRecord:
-        """Return the record of a packed step.
+    def record(self, step: int, schema: Schema, numbers: StepNumbers) -> StepRecord:
+        """Return the record of a step.
 
         Args:
             step: Optimizer steps finished before this one.
-            packed: What was packed.
-            numbers: ``packed.vector`` on the host.
+            schema: What the numbers are.
+            numbers: The numbers.
         """
-        reader = _Reader(numbers)
-        rows = reader.take(packed.partials)
-        scalars = np.array([float(reader.take(scalar)) for scalar in packed.scalars.values()])
-        count = rows[:, COUNT] + packed.counts
-        self.fired_rows = tuple(np.flatnonzero(count).tolist())
+        rows = numbers.partials
+        count = rows[:, COUNT] + numbers.counts
+        fired = count > 0
+        self.fired_rows = tuple(np.flatnonzero(fired).tolist())
         columns = [
-            (tuple(packed.scalars), scalars),
-            (tuple(packed.floats), np.array(list(packed.floats.values()))),
-            *_forward(self._sites, rows, count),
-            *_backward(packed, reader),
-            *_details(packed.details, reader),
+            (schema.scalars, numbers.scalars),
+            (schema.floats, numbers.floats),
+            *_forward(schema.plan.sites, self._selected(schema.plan, fired), rows, count),
+            *(_gradients(schema.plan, numbers.gradients) if schema.has_gradients else []),
+            *(_updates(schema, numbers) if schema.has_optimizer else []),
+            *_details(schema, numbers),
         ]
         tags = tuple(name for names, _ in columns for name in names)
-        if tags != self._tags:
-            self._tags = tags
         values = np.concatenate([column for _, column in columns])
-        return StepRecord(step, self._tags, values.astype(np.float32))
+        return StepRecord(step, self._one(tags), values.astype(np.float32))
+
+    def _one(self, tags: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the tuple that stands for all that equal it."""
+        if len(self._tags) >= _KEPT:
+            self._tags.clear()
+        return self._tags.setdefault(tags, tags)
+
+    def _selected(self, plan: Plan, fired: NDArray[np.bool_]) -> dict[Role, Selection]:
+        """Return the rows of each role that were written, worked out once for equal ones."""
+        key = (plan.digest, fired.tobytes())
+        if key not in self._selections:
+            if len(self._selections) >= _KEPT:
+                self._selections.clear()
+            written = [(row, site) for row, site in enumerate(plan.sites) if fired[row]]
+            self._selections[key] = {role: _selection(written, role) for role in Role}
+        return self._selections[key]
 
 
-def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Column]:
+def _selection(written: list[tuple[int, Site]], role: Role) -> Selection:
+    found = [(row, site.name) for row, site in written if site.role is role]
+    return np.array([row for row, _ in found], dtype=np.intp), tuple(name for _, name in found)
+
+
+def _forward(
+    sites: tuple[Site, ...], selected: dict[Role, Selection], rows: Numbers, count: Numbers
+) -> list[Column]:
     """Return what the taps on activations, attention and output logits saw."""
-    fired = tuple((count > 0).tolist())
-    act, act_sites = _rows(sites, Role.ACTIVATION, fired)
-    attn, attn_sites = _rows(sites, Role.ATTENTION, fired)
-    logits, logits_sites = _rows(sites, Role.LOGITS, fired)
+    act, act_sites = selected[Role.ACTIVATION]
+    attn, attn_sites = selected[Role.ATTENTION]
+    logits, logits_sites = selected[Role.LOGITS]
     low, high = rows[act, MINIMUM], rows[act, MAXIMUM]
     return [
         (_tags("act/rms", act_sites), rms(rows[act, NORM], count[act])),
@@ -120,15 +100,14 @@ def _forward(sites: tuple[Site, ...], rows: Numbers, count: Numbers) -> list[Col
         (_tags("attn/entropy", attn_sites), rows[attn, SUM] / count[attn]),
         (_tags("attn/entropy_min", attn_sites), rows[attn, MINIMUM]),
         (_tags("output/log_z", ("",) * len(logits_sites)), rows[logits, SUM] / count[logits]),
-        *_statistics(sites, rows, count, fired),
+        *_statistics(sites, selected[Role.STATISTIC][0], rows, count),
     ]
 
 
 def _statistics(
-    sites: tuple[Site, ...], rows: Numbers, count: Numbers, fired: tuple[bool, ...]
+    sites: tuple[Site, ...], found: NDArray[np.intp], rows: Numbers, count: Numbers
 ) -> Iterator[Column]:
     """Yield what the statistics of the user's own gave."""
-    found, _ = _rows(sites, Role.STATISTIC, fired)
     for row in found.tolist():
         statistic = sites[row].statistic
         if statistic is not None:
@@ -136,35 +115,20 @@ def _statistics(
             yield (sites[row].key,), np.array([value])
 
 
-def _details(details: tuple[Detail, ...], reader: _Reader) -> list[Column]:
+def _details(schema: Schema, numbers: StepNumbers) -> list[Column]:
     """Return what was taken from one sequence."""
-    readings = [detail.readings(reader.take(detail.numbers).tolist()) for detail in details]
+    found = zip(schema.details, numbers.details, strict=True)
+    readings = [part.readings(int(each[0]), each[1:].tolist()) for part, each in found]
     return [(tuple(each), np.array(list(each.values()))) for each in readings]
 
 
-def _backward(packed: PackedStep, reader: _Reader) -> list[Column]:
-    """Return what gradients and optimizers' steps gave."""
-    norms = reader.take(packed.gradients.values) if packed.gradients else np.empty(0)
-    columns = _gradients(packed.gradients, norms) if packed.gradients else []
-    if packed.steps is None:
-        return columns
-    skipped = not packed.has_stepped
-    if packed.steps:
-        parts = [
-            Parameters.of(step, reader.take(step.norms), reader.take(step.products), reader.take(step.steps))
-            for step in packed.steps
-        ]
-        found = Parameters.joined(parts)
-        skipped = skipped or was_skipped(found, norms)
-        columns += _updates(packed.steps, parts, found)
-        factor = clip_factor(found, packed.gradients, norms) if packed.gradients else None
-        columns += [(("optim/clip_factor",), np.array([factor]))] if factor is not None else []
-    return [*columns, (("optim/skipped",), np.array([float(skipped)]))]
-
-
-def _gradients(gradients: GradientNorms, norms: Numbers) -> list[Column]:
+def _gradients(plan: Plan, gradients: Numbers) -> list[Column]:
     """Return the global norm, and each group's norm and share."""
-    groups, norm = gradients.by_group(norms)
+    has = gradients[HAS] > 0
+    group_of, n = plan.group_of[has], len(plan.groups)
+    places = np.flatnonzero(np.bincount(group_of, minlength=n))
+    norm = np.sqrt(np.bincount(group_of, weights=gradients[SQUARE, has], minlength=n)[places])
+    groups = tuple(plan.groups[place] for place in places.tolist())
     total = np.sqrt(np.square(norm).sum(keepdims=True))
     # Where every gradient is zero, no block has a share.
     share = np.divide(norm, total, out=np.zeros_like(norm), where=total != 0)
@@ -175,27 +139,35 @@ def _gradients(gradients: GradientNorms, norms: Numbers) -> list[Column]:
     ]
 
 
-def _updates(steps: tuple[OptimizerStep, ...], parts: list[Parameters], found: Parameters) -> list[Column]:
-    """Return what was read of updates, second moments, gradients' directions and norms' gains."""
+def _updates(schema: Schema, numbers: StepNumbers) -> list[Column]:
+    """Return what optimizers' steps gave, and whether there was none."""
+    skipped = not schema.has_stepped
+    if not schema.steps:
+        return [(("optim/skipped",), np.array([float(skipped)]))]
+    plan = schema.plan
+    parts = zip(schema.steps, numbers.steps, strict=True)
+    found = Parameters.joined([Parameters.of(part, table, plan.group_of) for part, table in parts])
     columns = [
         (_tags(name, tuple(values)), np.array(list(values.values())))
-        for name, values in update_readings(found, steps[0].watched.groups).items()
+        for name, values in update_readings(found, plan.groups).items()
     ]
-    gains = {
-        norm: float(np.sqrt(part.weight[place] / part.size[place]))
-        for step, part in zip(steps, parts, strict=True)
-        for norm, place in step.gains.items()
-    }
-    return [*columns, (_tags("norm/gain_rms", tuple(gains)), np.array(list(gains.values())))]
+    columns.append(_gains(schema, numbers))
+    factor = clip_factor(found, numbers.gradients) if schema.has_gradients else None
+    columns += [(("optim/clip_factor",), np.array([factor]))] if factor is not None else []
+    skipped = skipped or was_skipped(found, numbers.gradients)
+    return [*columns, (("optim/skipped",), np.array([float(skipped)]))]
 
 
-@lru_cache(maxsize=32)
-def _rows(
-    sites: tuple[Site, ...], role: Role, fired: tuple[bool, ...]
-) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """Return the rows of a role that were written, and their sites."""
-    found = [row for row, site in enumerate(sites) if site.role is role and fired[row]]
-    return np.array(found, dtype=np.intp), tuple(sites[row].name for row in found)
+def _gains(schema: Schema, numbers: StepNumbers) -> Column:
+    """Return the RMS of the gain of each norm."""
+    found: dict[int, tuple[float, int]] = {}
+    for part, table in zip(schema.steps, numbers.steps, strict=True):
+        found |= dict(
+            zip(part.places, zip(table[WEIGHT].tolist(), part.sample.sizes, strict=True), strict=True)
+        )
+    gains = {norm: found[place] for norm, place in schema.plan.gains.items() if place in found}
+    squares, sizes = np.array(list(gains.values())).reshape(-1, 2).T
+    return _tags("norm/gain_rms", tuple(gains)), np.sqrt(squares / sizes)
 
 
 @lru_cache(maxsize=64)

@@ -22,14 +22,16 @@ def after_backward(optimizers: Sequence[Optimizer], read: Callable[[], None]) ->
         optimizers: The optimizers.
         read: What to call; gradients are complete then, not clipped, and still scaled under a loss scaler.
     """
-    queued = -1
+    engine, queued = torch.autograd.Variable._execution_engine, -1
 
     def queue(parameter: Tensor) -> None:
         nonlocal queued
         task = torch._C._current_graph_task_id()
         if task != queued:
             queued = task
-            torch.autograd.Variable._execution_engine.queue_callback(read)
+            # DistributedDataParallel averages gradients in a callback that it queues at the last one of
+            # them, which may be later than this; what a callback queues comes after all.
+            engine.queue_callback(lambda: engine.queue_callback(read))
 
     hooked = [parameter for optimizer in optimizers for parameter in _spread(optimizer)]
     return [each.register_post_accumulate_grad_hook(queue) for each in hooked]  # type: ignore[no-untyped-call]

@@ -78,7 +78,8 @@ class Tracer:
 
     def _hook(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
         return (
-            module.register_forward_pre_hook(self._on_enter, with_kwargs=True),
+            # In front of fully_shard's hook, which hands the module another tensor than it was given.
+            module.register_forward_pre_hook(self._on_enter, with_kwargs=True, prepend=True),
             # always_call: a forward that raises must not leave the marker active.
             module.register_forward_hook(self._on_leave, always_call=True),
         )

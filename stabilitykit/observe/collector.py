@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.observe.assembly import Assembly, PackedStep
+from stabilitykit.observe.assembly import Assembly
 from stabilitykit.observe.attention_tap import AttentionTap
 from stabilitykit.observe.backward import GradientReadings
 from stabilitykit.observe.calls import Tracer
@@ -20,14 +22,22 @@ from stabilitykit.observe.coverage import gain_rows, gradient_rows, missing_rows
 from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.observe.foreign import bare_layout, layout_of
 from stabilitykit.observe.optimizer_tap import OptimizerTap
+from stabilitykit.observe.packing import PackedStep, unpacked
 from stabilitykit.observe.partials import PartialBuffer
+from stabilitykit.observe.ranks import Ranks
 from stabilitykit.observe.rules import SiteRules, applied
+from stabilitykit.observe.schema import Plan
+from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.observe.watched import Watched
 from stabilitykit.records import StepRecord
+
+_PARTED = "the ranks watch different modules or parameters: readings are the first rank's alone"
+
+_FLAT = "FullyShardedDataParallel hides the parameters: no gradients, updates or gains; use fully_shard"
 
 
 class Collector:
@@ -40,8 +50,11 @@ class Collector:
     from outside, and the taps are attached when its backward pass has ended; so the first record has no
     activations. A compiled model cannot be watched so, and its sites are taken from its structure.
 
+    Where several processes train the model together, each must have a collector, and ``collect`` is one
+    collective: all of them return the same record, of the whole batch.
+
     Args:
-        model: The model to watch.
+        model: The model to watch, or what ``DistributedDataParallel`` made of it.
         optimizers: Its optimizers, for updates and learning rate.
         rules: Sites to add, rename and leave out.
         statistics: Statistics of the user's own.
@@ -57,7 +70,9 @@ class Collector:
         rules: SiteRules | None = None,
         statistics: Sequence[Statistic] = (),
     ) -> None:
+        model = unwrapped(model)
         self._model, self._optimizers = model, optimizers
+        self._ranks = Ranks.current()
         self._rules = rules or SiteRules()
         self._statistics = tuple(statistics)
         self._modules = dict(model.named_modules())
@@ -68,8 +83,8 @@ class Collector:
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = False
         self._dark: dict[str, str] = {}
-        self.host_reads = 0
-        """How often anything was read from the device: once a collected step."""
+        self._shares: tuple[Share, ...] | None = None
+        self._host_reads = 0
         applied(self._rules, EMPTY_LAYOUT, model)
         self._use(EMPTY_LAYOUT)
 
@@ -78,8 +93,27 @@ class Collector:
         """Whether it is known what there is to watch."""
         return self.layout is not EMPTY_LAYOUT
 
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train the model; 0 where it is alone."""
+        return self._ranks.rank if self._ranks else 0
+
+    @property
+    def host_reads(self) -> int:
+        """How often anything was read from the device: once a collected step.
+
+        Ranks whose numbers are others than before, such as at the first step, read twice more.
+        """
+        return self._ranks.host_reads if self._ranks else self._host_reads
+
     def attach(self) -> None:
-        """Hook the optimizers and the model, or what tells where to hook it."""
+        """Hook the optimizers and the model, or what tells where to hook it.
+
+        Raises:
+            ConfigError: Not every rank has a collector.
+        """
+        if self._ranks:
+            self._ranks.meet()
         for place, optimizer in enumerate(self._optimizers):
             self._handles += [
                 optimizer.register_step_pre_hook(partial(self._before_step, place)),
@@ -92,6 +126,11 @@ class Collector:
             self._settle_on(self._found(None))
         else:
             self._tracer = Tracer(self._model, self._is_observed)
+
+    def refuse(self) -> None:
+        """Let other ranks not wait for this one, which will not attach."""
+        if self._ranks:
+            self._ranks.refuse()
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
@@ -120,15 +159,18 @@ class Collector:
 
     def _use(self, layout: Layout) -> None:
         """Make room for what a layout holds."""
+        if has_flat_shards(self._model) and layout.groups:
+            layout = Layout(layout.sites, {}, {}, (*layout.notes, _FLAT))
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
         groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
-        self._watched = Watched.of(groups)
+        self._watched, self._shares = Watched.of(groups), None
         gains = {norm: parameters[name] for norm, name in layout.gains.items()}
+        self._plan = Plan.of(layout, self._watched, gains)
         self._buffer = PartialBuffer(len(layout.sites), self._device)
-        self._assembly = Assembly(layout.sites)
+        self._assembly = Assembly()
         self._gradients = GradientReadings(self._watched, self._optimizers)
-        self._optimizer_taps = [OptimizerTap(o, self._watched, gains) for o in self._optimizers]
+        self._optimizer_taps = [OptimizerTap(o, self._watched, n) for n, o in enumerate(self._optimizers)]
         for tap in self._optimizer_taps:
             tap.armed = self._armed
         if self._resumed is not None:
@@ -215,13 +257,25 @@ class Collector:
         """
         self._settle(is_last_chance=True)
         packed = self._pack()
-        self.host_reads += 1
-        numbers = packed.vector(self._buffer.rows.device).cpu().double().numpy()
-        record = self._assembly.record(step, packed, numbers)
-        for row in self._assembly.fired_rows:
-            self._fired[row] += 1
+        if self._ranks:
+            schema, numbers = self._ranks.merge(packed)
+            if self._ranks.is_alone and _PARTED not in self.layout.notes:
+                self.layout = replace(self.layout, notes=(*self.layout.notes, _PARTED))
+        else:
+            self._host_reads += 1
+            host = np.concatenate([packed.host, packed.vector.cpu().double().numpy()])
+            schema, numbers = packed.schema, unpacked(packed.schema, host)
+        record = self._assembly.record(step, schema, numbers)
+        if schema.plan == self._plan:
+            for row in self._assembly.fired_rows:
+                self._fired[row] += 1
         self.reset()
         return record
+
+    def leave(self) -> None:
+        """Tell the other ranks, in place of collecting, that this one observes no more; at most once."""
+        if self._ranks:
+            self._ranks.leave()
 
     def reset(self) -> None:
         """Forget a step that is not collected."""
@@ -257,24 +311,29 @@ class Collector:
         ]
 
     def _pack(self) -> PackedStep:
-        """Join everything that waits on the device into one vector."""
+        """Join everything that waits for this step."""
         means = {tag: _mean(values) for tag, values in self._scalars.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
-        steps = tuple(tap.step for tap in self._optimizer_taps if tap.step is not None)
+        steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
         if steps and isinstance(steps[0].lr, Tensor):
             on_device["optim/lr"] = steps[0].lr
         elif steps and steps[0].lr is not None:
             floats["optim/lr"] = float(steps[0].lr)
-        return PackedStep(
-            partials=self._buffer.partials(),
-            counts=tuple(self._buffer.counts),
+        if self._ranks and self._shares is None:
+            # Not before the first step, as in the taps: parameters may be sharded until then.
+            self._shares = shares(self._watched.parameters)
+        return PackedStep.of(
+            plan=self._plan,
+            shares=self._shares or (),
+            buffer=self._buffer,
+            floats=floats,
             scalars=on_device,
             gradients=self._gradients.joined(),
             has_stepped=self._has_stepped,
-            steps=steps if any(tap.is_on for tap in self._optimizer_taps) else None,
-            floats=floats,
-            details=tuple(self._details.newest()),
+            steps=steps,
+            has_optimizer=any(tap.is_on for tap in self._optimizer_taps),
+            details=self._details.newest(),
         )
 
     @property

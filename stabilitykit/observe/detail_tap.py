@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.site import Coverage, Layout
 from stabilitykit.observe.tap import Armed, OnError, first_tensor
-from stabilitykit.stats import LineDetail, line_detail, silent_share
+from stabilitykit.stats import LineDetail, line_detail, local, silent_share
 from stabilitykit.tags import tag
 
 _LINE = ("act/massive", "act/kurtosis", "act/token_spread")
@@ -18,21 +18,35 @@ _HIDDEN = ("act/silent_units",)
 
 
 @dataclass(frozen=True, slots=True)
+class DetailPart:
+    """What the numbers of a site's details are."""
+
+    site: str
+    size: int
+    """How many numbers."""
+    width: int
+
+    def readings(self, n_tokens: int, numbers: list[float]) -> dict[str, float]:
+        """Return the readings.
+
+        Args:
+            n_tokens: Tokens looked at.
+            numbers: The numbers on the host.
+        """
+        if len(numbers) == 1:
+            return {tag(_HIDDEN[0], self.site): numbers[0]}
+        detail = LineDetail.of(numbers, n_tokens, self.width)
+        values = (detail.massive, detail.kurtosis, detail.token_spread)
+        return {tag(name, self.site): value for name, value in zip(_LINE, values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     """What a site gave at a step, waiting on the device."""
 
-    site: str
+    part: DetailPart
     numbers: Tensor
     n_tokens: int
-    width: int
-
-    def readings(self, numbers: list[float]) -> dict[str, float]:
-        """Return the readings from ``numbers`` on the host."""
-        if len(numbers) == 1:
-            return {tag(_HIDDEN[0], self.site): numbers[0]}
-        detail = LineDetail.of(numbers, self.n_tokens, self.width)
-        values = (detail.massive, detail.kurtosis, detail.token_spread)
-        return {tag(name, self.site): value for name, value in zip(_LINE, values, strict=True)}
 
 
 class DetailTap:
@@ -65,6 +79,7 @@ class DetailTap:
             return
         try:
             tensor = first_tensor(value)
+            tensor = tensor if tensor is None else local(tensor)
             if tensor is not None and tensor.is_floating_point() and tensor.dim() > 1:
                 with torch.no_grad():
                     self._read(tensor.detach())
@@ -75,7 +90,8 @@ class DetailTap:
         tokens = (x[0] if x.dim() > 2 else x).flatten(0, -2)
         if len(tokens) > 1:
             numbers = silent_share(tokens)[None] if self._is_hidden else line_detail(tokens)
-            self.newest = Detail(self.site, numbers, *tokens.shape)
+            n_tokens, width = tokens.shape
+            self.newest = Detail(DetailPart(self.site, numbers.numel(), width), numbers, n_tokens)
             self.fired += 1
 
     def coverage(self, module: str, dark: str, every: int) -> Coverage:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stabilitykit.observe.watched import Numbers, Watched
+from stabilitykit.observe.watched import Watched
 from stabilitykit.stats import norms
 
 
 @dataclass(frozen=True, slots=True)
 class GradientNorms:
-    """The 2-norm of each gradient that there was, before clipping."""
+    """The 2-norm of each gradient that there was, before clipping; of a spread one, of the shard here."""
 
     watched: Watched
     """The parameters that had one."""
@@ -21,22 +21,13 @@ class GradientNorms:
 
     @classmethod
     def joined(cls, parts: Sequence["GradientNorms"]) -> "GradientNorms":
-        """Return the norms of several sets of parameters as one."""
+        """Return the norms of several sets of parameters as one, in the order of all parameters."""
         if len(parts) == 1:
             return parts[0]
+        watched = Watched.joined([part.watched for part in parts])
         values = torch.cat([part.values.to(parts[0].values) for part in parts])
-        return cls(Watched.joined([part.watched for part in parts]), values)
-
-    def by_group(self, norm: Numbers) -> tuple[tuple[str, ...], Numbers]:
-        """Return the groups that have a gradient, and the norm of each.
-
-        Args:
-            norm: ``values`` on the host.
-        """
-        watched = self.watched
-        sums = np.bincount(watched.group_of, weights=norm**2, minlength=len(watched.groups))
-        places = np.flatnonzero(np.bincount(watched.group_of, minlength=len(watched.groups)))
-        return tuple(watched.groups[place] for place in places.tolist()), np.sqrt(sums[places])
+        order = np.argsort(watched.places)
+        return cls(watched.picked(order), values[torch.from_numpy(order).to(values.device)])
 
 
 @torch.no_grad()

@@ -6,30 +6,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from stabilitykit.observe.schema import GRADIENT, PREVIOUS, SCALED, UPDATE, WEIGHT, StepPart
 from stabilitykit.observe.second_moments import Mask, SecondMoments
 from stabilitykit.observe.site import Coverage
 from stabilitykit.observe.watched import Watched
 from stabilitykit.stats import KeptViews, SamplePlan, Sampler, local, plan_sample, scale_by_second_moment
-
-UPDATE, WEIGHT, GRADIENT, PREVIOUS, SCALED = range(5)
-"""Rows of norms that a step leaves, in this order; after them the products of the last two gradients."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerStep:
     """What an optimizer's step left on the device, and what is known of it on the host."""
 
-    watched: Watched
-    plan: SamplePlan
-    gains: Mapping[str, int]
-    """The place of each norm's gain among the parameters."""
+    part: StepPart
+    """Which parameters, and which elements of them."""
     lr: float | Tensor | None
     """Of the first parameter group, where there is one."""
     norms: Tensor
-    """2-norm of each row of the sample: five kinds × rows."""
+    """2-norm of each row of the sample: kinds ``UPDATE`` to ``SCALED`` × rows."""
     products: Tensor
     """Dot product of this and the previous gradient, a row each."""
     steps: Tensor
@@ -51,23 +47,18 @@ class OptimizerTap:
     Args:
         optimizer: The optimizer.
         watched: Parameters by group; those of other optimizers are left out.
-        gains: Gain parameter by norm.
+        number: Which optimizer it is.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        watched: Watched,
-        gains: Mapping[str, nn.Parameter],
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, watched: Watched, number: int = 0) -> None:
         self._optimizer = optimizer
         self._watched = watched.among([p for group in optimizer.param_groups for p in group["params"]])
-        places = {id(p): place for place, p in enumerate(self._watched.parameters)}
-        self._gains = {name: places[id(p)] for name, p in gains.items() if id(p) in places}
+        self._number = number
         self._rows = torch.empty(0)
-        self._plan = SamplePlan((0,) * len(places), (1,) * len(places))
-        self._fresh = self._has_before = False
-        self._previous: Mask = np.zeros(len(places), dtype=bool)
+        n_parameters = len(self._watched.parameters)
+        self._part = self._part_of(SamplePlan((0,) * n_parameters, (1,) * n_parameters))
+        self._is_prepared = self._is_sharded = self._fresh = self._has_before = False
+        self._previous: Mask = np.zeros(n_parameters, dtype=bool)
         self._resumed: dict[str, Any] | None = None
         self.dark = ""
         """Why the tap is off; empty while it is not."""
@@ -85,13 +76,14 @@ class OptimizerTap:
         read: tuple[str, ...] = ("optim/update_ratio", "grad/cosine")
         if any("exp_avg_sq" in state for state in self._optimizer.state.values()):
             read = (*read, "optim/rms_t", "optim/staleness")
-        plan, rows = self._plan, []
+        plan, rows = self._part.sample, []
+        here = " of this process's shards" if self._is_sharded else ""
         for place, group in enumerate(self._watched.groups):
             mine = self._watched.group_of == place
             size, looked_at = (int(np.array(n)[mine].sum()) for n in (plan.sizes, plan.counts))
             if mine.any():
                 kind = "exact" if looked_at == size else "sampled"
-                what = f"{looked_at:,} of {size:,} elements" if size else "no step yet"
+                what = f"{looked_at:,} of {size:,} elements{here}" if self._is_prepared else "no step yet"
                 rows.append(Coverage(group, kind, what, read, dark=self.dark))
         return rows
 
@@ -108,8 +100,11 @@ class OptimizerTap:
         self.step = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sample of the last gradient, which the next one is compared with."""
-        if not self._previous.any():
+        """Return the sample of the last gradient, which the next one is compared with.
+
+        Of sharded parameters nothing: what every process takes up may be what the first one has kept.
+        """
+        if self._is_sharded or not self._previous.any():
             return self._resumed or {}
         return {"gradient": self._rows[PREVIOUS].clone(), "has": self._previous.tolist()}
 
@@ -130,14 +125,16 @@ class OptimizerTap:
         """Make room for the sample: at the first step, since parameters may be sharded until then."""
         self._is_sharded = any(local(p) is not p for p in self._watched.parameters)
         weights = self._here()
-        self._plan = plan_sample([weight.shape for weight in weights])
-        self._sampler = Sampler(self._plan, weights[0])
+        plan = plan_sample([weight.shape for weight in weights])
+        self._part = self._part_of(plan)
+        self._sampler = Sampler(plan, weights[0])
         self._rows = self._sampler.room(SCALED + 1)
         self._before, self._scratch = self._sampler.room(), self._sampler.room()
         self._weights = KeptViews(self._sampler)
         self._moments = SecondMoments(self._optimizer, self._watched.parameters, self._sampler)
+        self._is_prepared = True
         state, self._resumed = self._resumed, None
-        if state and state["gradient"].shape == self._rows[PREVIOUS].shape:
+        if state and not self._is_sharded and state["gradient"].shape == self._rows[PREVIOUS].shape:
             self._rows[PREVIOUS].copy_(state["gradient"])
             self._previous = np.array(state["has"], dtype=bool)
 
@@ -146,7 +143,7 @@ class OptimizerTap:
             # The next observed step must look anew: kernels may write where autograd does not see it.
             self._fresh = False
             return
-        if not self._rows.numel():
+        if not self._is_prepared:
             self._prepare()
         if self._fresh and self._weights.is_unwritten(self._here()):
             self._before.copy_(self._rows[WEIGHT])
@@ -169,9 +166,7 @@ class OptimizerTap:
         products = torch.mul(rows[GRADIENT], rows[PREVIOUS], out=self._scratch).sum(-1)
         lr = self._optimizer.param_groups[0].get("lr")
         self.step = OptimizerStep(
-            watched=self._watched,
-            plan=self._plan,
-            gains=self._gains,
+            part=self._part,
             lr=lr.detach().reshape(()) if isinstance(lr, Tensor) else lr,
             norms=torch.linalg.vector_norm(rows, dim=-1),
             products=products,
@@ -183,6 +178,9 @@ class OptimizerTap:
         )
         rows[PREVIOUS].copy_(rows[GRADIENT])
         self._previous = has_gradient
+
+    def _part_of(self, plan: SamplePlan) -> StepPart:
+        return StepPart(self._number, tuple(self._watched.places.tolist()), plan)
 
     def _here(self) -> Sequence[Tensor]:
         """Return the weights, or of sharded ones the shards on this process."""

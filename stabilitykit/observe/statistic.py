@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -60,10 +60,19 @@ class Statistic:
                 f"statistics.{self.name}.merge: got {self.merge!r}; accepted: {', '.join(_COLUMNS)}"
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Other processes are told of a site's statistic, whose function may be known to this one alone.
+        return Statistic, (self.name, _elsewhere, self.merge, self.sites)
+
     @property
     def column(self) -> int:
         """Column of the buffer whose merge rule is this statistic's."""
         return _COLUMNS[self.merge]
+
+
+def _elsewhere(x: Tensor) -> Tensor:
+    """Stand for a function of another process."""
+    raise NotImplementedError("the function of another process cannot be called")
 
 
 def all_statistics(given: Iterable[Statistic]) -> tuple[Statistic, ...]:

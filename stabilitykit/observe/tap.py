@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.partials import COUNT, MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
 from stabilitykit.observe.site import Role, Site
-from stabilitykit.stats import mean_log_z, norm_and_range, write_norm_and_range
+from stabilitykit.stats import local, mean_log_z, norm_and_range, write_norm_and_range
 
 Armed = Callable[[nn.Module], bool]
 """Whether the forward that runs through a module belongs to a step that is observed."""
@@ -57,6 +57,7 @@ class Tap:
             return
         try:
             tensor = first_tensor(value)
+            tensor = tensor if tensor is None else local(tensor)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
                 self._write(tensor)
         except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.

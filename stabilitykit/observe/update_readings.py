@@ -6,8 +6,22 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from stabilitykit.observe.gradients import GradientNorms
-from stabilitykit.observe.optimizer_tap import GRADIENT, PREVIOUS, SCALED, UPDATE, WEIGHT, OptimizerStep
+from stabilitykit.observe.schema import (
+    BETA2,
+    GRADIENT,
+    HAS,
+    HAS_GRADIENT,
+    HAS_MOMENT,
+    HAS_PREVIOUS,
+    PREVIOUS,
+    PRODUCT,
+    SCALED,
+    SQUARE,
+    STEPS,
+    UPDATE,
+    WEIGHT,
+    StepPart,
+)
 from stabilitykit.observe.watched import Numbers
 
 Mask = NDArray[np.bool_]
@@ -20,7 +34,8 @@ class Parameters:
     Sums are scaled from the sample to all elements.
     """
 
-    identity: NDArray[np.int64]
+    place: NDArray[np.intp]
+    """Place among all watched parameters."""
     group: NDArray[np.intp]
     size: Numbers
     whole: Mask
@@ -41,28 +56,31 @@ class Parameters:
     has_moment: Mask
 
     @classmethod
-    def of(cls, step: OptimizerStep, norms: Numbers, products: Numbers, steps: Numbers) -> "Parameters":
-        """Return what a step did, from its three tensors on the host."""
-        *squares, product = step.plan.sums(np.concatenate([norms**2, products[None]]))
-        correction, beta2 = (np.full(len(step.plan.sizes), np.nan) for _ in range(2))
-        beta2[step.has_moment] = step.beta2
-        correction[step.has_moment] = 1.0 - beta2[step.has_moment] ** steps
+    def of(cls, part: StepPart, table: Numbers, group_of: NDArray[np.intp]) -> "Parameters":
+        """Return what a step did, from its table on the host.
+
+        Args:
+            part: Of which parameters.
+            table: The numbers.
+            group_of: The group of every watched parameter.
+        """
+        has_moment = table[HAS_MOMENT] > 0
         return cls(
-            identity=np.array([id(p) for p in step.watched.parameters], dtype=np.int64),
-            group=step.watched.group_of,
-            size=np.array(step.plan.sizes, dtype=np.float64),
-            whole=step.plan.whole,
-            update=squares[UPDATE],
-            weight=squares[WEIGHT],
-            gradient=squares[GRADIENT],
-            previous=squares[PREVIOUS],
-            scaled=squares[SCALED],
-            product=product,
-            correction=correction,
-            beta2=beta2,
-            has_gradient=step.has_gradient,
-            has_previous=step.has_previous,
-            has_moment=step.has_moment,
+            place=part.place_of,
+            group=group_of[part.place_of],
+            size=np.array(part.sample.sizes, dtype=np.float64),
+            whole=part.sample.whole,
+            update=table[UPDATE],
+            weight=table[WEIGHT],
+            gradient=table[GRADIENT],
+            previous=table[PREVIOUS],
+            scaled=table[SCALED],
+            product=table[PRODUCT],
+            correction=np.where(has_moment, 1.0 - table[BETA2] ** table[STEPS], np.nan),
+            beta2=np.where(has_moment, table[BETA2], np.nan),
+            has_gradient=table[HAS_GRADIENT] > 0,
+            has_previous=table[HAS_PREVIOUS] > 0,
+            has_moment=has_moment,
         )
 
     @classmethod
@@ -105,7 +123,7 @@ def update_readings(found: Parameters, groups: tuple[str, ...]) -> Readings:
     return readings
 
 
-def clip_factor(found: Parameters, gradients: GradientNorms, norms: Numbers) -> float | None:
+def clip_factor(found: Parameters, gradients: Numbers) -> float | None:
     """Return the norm of the gradients at the optimizer's step over their norm when they were read.
 
     It is taken over those parameters whose sample is the whole, such as gains and biases, since only there
@@ -113,32 +131,26 @@ def clip_factor(found: Parameters, gradients: GradientNorms, norms: Numbers) -> 
 
     Args:
         found: What all optimizers' steps did.
-        gradients: The norms that were read before.
-        norms: Their values on the host.
+        gradients: What was read of the gradients before, of all watched parameters.
     """
-    exact = found.whole & found.has_gradient
-    before = {id(p): norm for p, norm in zip(gradients.watched.parameters, norms, strict=True)}
-    pairs = [
-        (square, before[identity])
-        for square, identity in zip(found.gradient[exact], found.identity[exact].tolist(), strict=True)
-        if identity in before
-    ]
-    if not pairs:
+    exact = found.whole & found.has_gradient & (gradients[HAS, found.place] > 0)
+    if not exact.any():
         return None
-    now, then = (float(total) for total in np.sum([(square, norm**2) for square, norm in pairs], axis=0))
+    now = float(found.gradient[exact].sum())
+    then = float(gradients[SQUARE, found.place[exact]].sum())
     return float(np.sqrt(now / then)) if 0 < then < np.inf and np.isfinite(now) else None
 
 
-def was_skipped(found: Parameters, norms: Numbers) -> bool:
+def was_skipped(found: Parameters, gradients: Numbers) -> bool:
     """Return whether the steps changed nothing while a gradient was not finite.
 
     A fused optimizer is called by a loss scaler at every step, and skips an overflow in its own kernel.
 
     Args:
         found: What all optimizers' steps did.
-        norms: Norms of the gradients on the host.
+        gradients: What was read of the gradients before.
     """
-    return not found.update.any() and not np.isfinite(norms).all()
+    return not found.update.any() and not np.isfinite(gradients[SQUARE]).all()
 
 
 def _sums(found: Parameters, groups: tuple[str, ...], mask: Mask, numbers: Numbers) -> dict[str, float]:

@@ -19,22 +19,32 @@ class Watched:
     """Names of the groups, in forward order."""
     group_of: NDArray[np.intp]
     """The place in ``groups`` of each parameter's group."""
+    places: NDArray[np.intp]
+    """The place of each parameter among all that are watched."""
 
     @classmethod
     def of(cls, groups: Mapping[str, Sequence[nn.Parameter]]) -> "Watched":
         """Return the parameters of some groups."""
         places = [place for place, members in enumerate(groups.values()) for _ in members]
         parameters = tuple(p for members in groups.values() for p in members)
-        return cls(parameters, tuple(groups), np.array(places, dtype=np.intp))
+        return cls(parameters, tuple(groups), np.array(places, dtype=np.intp), np.arange(len(parameters)))
 
     def among(self, parameters: Collection[nn.Parameter]) -> "Watched":
         """Return those that are among ``parameters``, with the groups of all."""
         wanted = {id(p) for p in parameters}
         kept = [place for place, p in enumerate(self.parameters) if id(p) in wanted]
-        return Watched(tuple(self.parameters[place] for place in kept), self.groups, self.group_of[kept])
+        return self.picked(np.array(kept, dtype=np.intp))
+
+    def picked(self, order: NDArray[np.intp]) -> "Watched":
+        """Return some of them, in an order."""
+        chosen = tuple(self.parameters[at] for at in order.tolist())
+        return Watched(chosen, self.groups, self.group_of[order], self.places[order])
 
     @classmethod
     def joined(cls, parts: Sequence["Watched"]) -> "Watched":
-        """Return several selections of the same groups as one."""
+        """Return several selections of the same parameters as one."""
         parameters = tuple(p for part in parts for p in part.parameters)
-        return cls(parameters, parts[0].groups, np.concatenate([part.group_of for part in parts]))
+        group_of, places = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("group_of", "places")
+        )
+        return cls(parameters, parts[0].groups, group_of, places)

@@ -1,9 +1,10 @@
 """A tiny probe, a tiny Lightning run, on a small real text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from integration.pair import Pair
 
 from stabilitykit.experiments import ProbeSpec, build_spec
 
@@ -31,3 +32,18 @@ def tiny(corpus: Path) -> Callable[..., ProbeSpec]:
         return build_spec(arch, overrides=[*TINY, f"data.path={corpus}", *overrides])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
+    pairs = [Pair(tmp_path_factory.mktemp("pair"))]
+    yield pairs
+    pairs[-1].close()
+
+
+@pytest.fixture
+def pair(started: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Both processes; new ones where an earlier test had to end them."""
+    if not started[-1].is_alive:
+        started.append(Pair(tmp_path_factory.mktemp("pair")))
+    return started[-1]

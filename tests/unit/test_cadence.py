@@ -64,6 +64,19 @@ def test_it_follows_a_price_that_changes(clock: Clock) -> None:
     assert paced.every_n_steps == 1
 
 
+def test_it_follows_another_processs_choice_until_the_next_observed_step(clock: Clock) -> None:
+    paced, seen = BudgetCadence(0.02), []
+    for step in range(60):
+        due = paced.is_due(step)
+        clock.now += 1.0
+        if due:
+            seen.append(step)
+            paced.follow(7)
+        paced.finish(step)
+    assert {b - a for a, b in pairwise(seen)} == {7}
+    assert paced.every_n_steps == 1, "what its own clock asks for is what it would tell the others"
+
+
 def test_it_is_never_denser_than_asked_for(clock: Clock) -> None:
     paced = BudgetCadence(0.5, at_most_every=4)
     seen = run(paced, clock, 100, 1.0, 0.01)

@@ -89,6 +89,13 @@ REGISTRY: dict[str, TagFamily] = {
             "optim/loss_scale", "what the loss was multiplied with for the backward pass", "", "last", ""
         ),
         TagFamily(
+            "optim/update_norm",
+            "2-norm of what the optimizer's step changed; exact up to 2^18 elements",
+            "",
+            "norm",
+            "group",
+        ),
+        TagFamily(
             "optim/update_ratio",
             "2-norm of the update over 2-norm of the weights; exact up to 2^18 elements",
             "",
@@ -141,6 +148,13 @@ REGISTRY: dict[str, TagFamily] = {
         ),
         TagFamily("act/rms", "root mean square of an activation", "", "norm", "site", chart=True),
         TagFamily("act/max_abs", "largest absolute value of an activation", "", "max", "site"),
+        TagFamily(
+            "act/headroom",
+            "the largest number of float16, 65,504, over the largest absolute activation read",
+            "",
+            "min",
+            "",
+        ),
         TagFamily("act/nonfinite", "1 when an activation holds NaN or Inf, else 0", "", "max", "site"),
         TagFamily(
             "act/massive",

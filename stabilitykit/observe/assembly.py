@@ -13,7 +13,7 @@ from stabilitykit.observe.site import Role, Site
 from stabilitykit.observe.update_readings import Parameters, clip_factor, update_readings, was_skipped
 from stabilitykit.observe.watched import Numbers
 from stabilitykit.records import StepRecord
-from stabilitykit.stats import max_abs, nonfinite, rms
+from stabilitykit.stats import fp16_headroom, max_abs, nonfinite, rms
 from stabilitykit.tags import tag
 
 Column = tuple[tuple[str, ...], Numbers]
@@ -91,9 +91,11 @@ def _forward(
     attn, attn_sites = selected[Role.ATTENTION]
     logits, logits_sites = selected[Role.LOGITS]
     low, high = rows[act, MINIMUM], rows[act, MAXIMUM]
+    largest = max_abs(low, high)
     return [
         (_tags("act/rms", act_sites), rms(rows[act, NORM], count[act])),
-        (_tags("act/max_abs", act_sites), max_abs(low, high)),
+        (_tags("act/max_abs", act_sites), largest),
+        (("act/headroom",) * bool(len(act)), fp16_headroom(largest)),
         (_tags("act/nonfinite", act_sites), nonfinite(low, high)),
         (_tags("attn/logit_max", attn_sites), rows[attn, MAXIMUM]),
         (_tags("attn/logit_max_bound", attn_sites), rows[attn, BOUND]),

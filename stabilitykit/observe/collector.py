@@ -160,7 +160,7 @@ class Collector:
     def _use(self, layout: Layout) -> None:
         """Make room for what a layout holds."""
         if has_flat_shards(self._model) and layout.groups:
-            layout = Layout(layout.sites, {}, {}, (*layout.notes, _FLAT))
+            layout = replace(layout, groups={}, gains={}, notes=(*layout.notes, _FLAT))
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
         groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}

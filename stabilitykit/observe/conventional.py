@@ -37,7 +37,13 @@ def conventional_layout(model: nn.Module) -> Layout | None:
         if _NORM.fullmatch(path.rpartition(".")[2])
         and isinstance(getattr(module, "weight", None), nn.Parameter)
     }
-    return Layout(tuple(sites), _groups(model, root, n_blocks), MappingProxyType(gains))
+    hidden = {
+        _name(path, root, n_blocks).removesuffix(".mlp.down_proj") + ".mlp_hidden": path
+        for path in modules
+        if path.startswith(root) and path.endswith(".mlp.down_proj")
+    }
+    groups = _groups(model, root, n_blocks)
+    return Layout(tuple(sites), groups, MappingProxyType(gains), hidden=MappingProxyType(hidden))
 
 
 def _root(modules: dict[str, nn.Module]) -> str | None:

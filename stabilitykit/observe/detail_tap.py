@@ -106,16 +106,10 @@ class DetailTap:
         return Coverage(self.site, "sampled", what, read, self.fired, dark, every)
 
 
-def detail_sites(layout: Layout, modules: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Return module paths by site: the line behind each block, and what enters its last projection."""
-    found = {}
-    for site in layout.sites:
-        if site.name.endswith(".resid_post"):
-            found[site.name] = site.module
-            hidden = site.module.removesuffix("resid_post") + "mlp.down_proj"
-            if hidden in modules:
-                found[site.name.removesuffix("resid_post") + "mlp_hidden"] = hidden
-    return found
+def detail_sites(layout: Layout) -> dict[str, str]:
+    """Return module paths by site: the line behind each block, and what its hidden units enter."""
+    lines = {site.name: site.module for site in layout.sites if site.name.endswith(".resid_post")}
+    return {**lines, **layout.hidden}
 
 
 class DetailTaps:
@@ -136,7 +130,7 @@ class DetailTaps:
     ) -> None:
         self.armed = False
         self._modules = modules
-        self._paths = detail_sites(layout, modules)
+        self._paths = detail_sites(layout)
         self._taps = [
             DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._paths
         ]

@@ -45,6 +45,7 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
         _groups(model, calls, stacks, named),
         MappingProxyType(dict(_gains(parts, ends))),
         tuple(_notes(stacks, parts, ends, watched)),
+        MappingProxyType(dict(_hidden(parts))),
     )
 
 
@@ -71,6 +72,14 @@ def _block_sites(name: str, block: Block, parts: Parts) -> Iterator[Site]:
     yield from (site for _, site in sorted(found, key=lambda each: each[0]))
     if block.whole:
         yield _site(f"{name}.resid_post", block.whole)
+
+
+def _hidden(parts: dict[str, Parts]) -> Iterator[tuple[str, str]]:
+    """Yield the site of each feed-forward's hidden units, and the module that they enter."""
+    for name, each in parts.items():
+        for branch in each.branches:
+            if branch.last:
+                yield f"{name}.mlp_hidden", branch.last.path
 
 
 def _branch_sites(name: str, branch: Branch) -> Iterator[tuple[float, Site]]:

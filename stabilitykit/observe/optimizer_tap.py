@@ -73,7 +73,7 @@ class OptimizerTap:
 
     def coverage(self) -> list[Coverage]:
         """Return how the groups of this optimizer are watched, once it has taken a step."""
-        read: tuple[str, ...] = ("optim/update_ratio", "grad/cosine")
+        read: tuple[str, ...] = ("optim/update_norm", "optim/update_ratio", "grad/cosine")
         if any("exp_avg_sq" in state for state in self._optimizer.state.values()):
             read = (*read, "optim/rms_t", "optim/staleness")
         plan, rows = self._part.sample, []

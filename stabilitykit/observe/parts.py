@@ -20,6 +20,8 @@ class Branch:
     """The owner, or where that is the block the matrices between which it is computed."""
     out: Call | None
     """Whose output is added; None where that is not known."""
+    last: Call | None = None
+    """Its last matrix, which a feed-forward's hidden units enter; None of attention."""
 
     @property
     def first(self) -> int:
@@ -158,8 +160,8 @@ def _feed_forward(inside: list[Call], attentions: list[Branch], calls: Sequence[
         return None
     owner = _widened(matrices[-1], inside, calls)
     if owner is not matrices[-1]:
-        return Branch("mlp", owner, (owner,), owner)
-    return Branch("mlp", owner, tuple(matrices), owner)
+        return Branch("mlp", owner, (owner,), owner, matrices[-1])
+    return Branch("mlp", owner, tuple(matrices), owner, owner)
 
 
 def _named_norms(norms: list[Call], branches: list[Branch]) -> dict[str, Call]:

@@ -89,11 +89,12 @@ def applied(rules: SiteRules, layout: Layout, model: nn.Module) -> Layout:
     """
     sites = [*layout.sites, *(site for name, path in rules.add.items() for site in _added(name, path, model))]
     renamed = [replace(site, name=_renamed(rules, site.name)) for site in sites]
-    return Layout(
-        tuple(site for site in renamed if not rules.muted(site.name)),
-        {name: paths for name, paths in layout.groups.items() if not rules.muted(name)},
-        {name: path for name, path in layout.gains.items() if not rules.muted(name)},
-        layout.notes,
+    return replace(
+        layout,
+        sites=tuple(site for site in renamed if not rules.muted(site.name)),
+        groups={name: paths for name, paths in layout.groups.items() if not rules.muted(name)},
+        gains={name: path for name, path in layout.gains.items() if not rules.muted(name)},
+        hidden={name: path for name, path in layout.hidden.items() if not rules.muted(name)},
     )
 
 

@@ -54,6 +54,8 @@ class Layout:
     """Name of the gain parameter by norm: ``blocks.03.attn_norm`` → its path."""
     notes: tuple[str, ...] = field(default=())
     """What was not found, and why."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """Path of the module that a feed-forward's hidden units enter, by site: ``blocks.03.mlp_hidden``."""
 
 
 @dataclass(slots=True)

@@ -104,7 +104,10 @@ def update_readings(found: Parameters, groups: tuple[str, ...]) -> Readings:
     everywhere = np.ones(found.size.size, dtype=bool)
     update = _sums(found, groups, everywhere, found.update)
     weight = _sums(found, groups, everywhere, found.weight)
-    readings = {"optim/update_ratio": {group: _ratio(update[group], weight[group]) for group in update}}
+    readings = {
+        "optim/update_norm": {group: float(np.sqrt(square)) for group, square in update.items()},
+        "optim/update_ratio": {group: _ratio(update[group], weight[group]) for group in update},
+    }
     moment = found.has_moment
     if moment.any():
         square = found.scaled * found.correction

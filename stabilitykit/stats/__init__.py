@@ -13,7 +13,14 @@ from stabilitykit.stats.attention import (
 from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
 from stabilitykit.stats.sample import KeptViews, SamplePlan, Sampler, plan_sample
-from stabilitykit.stats.tensor import max_abs, nonfinite, norm_and_range, rms, write_norm_and_range
+from stabilitykit.stats.tensor import (
+    fp16_headroom,
+    max_abs,
+    nonfinite,
+    norm_and_range,
+    rms,
+    write_norm_and_range,
+)
 from stabilitykit.stats.update import local, norms, scale_by_second_moment
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "LogitRows",
     "SamplePlan",
     "Sampler",
+    "fp16_headroom",
     "line_detail",
     "local",
     "max_abs",

@@ -8,6 +8,8 @@ from torch import Tensor
 
 Numbers = NDArray[np.float64]
 
+_FLOAT16_MAX = 65_504.0
+
 
 def write_norm_and_range(
     x: Float[Tensor, "..."],
@@ -50,6 +52,15 @@ def rms(norm: Numbers, count: Numbers) -> Numbers:
 def max_abs(minimum: Numbers, maximum: Numbers) -> Numbers:
     """Return the largest absolute values; NaN where an element was NaN."""
     return np.maximum(np.abs(minimum), np.abs(maximum))
+
+
+def fp16_headroom(largest: Numbers) -> Numbers:
+    """Return how many times the largest of some absolute values fits into float16, as one number.
+
+    Args:
+        largest: Absolute values; of none there is no headroom.
+    """
+    return _FLOAT16_MAX / largest.max(keepdims=True) if largest.size else largest
 
 
 def nonfinite(minimum: Numbers, maximum: Numbers) -> Numbers:

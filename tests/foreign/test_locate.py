@@ -163,6 +163,18 @@ def test_watching_changes_no_bit_of_a_foreign_model(name: str) -> None:
     assert torch.equal(bare[2], seen[2])
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_hidden_units_are_found_where_blocks_have_attention_and_feed_forward(name: str) -> None:
+    collector, _ = watched(BUILDERS[name](seed=1))
+    modules = dict(collector._modules)
+    hidden = collector.layout.hidden
+    feeding = sum(count for count, sites in EXPECTED[name].values() if "mlp_out" in sites)
+    assert len(hidden) == feeding
+    for path in hidden.values():
+        widths = modules[path].weight.shape
+        assert max(widths) > WIDTH, "the hidden layer is wider than the line"
+
+
 class SharedLayers(nn.Module):
     """One layer applied four times, as in ALBERT."""
 

@@ -63,6 +63,7 @@ def test_a_rows_partials_merge_by_their_columns() -> None:
     assert dict(Assembly().record(0, schema, merged).readings) == {
         "act/rms/blocks.00.resid_pre": pytest.approx(5 / math.sqrt(8), rel=1e-7),
         "act/max_abs/blocks.00.resid_pre": 5.0,
+        "act/headroom": pytest.approx(65_504 / 5),
         "act/nonfinite/blocks.00.resid_pre": 0.0,
     }
 

@@ -129,7 +129,9 @@ def test_updates_are_the_change_of_the_weights(name: str) -> None:
     def check(model: Net, _: Any, before: dict[str, Tensor], readings: Readings) -> None:
         for group in ("embed", "norm", "up", "head"):
             now = {n: p for n, p in model.named_parameters() if n.startswith(group)}
-            ratio = norm([p - before[n] for n, p in now.items()]) / norm(list(now.values()))
+            change = norm([p - before[n] for n, p in now.items()])
+            ratio = change / norm(list(now.values()))
+            assert readings[f"optim/update_norm/{group}"] == pytest.approx(change, rel=1e-5)
             assert readings[f"optim/update_ratio/{group}"] == pytest.approx(ratio, rel=1e-5)
         assert readings["optim/skipped"] == 0.0
         assert readings["optim/lr"] == pytest.approx(float(_[0].param_groups[0]["lr"]))

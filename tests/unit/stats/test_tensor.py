@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stabilitykit.stats import max_abs, nonfinite, rms, write_norm_and_range
+from stabilitykit.stats import fp16_headroom, max_abs, nonfinite, rms, write_norm_and_range
 
 
 def measured(x: torch.Tensor) -> tuple[float, float, float]:
@@ -51,3 +51,11 @@ def test_a_norm_that_overflows_float32_is_no_non_finite_element() -> None:
     assert math.isinf(found_rms)
     assert found_max == pytest.approx(1e30, rel=1e-6)
     assert found_nonfinite == 0.0
+
+
+def test_headroom_is_how_often_the_largest_value_fits_into_float16() -> None:
+    largest = np.array([1.0, 655.04, 3.0])
+    assert fp16_headroom(largest) == pytest.approx([100.0])
+    assert fp16_headroom(np.array([float(np.finfo(np.float16).max)])) == [1.0]
+    assert np.isnan(fp16_headroom(np.array([1.0, np.nan]))).all()
+    assert fp16_headroom(np.empty(0)).size == 0

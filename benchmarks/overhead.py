@@ -36,9 +36,9 @@ Count = Callable[[], int]
 
 
 @contextlib.contextmanager
-def bare(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+def bare(size: Size, device: str, folder: Path) -> Iterator[tuple[Step, Count]]:
     """Yield the bare loop."""
-    loop = Loop(size)
+    loop = Loop(size, device)
 
     def step(batch: Tensor) -> None:
         loop.forward_backward(batch)
@@ -48,11 +48,11 @@ def bare(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
 
 
 @contextlib.contextmanager
-def ours(size: Size, folder: Path, every: int = 1) -> Iterator[tuple[Step, Count]]:
+def ours(size: Size, device: str, folder: Path, every: int = 1) -> Iterator[tuple[Step, Count]]:
     """Yield the loop under ``watch``."""
     from stabilitykit import watch
 
-    loop = Loop(size)
+    loop = Loop(size, device)
     with watch(
         loop.model, loop.optimizer, folder, every_n_steps=every, on_incident=lambda i: None
     ) as monitor:
@@ -66,12 +66,14 @@ def ours(size: Size, folder: Path, every: int = 1) -> Iterator[tuple[Step, Count
 
 
 @contextlib.contextmanager
-def trainscope(size: Size, folder: Path, every: int | None = None) -> Iterator[tuple[Step, Count]]:
+def trainscope(
+    size: Size, device: str, folder: Path, every: int | None = None
+) -> Iterator[tuple[Step, Count]]:
     """Yield the loop under trainscope, at its default cadence or another one."""
     from trainscope import TrainScope
     from trainscope.core.config import TrainScopeConfig
 
-    loop = Loop(size)
+    loop = Loop(size, device)
     cadence = {} if every is None else {"activation_metrics_every_n_steps": every}
     scope = TrainScope(loop.model, loop.optimizer, TrainScopeConfig(run_dir=str(folder), **cadence)).attach()
     steps = 0
@@ -88,11 +90,11 @@ def trainscope(size: Size, folder: Path, every: int | None = None) -> Iterator[t
 
 
 @contextlib.contextmanager
-def torchmortem(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+def torchmortem(size: Size, device: str, folder: Path) -> Iterator[tuple[Step, Count]]:
     """Yield the loop under torchmortem."""
     from torchmortem import Autopsy
 
-    loop = Loop(size)
+    loop = Loop(size, device)
     autopsy = Autopsy(loop.model, optimizer=loop.optimizer, sampling="balanced").__enter__()
 
     def step(batch: Tensor) -> None:
@@ -105,11 +107,11 @@ def torchmortem(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
 
 
 @contextlib.contextmanager
-def debug_overflow(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+def debug_overflow(size: Size, device: str, folder: Path) -> Iterator[tuple[Step, Count]]:
     """Yield the loop under transformers' DebugUnderflowOverflow."""
     from transformers.debug_utils import DebugUnderflowOverflow
 
-    loop = Loop(size)
+    loop = Loop(size, device)
     DebugUnderflowOverflow(loop.model)
 
     def step(batch: Tensor) -> None:
@@ -120,11 +122,11 @@ def debug_overflow(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
 
 
 @contextlib.contextmanager
-def grad_norm(size: Size, folder: Path) -> Iterator[tuple[Step, Count]]:
+def grad_norm(size: Size, device: str, folder: Path) -> Iterator[tuple[Step, Count]]:
     """Yield the loop with Lightning's ``grad_norm`` of every parameter."""
     from lightning.pytorch.utilities import grad_norm as norms
 
-    loop = Loop(size)
+    loop = Loop(size, device)
     found: dict[str, Any] = {}
 
     def step(batch: Tensor) -> None:
@@ -157,6 +159,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=10, help="steps of each loop in a round")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--readings", action="store_true", help="compare readings with the CPU's instead")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -166,16 +170,18 @@ def main() -> None:
         print(f"{missing}: {ARMS[missing][0]} is not installed")
     if arguments.one:
         print(_peak(arguments.one, SIZES[arguments.size]))
+    elif arguments.readings:
+        _compare(SIZES[arguments.size], arguments.device)
     elif arguments.memory:
         _memory(arms, arguments.size)
     else:
-        _time(arms, arguments.size, arguments.rounds, arguments.steps)
+        _time(arms, arguments.size, arguments.device, arguments.rounds, arguments.steps)
 
 
-def _time(arms: list[str], size: str, rounds: int, steps: int) -> None:
-    data = batches(SIZES[size], steps)
+def _time(arms: list[str], size: str, device: str, rounds: int, steps: int) -> None:
+    data = batches(SIZES[size], steps).to(device)
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()) as silenced:
-        loops = {arm: _enter(stack, arm, SIZES[size]) for arm in dict.fromkeys(["bare", *arms])}
+        loops = {arm: _enter(stack, arm, SIZES[size], device) for arm in dict.fromkeys(["bare", *arms])}
         for step, _ in loops.values():
             _run(step, data)
         times: dict[str, list[float]] = {arm: [] for arm in loops}
@@ -203,10 +209,10 @@ def _time(arms: list[str], size: str, rounds: int, steps: int) -> None:
     print(f"bare step {1e3 * np.median(times['bare']) / steps:.1f} ms")
 
 
-def _enter(stack: contextlib.ExitStack, arm: str, size: Size) -> tuple[Step, Count]:
+def _enter(stack: contextlib.ExitStack, arm: str, size: Size, device: str = "cpu") -> tuple[Step, Count]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))) / "run"
     _, loop, arguments = ARMS[arm]
-    entered: tuple[Step, Count] = stack.enter_context(loop(size, folder, **arguments))
+    entered: tuple[Step, Count] = stack.enter_context(loop(size, device, folder, **arguments))
     return entered
 
 
@@ -214,6 +220,8 @@ def _run(step: Step, data: Tensor) -> float:
     start = time.perf_counter()
     for batch in data:
         step(batch)
+    if data.is_cuda:
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -245,6 +253,26 @@ def _host_reads(step: Step, data: Tensor) -> float:
         for name, original in originals.items():
             setattr(Tensor, name, original)
     return calls / len(data)
+
+
+def _compare(size: Size, device: str) -> None:
+    """Print the largest differences of a few steps' readings between the CPU and another device."""
+    from stabilitykit import watch
+
+    found = []
+    for where in ("cpu", device):
+        loop, data = Loop(size, where), batches(size, 3).to(where)
+        with watch(loop.model, loop.optimizer) as monitor:
+            for batch in data:
+                loss = loop.forward_backward(batch)
+                loop.update()
+                monitor.step(loss)
+        found.append(monitor.latest().readings)
+    one, other = found
+    print(f"only on one of them: {sorted(one.keys() ^ other.keys())}")
+    error = {tag: abs(one[tag] - other[tag]) / max(abs(one[tag]), 1e-6) for tag in one.keys() & other.keys()}
+    for tag in sorted(error, key=error.__getitem__, reverse=True)[:12]:
+        print(f"{tag}: {one[tag]:.6g} and {other[tag]:.6g}")
 
 
 def _memory(arms: list[str], size: str) -> None:

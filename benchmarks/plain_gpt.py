@@ -83,11 +83,12 @@ class Loop:
 
     Args:
         size: How large.
+        device: Where it runs.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, device: str = "cpu") -> None:
         torch.manual_seed(0)
-        self.model = GPT(size)
+        self.model = GPT(size).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.95))
 
     def forward_backward(self, batch: Tensor) -> Tensor:

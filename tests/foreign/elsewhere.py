@@ -1,7 +1,9 @@
-"""Look at models of packages that need an environment of their own: ``python tests/foreign/elsewhere.py litgpt``.
+"""Look at models of packages that need an environment of their own.
 
-litgpt pins another hub client than transformers does; timm needs torchvision, whose wheels do not import beside
-the CPU build of torch that is pinned here. Prints what was found after three training steps.
+    python tests/foreign/elsewhere.py litgpt
+
+litgpt pins another hub client than transformers does; timm needs torchvision, whose wheels do not import
+beside the CPU build of torch that is pinned here. Prints what was found after three training steps.
 """
 
 import sys

@@ -65,8 +65,8 @@ _LIMITS = """
 - Hugging Face's Trainer tells callbacks of no exception: such a run stays without a verdict, and is still
   replayed. Its fp16 needs a GPU and is not checked. A loss that the Trainer computes itself is not recorded.
 - In an environment of its own every site of a litgpt 0.5.13 model was seen
-  (`python tests/foreign/elsewhere.py litgpt`). timm could not be tried: torchvision does not import beside the
-  CPU build of torch pinned here.
+  (`python tests/foreign/elsewhere.py litgpt`). timm could not be tried: torchvision does not import beside
+  the CPU build of torch pinned here.
 - Nothing here was checked on a GPU; `docs/architecture.md` lists what only one can show.
 """
 

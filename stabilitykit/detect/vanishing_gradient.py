@@ -25,12 +25,13 @@ class VanishingGradient(Growth):
     The share is the block's gradient norm over the global one. Three conditions together: the share is
     small; it has fallen far within a short time; other blocks still get far more. Each alone is ordinary:
     shares of deep healthy models with wide vocabularies fall below any fixed limit, twentyfold within 20
-    steps, but there all blocks fall together.
+    steps, but there all blocks fall together. The others are those of the same stack: beside a decoder that
+    has learned its task, an encoder may get little for good.
 
     Args:
         factor: Fall within 20 steps that counts.
         share: Share below which a block counts as starved.
-        behind: Ratio of the largest block's share to this one's from which it counts as left behind.
+        behind: Ratio of the largest share in the stack to this one's from which it counts as left behind.
     """
 
     kind: ClassVar[str] = "vanishing_gradient"
@@ -42,9 +43,15 @@ class VanishingGradient(Growth):
         super().__init__(factor, share=share, behind=behind)
         self._columns = _BlockColumns(*self.statistics)
         self._share, self._behind = share, behind
+        self._stacks: NDArray[np.intp] = np.empty(0, dtype=np.intp)
 
     def _also(self, level: Row) -> NDArray[np.bool_]:
-        behind: NDArray[np.bool_] = level * self._behind < np.nanmax(level, initial=0.0)
+        if self._stacks.size != level.size:
+            names = [site.partition("blocks.")[0] for site in self._columns.sites]
+            self._stacks = np.unique(names, return_inverse=True)[1]
+        best = np.zeros(level.size)
+        np.fmax.at(best, self._stacks, level)
+        behind: NDArray[np.bool_] = level * self._behind < best[self._stacks]
         return behind & (level < self._share)
 
     def _threshold(self, band: float) -> float:

@@ -114,3 +114,11 @@ def test_the_first_of_several_blocks_comes_first():
     found = shares(step_to(0.001, at=43), step_to(0.001, at=40), FULL)
     assert found[0].site == "blocks.01"
     assert [finding.site for finding in found if finding.step == 70] == ["blocks.01", "blocks.00"]
+
+
+def test_an_encoder_is_not_compared_with_its_decoder():
+    sites = ["encoder.blocks.00", "encoder.blocks.01", "decoder.blocks.00"]
+    assert shares(step_to(0.005), step_to(0.004), FULL, sites=sites) == []
+    # Within a stack it is.
+    alarms = shares(step_to(0.005), FULL, FULL, sites=sites)
+    assert {finding.site for finding in alarms} == {"encoder.blocks.00"}

@@ -53,7 +53,7 @@ class _RunFolder:
 
     def __init__(self, writer: RunWriter) -> None:
         self._writer = writer
-        self.record, self.incident = writer.record, writer.incident
+        self.record, self.incident, self.flush = writer.record, writer.incident, writer.flush
 
     def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
         """Write the verdict last."""
@@ -247,7 +247,8 @@ class Monitor:
         self._tell(lambda sink: sink.verdict(verdict, document))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs for the run to go on as if unbroken."""
+        """Return what a checkpoint needs for the run to go on as if unbroken; what it rests on is on disk."""
+        self._tell(_flush)
         return {
             "steps": self.steps,
             "observed": self._observed,
@@ -360,6 +361,11 @@ class Monitor:
 
     def _act(self, incident: Incident) -> None:
         self.should_stop = react(self._reactions, incident, self._is_first) or self.should_stop
+
+
+def _flush(sink: Sink) -> None:
+    if isinstance(sink, _RunFolder):
+        sink.flush()
 
 
 def _incident(change: IncidentChange, sink: Sink) -> None:

@@ -139,6 +139,14 @@ class RunWriter:
         with self._disk("the verdict"):
             replace_file(self.folder / VERDICT, text + "\n")
 
+    def flush(self) -> None:
+        """Write what is held back: whoever goes on from a state that is saved now must find it on disk.
+
+        Raises:
+            RunFolderError: The disk did not take it; names the last step kept.
+        """
+        self._flush()
+
     def close(self) -> None:
         """Write what is held back and let go of the files; quiet after a failure.
 

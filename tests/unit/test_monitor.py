@@ -14,6 +14,7 @@ from stabilitykit import watch
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.loop import LoopMonitor
 from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.monitor import Monitor
 from stabilitykit.replay import replay
 from stabilitykit.store import open_run
 from stabilitykit.store.run_folder import RunWriter
@@ -199,3 +200,19 @@ def test_bad_arguments_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="every_n_steps"), watch(model, optimizer, every_n_steps=every):  # type: ignore[arg-type]
         pass
+
+
+def test_what_a_checkpoint_rests_on_is_on_disk(
+    model: Transformer, optimizer: torch.optim.Optimizer, tmp_path: Path
+) -> None:
+    monitor = Monitor(model, [optimizer], folder=tmp_path / "run")
+    for _ in range(3):
+        monitor.arm()
+        model(torch.zeros(1, 8, dtype=torch.long)).mean().backward()
+        monitor.read_gradients()
+        optimizer.step()
+        monitor.finish_step()
+    assert monitor.state_dict()["steps"] == 3
+    assert open_run(tmp_path / "run").last_step == 2
+    monitor.close()
+    assert monitor.state_dict()["steps"] == 3, "also after the end"

@@ -1,7 +1,8 @@
 """What one forward pass of an unknown model called, in which order, and what was handed on to what."""
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, first_tensor
+from stabilitykit.stats import local, norm_and_range
 
 _SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
 _ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
@@ -44,8 +47,21 @@ class Call:
         return self.number < other.number < self.end
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What was seen of one tensor: partials on its device, as a tap would write them."""
+
+    norm: Tensor
+    minimum: Tensor
+    maximum: Tensor
+    count: int
+
+
 class Tracer:
     """Writes down the calls of a model's forward passes; keeps no tensor alive.
+
+    Of everything that modules are given and return it takes the partials, so that the first step has readings
+    although nobody knew yet of which sites.
 
     Args:
         model: The model; every module of it is hooked until ``detach``.
@@ -54,6 +70,7 @@ class Tracer:
 
     def __init__(self, model: nn.Module, armed: Armed) -> None:
         self.calls: list[Call] = []
+        self._glances: dict[tuple[int, str], Glance] = {}
         self._armed = armed
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[Call] = []
@@ -111,6 +128,7 @@ class Tracer:
         given = first_tensor(kwargs) if given is None else given
         if given is not None:
             call.shape_in = tuple(given.shape)
+            self._glance(call, "input", given)
             reference, numbers = self._made.get(id(given), (None, []))
             call.sources = tuple(numbers) if reference is not None and reference() is given else ()
         self.calls.append(call)
@@ -138,6 +156,7 @@ class Tracer:
         returned = first_tensor(output)
         if returned is not None:
             call.shape_out = tuple(returned.shape)
+            self._glance(call, "output", returned)
             reference, numbers = self._made.get(id(returned), (None, []))
             if reference is None or reference() is not returned:
                 numbers = []
@@ -145,6 +164,21 @@ class Tracer:
             numbers.append(call.number)
         if not self._stack:
             self._close()
+
+    def glances(self, site: Site) -> Iterator[Glance]:
+        """Yield what was seen at a site, a call at a time."""
+        calls = [call for call in self.calls if call.path == site.module]
+        for call in calls[site.call :: site.of_calls]:
+            if (call.number, site.side) in self._glances:
+                yield self._glances[call.number, site.side]
+
+    @torch.no_grad()
+    def _glance(self, call: Call, side: str, x: Tensor) -> None:
+        # Of odd tensors (nested, sparse) there may be no norm; where they go is known all the same.
+        with suppress(Exception):
+            x = local(x.detach())
+            if x.is_floating_point() and x.numel():
+                self._glances[call.number, side] = Glance(*norm_and_range(x), x.numel())
 
     def _mark(self) -> None:
         if self._stack:

@@ -47,8 +47,9 @@ class Collector:
     returns the step's record. Nothing here changes a value, a gradient or the random state.
 
     Where the model's modules do not carry conventional names, its first forward pass in training is watched
-    from outside, and the taps are attached when its backward pass has ended; so the first record has no
-    activations. A compiled model cannot be watched so, and its sites are taken from its structure.
+    from outside, and the taps are attached when its backward pass has ended; so the first record has
+    activations, but neither attention nor output logits. A compiled model cannot be watched so, and its sites
+    are taken from its structure.
 
     Where several processes train the model together, each must have a collector, and ``collect`` is one
     collective: all of them return the same record, of the whole batch.
@@ -81,7 +82,7 @@ class Collector:
         self._resumed: Mapping[str, Any] | None = None
         self._handles: list[RemovableHandle] = []
         self._scalars: dict[str, list[Tensor | float]] = {}
-        self._armed = self._has_stepped = False
+        self._armed = self._has_stepped = self._is_glance = False
         self._dark: dict[str, str] = {}
         self._shares: tuple[Share, ...] | None = None
         self._host_reads = 0
@@ -203,6 +204,11 @@ class Collector:
         tracer, self._tracer = self._tracer, None
         tracer.detach()
         self._settle_on(self._found(tracer))
+        self._is_glance = True
+        for row, site in enumerate(self.layout.sites):
+            if site.role is Role.ACTIVATION:
+                for glance in tracer.glances(site):
+                    self._buffer.write(row, glance.norm, glance.minimum, glance.maximum, glance.count)
 
     def arm(self, on: bool = True, detail: bool = False) -> None:
         """Observe training forwards and optimizer steps from here on, or stop to.
@@ -266,7 +272,8 @@ class Collector:
             host = np.concatenate([packed.host, packed.vector.cpu().double().numpy()])
             schema, numbers = packed.schema, unpacked(packed.schema, host)
         record = self._assembly.record(step, schema, numbers)
-        if schema.plan == self._plan:
+        # What the tracer saw says nothing yet of whether the taps fire.
+        if schema.plan == self._plan and not self._is_glance:
             for row in self._assembly.fired_rows:
                 self._fired[row] += 1
         self.reset()
@@ -282,7 +289,7 @@ class Collector:
         self._buffer.reset()
         self._scalars.clear()
         self._gradients.reset()
-        self._has_stepped = False
+        self._has_stepped = self._is_glance = False
         self._details.reset()
         for tap in self._optimizer_taps:
             tap.reset()

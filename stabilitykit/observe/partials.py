@@ -78,6 +78,21 @@ class PartialBuffer:
             self.merge()
         self.counts[row] = count
 
+    @torch.no_grad()
+    def write(self, row: int, norm: Tensor, minimum: Tensor, maximum: Tensor, count: int) -> None:
+        """Write a row from partials that were taken elsewhere.
+
+        Args:
+            row: The row.
+            norm: 2-norm.
+            minimum: Smallest element.
+            maximum: Largest element.
+            count: Elements.
+        """
+        self.begin(row, count)
+        for column, number in ((NORM, norm), (MINIMUM, minimum), (MAXIMUM, maximum)):
+            self.rows[row, column] = number
+
     def fold(self, row: int, norm: Tensor, minimum: Tensor, maximum: Tensor, count: int) -> None:
         """Merge a row with new partials where it is, without any state on the host.
 

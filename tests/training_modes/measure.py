@@ -45,9 +45,9 @@ within 0.1 %. Attention counts the sites at which something was read, and how.
 _LIMITS = """
 ## What is bounded, sampled or missing
 
-- The first step of a model without conventional names has no activations: that forward pass shows what there
-  is to watch. With several optimizers it has no gradients and no updates either, as one backward pass may not
-  have reached everything.
+- The first step of a model without conventional names has no attention and no output logits: that forward
+  pass shows what there is to watch. With several optimizers it has no gradients and no updates either, as one
+  backward pass may not have reached everything.
 - `output/log_z`, `attn/entropy` and `attn/entropy_min` are means over samples; `attn/logit_max` is exact only
   where `attn/logit_max_bound` equals it. Under autocast, dropout and on devices other than the CPU attention
   is a sample. Accumulated microbatches sample other positions than one big batch does.

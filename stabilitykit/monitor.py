@@ -157,6 +157,11 @@ class Monitor:
         """Whether the step at hand is observed."""
         return not self._failed and self._cadence.is_due(self.steps)
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether it is known what there is to watch, and told; on the first process."""
+        return self._is_covered
+
     def arm(self) -> None:
         """Begin a step, or a microbatch of one: observe what follows if the step is to be observed."""
         detail = self._observed % DetailTaps.EVERY == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from stabilitykit.cadence import cadence
@@ -14,6 +15,7 @@ from stabilitykit.callbacks.run_folders import free_folder
 from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor, Sink
 from stabilitykit.observe import Coverage, SiteRules, Statistic
+from stabilitykit.observe.coverage import summary
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
@@ -194,7 +196,11 @@ class StabilityMonitor(L.Callback):
             return
         self._stepping = False
         n_incidents = len(monitor.incidents)
+        was_covered = monitor.is_covered
         monitor.finish_step()
+        if monitor.is_covered and not was_covered:
+            # Lightning shows these; the library's own log of it is for those who ask for it.
+            rank_zero_info(f"StabilityMonitor: {summary(monitor.coverage())}; coverage() lists them")
         if monitor.should_stop:
             trainer.should_stop = True
         if monitor.steps % _LOG_EVERY == 1 or len(monitor.incidents) > n_incidents:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -312,3 +313,14 @@ def test_asking_before_training_says_so() -> None:
         StabilityMonitor().verdict()
     assert StabilityMonitor().latest() is None
     assert StabilityMonitor().incidents == ()
+
+
+def test_lightning_says_once_what_is_watched(
+    fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "lightning.pytorch.utilities.rank_zero"
+    with caplog.at_level(logging.INFO, name):
+        fit(StabilityMonitor(logdir=tmp_path / "run"))
+    lines = [record.getMessage() for record in caplog.records if "StabilityMonitor" in record.getMessage()]
+    assert len(lines) == 1
+    assert re.search(r"watching [1-9]\d* blocks, \d+ rows of coverage: \d+ exact", lines[0])

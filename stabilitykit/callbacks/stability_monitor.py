@@ -1,7 +1,7 @@
 """The Lightning callback: a thin adapter from the Trainer's hooks to the monitor."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,17 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from stabilitykit.cadence import cadence
 from stabilitykit.callbacks.run_folders import free_folder
-from stabilitykit.detect import Detector
-from stabilitykit.monitor import Monitor, Sink
-from stabilitykit.observe import Coverage, SiteRules, Statistic
+from stabilitykit.callbacks.watched_run import WatchedRun
+from stabilitykit.monitor import Monitor
 from stabilitykit.observe.coverage import summary
-from stabilitykit.reactions import Policy, reactions
-from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
+from stabilitykit.store import is_run_folder
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
 
 
-class StabilityMonitor(L.Callback):
+class StabilityMonitor(WatchedRun, L.Callback):
     """Watches a training run: residual stream, attention, gradients, updates, loss.
 
     Add it to a Trainer and nothing else: ``L.Trainer(callbacks=[StabilityMonitor()])``. It keeps the run in
@@ -39,96 +35,16 @@ class StabilityMonitor(L.Callback):
     so before clipping of one's own. A step that a loss scaler skips is a step: ``optim/skipped`` is 1 there.
     A second fit by a Trainer that goes on goes on with the run; any other gets a folder of its own.
 
-    Args:
-        every_n_steps: Observe every n-th optimizer step.
-        budget: Share of the time that observing may take, such as 0.02: the cadence then follows what is
-            measured, and is recorded as ``monitor/every_n_steps``. None for no limit.
-        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, a function of the incident, a
-            ``Command``, a ``WebAddress``, or a list of these.
-        logdir: Folder of the run, new or empty, instead of the default one.
-        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
-        statistics: Statistics of the user's own, beside the built-in ones.
-        detectors: Detectors of the user's own, beside the built-in ones.
-        sinks: Told of every step as well.
-        config: What is written to the run's ``config.yaml``.
-        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
-            within it; infinity keeps every step.
-
-    Raises:
-        ConfigError: An argument is not accepted.
+    The arguments are those of ``WatchedRun``.
     """
 
-    def __init__(
-        self,
-        every_n_steps: int = 1,
-        on_incident: Policy = "log",
-        logdir: str | Path | None = None,
-        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
-        statistics: Sequence[Statistic] = (),
-        detectors: Sequence[Detector] = (),
-        sinks: Sequence[Sink] = (),
-        config: Mapping[str, Any] | None = None,
-        budget: float | None = None,
-        folder_mb: float = FOLDER_MB,
-    ) -> None:
-        cadence(every_n_steps, budget)
-        reactions(on_incident)
-        check_folder_mb(folder_mb)
-        self._folder_mb = folder_mb
-        self._statistics = tuple(statistics)
-        self._detectors = tuple(detectors)
-        self._every_n_steps, self._budget = every_n_steps, budget
-        self._on_incident = on_incident
-        self._logdir = Path(logdir) if logdir else None
-        self._sites = SiteRules.of(sites)
-        self._sinks = tuple(sinks)
-        self._config = dict(config or {})
-        self._monitor: Monitor | None = None
-        self._resumed: dict[str, Any] | None = None
-        self._stepping = False
-        self.interrupted = False
-        """Set it to mark the run as not complete when it ends."""
+    _resumed: dict[str, Any] | None = None
+    _stepping = False
 
     @property
     def state_key(self) -> str:
         """Name of the state in a checkpoint; two monitors with other arguments keep theirs apart."""
-        return f"StabilityMonitor{{every_n_steps={self._every_n_steps}, logdir={self._logdir}}}"
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the run is kept."""
-        return self._monitor.folder if self._monitor else self._logdir
-
-    @property
-    def incidents(self) -> tuple[Incident, ...]:
-        """All incidents so far."""
-        return self._monitor.incidents if self._monitor else ()
-
-    @property
-    def disk_failed(self) -> bool:
-        """Whether the run could not be kept to its end."""
-        return self._monitor is not None and self._monitor.disk_failed
-
-    def latest(self) -> StepRecord | None:
-        """Return the newest step record, or None before the first."""
-        return self._monitor.latest() if self._monitor else None
-
-    def verdict(self) -> Verdict:
-        """Return how the run stands."""
-        return self._watching().verdict(complete=not self.interrupted)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the run's JSON document: verdict, incidents, final and best loss."""
-        return self._watching().summary(complete=not self.interrupted)
-
-    def coverage(self) -> list[Coverage]:
-        """Return what is watched and how: one row a site."""
-        return self._watching().coverage()
-
-    @property
-    def host_reads(self) -> int:
-        """How often anything was read from the device."""
-        return self._watching().host_reads
+        return f"StabilityMonitor{{every_n_steps={self._options['every_n_steps']}, logdir={self._logdir}}}"
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Attach to the model and its optimizers, before any forward runs."""
@@ -144,17 +60,9 @@ class StabilityMonitor(L.Callback):
             pl_module,
             trainer.optimizers,
             folder=folder,
-            config=self._config,
-            every_n_steps=self._every_n_steps,
-            budget=self._budget,
-            on_incident=self._on_incident,
-            sites=self._sites,
-            statistics=self._statistics,
-            detectors=self._detectors,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
-            sinks=self._sinks,
             resume=resume,
-            folder_mb=self._folder_mb,
+            **self._options,
         )
         if state:
             self._monitor.load_state_dict(state)
@@ -256,11 +164,6 @@ class StabilityMonitor(L.Callback):
         metrics["stability/open_incidents"] = sum(incident.is_open for incident in self.incidents)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=record.step)
-
-    def _watching(self) -> Monitor:
-        if self._monitor is None:
-            raise RuntimeError("StabilityMonitor has seen no training yet: fit a Trainer with it first")
-        return self._monitor
 
 
 def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:

@@ -11,20 +11,16 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from stabilitykit.cadence import cadence
 from stabilitykit.callbacks.run_folders import free_folder
-from stabilitykit.detect import Detector
+from stabilitykit.callbacks.watched_run import WatchedRun
 from stabilitykit.loop import hook_gradients
-from stabilitykit.monitor import Monitor, Sink
-from stabilitykit.observe import Coverage, SiteRules, Statistic
-from stabilitykit.reactions import Policy, reactions
-from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import FOLDER_MB, check_folder_mb, is_run_folder
+from stabilitykit.monitor import Monitor
+from stabilitykit.store import is_run_folder
 
 _STATE = "stability.pt"
 
 
-class StabilityTrainerCallback(TrainerCallback):
+class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     """Watches a run of Hugging Face's Trainer: residual stream, attention, gradients, updates, loss.
 
     Add it and nothing else: ``Trainer(callbacks=[StabilityTrainerCallback()])``. It keeps the run in
@@ -32,78 +28,12 @@ class StabilityTrainerCallback(TrainerCallback):
     the one that the model's output names; where the Trainer computes one of its own, none is recorded. The
     Trainer tells callbacks of no exception: a run that ends in one stays without a verdict.
 
-    Args:
-        every_n_steps: Observe every n-th optimizer step.
-        on_incident: ``"log"``, ``"stop"`` (the Trainer stops), ``"raise"``, a function of the incident, a
-            ``Command``, a ``WebAddress``, or a list of these.
-        logdir: Folder of the run, new or empty, instead of the default one.
-        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
-        statistics: Statistics of the user's own, beside the built-in ones.
-        detectors: Detectors of the user's own, beside the built-in ones.
-        sinks: Told of every step as well.
-        config: What is written to the run's ``config.yaml``.
-        budget: Share of the time that observing may take, such as 0.02; None for no limit.
-        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
-            within it; infinity keeps every step.
-
-    Raises:
-        ConfigError: An argument is not accepted.
+    The arguments are those of ``WatchedRun``.
     """
 
-    def __init__(
-        self,
-        every_n_steps: int = 1,
-        on_incident: Policy = "log",
-        logdir: str | Path | None = None,
-        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
-        statistics: Sequence[Statistic] = (),
-        detectors: Sequence[Detector] = (),
-        sinks: Sequence[Sink] = (),
-        config: Mapping[str, Any] | None = None,
-        budget: float | None = None,
-        folder_mb: float = FOLDER_MB,
-    ) -> None:
-        cadence(every_n_steps, budget)
-        reactions(on_incident)
-        check_folder_mb(folder_mb)
-        self._logdir = Path(logdir) if logdir else None
-        self._options: dict[str, Any] = {
-            "every_n_steps": every_n_steps,
-            "budget": budget,
-            "folder_mb": folder_mb,
-            "on_incident": on_incident,
-            "sites": SiteRules.of(sites),
-            "statistics": tuple(statistics),
-            "detectors": tuple(detectors),
-            "sinks": tuple(sinks),
-            "config": dict(config or {}),
-        }
-        self._monitor: Monitor | None = None
-        self._hooks: list[RemovableHandle] = []
-        self._losses: list[Tensor] = []
-        self._sums = False
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the run is kept."""
-        return self._monitor.folder if self._monitor else self._logdir
-
-    @property
-    def incidents(self) -> tuple[Incident, ...]:
-        """All incidents so far."""
-        return self._monitor.incidents if self._monitor else ()
-
-    def latest(self) -> StepRecord | None:
-        """Return the newest step record, or None before the first."""
-        return self._monitor.latest() if self._monitor else None
-
-    def verdict(self) -> Verdict:
-        """Return how the run stands."""
-        return self._watching().verdict()
-
-    def coverage(self) -> list[Coverage]:
-        """Return what is watched and how: one row a site."""
-        return self._watching().coverage()
+    _hooks: Sequence[RemovableHandle] = ()
+    _losses: list[Tensor]
+    _sums = False
 
     def on_train_begin(
         self,
@@ -133,15 +63,16 @@ class StabilityTrainerCallback(TrainerCallback):
         )
         if kept:
             self._monitor.load_state_dict(kept)
-        self._hooks = hook_gradients(self._monitor, [inner])
-        self._hooks.append(model.register_forward_hook(self._note_loss, with_kwargs=True))
+        self._losses = []
+        note = model.register_forward_hook(self._note_loss, with_kwargs=True)
+        self._hooks = [*hook_gradients(self._monitor, [inner]), note]
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Observe the step that begins, if it is to be observed."""
-        self._losses.clear()
         if self._monitor:
+            self._losses.clear()
             self._monitor.arm()
 
     def on_step_end(
@@ -189,14 +120,9 @@ class StabilityTrainerCallback(TrainerCallback):
     def _close(self, complete: bool) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks.clear()
+        self._hooks = ()
         if self._monitor:
             self._monitor.close(complete)
-
-    def _watching(self) -> Monitor:
-        if self._monitor is None:
-            raise RuntimeError("StabilityTrainerCallback has seen no training yet: train with it first")
-        return self._monitor
 
 
 def _unwrapped(optimizer: Any) -> Optimizer:

@@ -233,6 +233,7 @@ def test_a_state_of_another_version_is_not_made_up(tmp_path, small):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_lost_line_of_an_earlier_incident_is_noted_and_the_others_keep_their_numbers(tmp_path, small):
     diagnosis = play(tmp_path, map(record, range(1500)))
     lines = (tmp_path / "incidents.jsonl").read_bytes().splitlines(keepends=True)

@@ -155,6 +155,7 @@ def test_without_a_state_and_without_a_limit_nothing_is_thinned(tmp_path: Path):
         assert sum(1 for _ in run.records()) == 8_000
 
 
+@pytest.mark.slow
 def test_what_else_is_in_the_folder_counts(tmp_path: Path):
     grow(writer_of(tmp_path / "alone"), range(8_000))
     other = writer_of(tmp_path / "other")
@@ -168,6 +169,7 @@ def test_what_else_is_in_the_folder_counts(tmp_path: Path):
     assert 0.25 * SIZE < size(tmp_path / "crowded" / "readings") <= 0.5 * SIZE
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_thinning(tmp_path: Path):
     for first in range(0, 12_000, 1_000):
         grow(writer_of(tmp_path, resume=True), range(max(0, first - 150), first + 1_000))

@@ -27,8 +27,8 @@ MUP = {"scheme": "mup", "mup_base_width": 32, "zero_head": True}
     "fields",
     [
         {},
-        {"attention": {"n_kv_heads": 2}, "position": {"kind": "rope"}},
-        {"wiring": "out_norm", "attention": {"qk_norm": "head"}},
+        pytest.param({"attention": {"n_kv_heads": 2}, "position": {"kind": "rope"}}, marks=pytest.mark.slow),
+        pytest.param({"wiring": "out_norm", "attention": {"qk_norm": "head"}}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

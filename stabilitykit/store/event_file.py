@@ -39,8 +39,10 @@ class EventFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # A name that sorts by time, and that two writers at once never share.
-        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
+        # A name that sorts by time, as TensorBoard reads them, within a second too (a run resumed at once),
+        # and that two writers at once never share.
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        name = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
         self._file = AppendFile(folder / f"events.out.tfevents.{name}", new=True)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 

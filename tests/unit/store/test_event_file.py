@@ -1,5 +1,6 @@
 """TensorBoard's event files, read past damage."""
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 
 from stabilitykit.errors import DataError
-from stabilitykit.store import read_scalars
+from stabilitykit.store import event_file, read_scalars
 from stabilitykit.store.event_file import EventFile
 
 
@@ -53,6 +54,15 @@ def test_a_step_written_again_counts_newest(tmp_path: Path):
     steps, values = read_scalars(tmp_path)["b"]
     assert steps.tolist() == [0, 1, 2, 3, 4, 5]
     assert values.tolist() == [0, 1, 2, 103, 104, 105]
+
+
+def test_a_file_of_the_same_second_is_newer_whatever_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(event_file, "_NUMBER", itertools.count(99))
+    for value in (0.0, 1.0):
+        write(tmp_path, range(1), value)
+    assert read_scalars(tmp_path)["a"][1].tolist() == [1.0]
 
 
 def test_two_writers_never_share_a_file(tmp_path: Path):

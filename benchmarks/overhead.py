@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="gpt")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=10, help="steps of each loop in a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a round; of each arm for --memory")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--readings", action="store_true", help="compare readings with the CPU's instead")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
@@ -169,11 +169,11 @@ def main() -> None:
     for missing in set(arguments.arms) - set(arms):
         print(f"{missing}: {ARMS[missing][0]} is not installed")
     if arguments.one:
-        print(_peak(arguments.one, SIZES[arguments.size]))
+        print(_peak(arguments.one, SIZES[arguments.size], arguments.steps))
     elif arguments.readings:
         _compare(SIZES[arguments.size], arguments.device)
     elif arguments.memory:
-        _memory(arms, arguments.size)
+        _memory(arms, arguments.size, arguments.steps)
     else:
         _time(arms, arguments.size, arguments.device, arguments.rounds, arguments.steps)
 
@@ -275,11 +275,11 @@ def _compare(size: Size, device: str) -> None:
         print(f"{tag}: {one[tag]:.6g} and {other[tag]:.6g}")
 
 
-def _memory(arms: list[str], size: str) -> None:
+def _memory(arms: list[str], size: str, steps: int) -> None:
     print("| arm | peak resident memory over bare |\n|---|---|")
     peaks = {}
     for arm in dict.fromkeys(["bare", *arms]):
-        command = [sys.executable, __file__, "--size", size, "--one", arm]
+        command = [sys.executable, __file__, "--size", size, "--steps", str(steps), "--one", arm]
         peaks[arm] = int(
             subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
         )
@@ -287,14 +287,14 @@ def _memory(arms: list[str], size: str) -> None:
         print(f"| {arm} | {ratio if arm != 'bare' else f'{peaks[arm] / 1024:.0f} MiB'} |")
 
 
-def _peak(arm: str, size: Size) -> int:
+def _peak(arm: str, size: Size, steps: int) -> int:
     """Return the peak memory of this process after some steps, in KiB; every arm imports the same."""
     import stabilitykit.loop
     import stabilitykit.monitor  # noqa: F401
 
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
         step, _ = _enter(stack, arm, size)
-        _run(step, batches(size, 30))
+        _run(step, batches(size, steps))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -10,11 +10,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from stabilitykit.callbacks.run_folders import free_folder
+from stabilitykit.callbacks.run_folders import choose_folder
 from stabilitykit.callbacks.watched_run import WatchedRun
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe.coverage import summary
-from stabilitykit.store import is_run_folder
 
 _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
@@ -54,7 +53,7 @@ class StabilityMonitor(WatchedRun, L.Callback):
             state = before.state_dict()
         self.interrupted = self._stepping = False
         # All processes must agree, and may see other disks: the first one looks.
-        chosen = self._choose_folder(_default_folder(trainer), state, before is not None)
+        chosen = choose_folder(self._logdir, _default_folder(trainer), state, before is not None)
         folder, resume = trainer.strategy.broadcast(chosen)
         self._monitor = Monitor(
             pl_module,
@@ -138,18 +137,6 @@ class StabilityMonitor(WatchedRun, L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a checkpoint's state; it is used when fitting starts."""
         self._resumed = state_dict or None
-
-    def _choose_folder(
-        self, usual: Path, state: Mapping[str, Any] | None, is_again: bool
-    ) -> tuple[Path, bool]:
-        """Return the run's folder, and whether to go on with what is in it."""
-        kept = Path(state["folder"]) if state and state["folder"] else None
-        if kept is not None and is_run_folder(kept):
-            return kept, True
-        # A folder that somebody names must be empty, but for this callback's own earlier run.
-        if self._logdir and not is_again:
-            return self._logdir, False
-        return free_folder(self._logdir or usual), False
 
     def _log(self, trainer: L.Trainer) -> None:
         record = self.latest()

@@ -11,11 +11,10 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from stabilitykit.callbacks.run_folders import free_folder
+from stabilitykit.callbacks.run_folders import choose_folder
 from stabilitykit.callbacks.watched_run import WatchedRun
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
-from stabilitykit.store import is_run_folder
 
 _STATE = "stability.pt"
 
@@ -49,14 +48,13 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
         if model is None or optimizer is None:
             return
         kept = _kept(args, state)
-        folder = Path(kept["folder"]) if kept and kept["folder"] else None
-        resume = folder is not None and is_run_folder(folder)
-        free = self._logdir or free_folder(Path(args.output_dir or ".") / "stability")
+        usual = Path(args.output_dir or ".") / "stability"
+        folder, resume = choose_folder(self._logdir, usual, kept)
         inner = _unwrapped(optimizer)
         self._monitor = Monitor(
             model,
             [inner],
-            folder=folder if resume else free,
+            folder=folder,
             scaler=getattr(optimizer, "scaler", None),
             resume=resume,
             **self._options,

@@ -11,6 +11,7 @@ absolute times on a shared machine say little; the interval is a bootstrap over 
 """
 
 import argparse
+import atexit
 import contextlib
 import importlib.util
 import io
@@ -102,7 +103,8 @@ def torchmortem(size: Size, device: str, folder: Path) -> Iterator[tuple[Step, C
         loop.update()
         autopsy.step(loss=loss.item())
 
-    # Its report is written on exit; only the loop is timed, so it is never left.
+    # Only the loop is timed, so it is never left; the report it would write as Python exits is not wanted.
+    atexit.unregister(autopsy._atexit_handler)
     yield step, lambda: 0
 
 

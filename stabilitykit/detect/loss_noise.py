@@ -1,0 +1,72 @@
+"""How much a loss scatters about its own recent level."""
+
+import math
+from typing import Any
+
+from stabilitykit.detect.rolling import SortedWindow
+
+
+class LossNoise:
+    """The width of the differences between losses and the level before them, robust against outliers.
+
+    All widths are 1.4826 MAD, about the median, so that a steady fall is not taken for noise. 256
+    differences say it to a few per cent, but a schedule changes the noise faster than that: so the long
+    window counts only as far as it agrees with the last 64. A loss that falls through decades on a smooth
+    curve has noise in proportion to its level, and older differences say nothing of it: where the relative
+    width is small, it counts instead, if it is the smaller one.
+
+    Args:
+        sigmas: Noise widths that make a limit.
+    """
+
+    SHORT, LONG = 64, 256
+    AGREE = 1.2
+    """Ratio to the short window's width within which the long one counts."""
+    FEW = 3.0
+    """Widths from n differences are widened by the factor 1 + FEW / n while n is below ``SHORT``."""
+    SMOOTH = 2.0
+    """Largest limit, as a share of the level, up to which noise is taken to follow the level."""
+
+    def __init__(self, sigmas: float) -> None:
+        self._sigmas = sigmas
+        self._short, self._long = SortedWindow(self.SHORT), SortedWindow(self.LONG)
+        self._relative = SortedWindow(self.SHORT)
+        self._positive = True
+        """Whether all levels were above zero; noise is in proportion only to what has a natural zero."""
+
+    def __len__(self) -> int:
+        return len(self._short)
+
+    def push(self, difference: float, level: float) -> None:
+        """Let in the difference of an ordinary loss to the level before it, in nats."""
+        self._short.push(difference)
+        self._long.push(difference)
+        self._positive = self._positive and level > 0
+        if self._positive:
+            self._relative.push(difference / level)
+
+    def limit(self, level: float) -> float:
+        """Return the difference to a level, in nats, that noise does not explain; NaN before any is known."""
+        width = self._short.sigma()
+        if len(self._long) > self.SHORT:
+            width = min(max(self._long.sigma(), width / self.AGREE), width * self.AGREE)
+        relative = self._relative.sigma()
+        if self._positive and level > 0 and self._sigmas * relative <= self.SMOOTH:
+            width = min(width, relative * level)
+        n = len(self._short)
+        return self._sigmas * width * (1.0 if n == self.SHORT else 1 + self.FEW / n if n else math.nan)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {
+            "long": self._long.state_dict(),
+            "relative": self._relative.state_dict(),
+            "positive": self._positive,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._long.load_state_dict(state["long"])
+        self._short.load_state_dict(state["long"][-self.SHORT :])
+        self._relative.load_state_dict(state["relative"])
+        self._positive = state["positive"]

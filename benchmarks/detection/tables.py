@@ -1,0 +1,102 @@
+"""Scores as rows of text, for the terminal and for the page alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detection.families import pooled
+from detection.traces import Score
+from detection.truth import Counts
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, without its title."""
+        lines = [self.head, tuple("---" for _ in self.head), *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number as text; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def traces_table(scores: Sequence[Score]) -> Table:
+    """Return the main table: one row a tool."""
+    rows = []
+    for score in scores:
+        p, interval = score.pooled, score.pooled["interval_95"]
+        f1 = f"{number(p['f1'])} {_interval(interval.get('f1'))}"
+        false = f"{number(p['false_per_10k'])} {_interval(interval.get('false_per_10k'))}"
+        verdicts = f"{number(p['verdict_accuracy'])} {_interval(interval.get('verdict_accuracy'))}"
+        rows.append(
+            (
+                score.tool.name,
+                number(p["recall"]),
+                number(p["recall_wide"]),
+                number(p["precision"]),
+                f1,
+                false,
+                number(p["median_delay"], 0),
+                verdicts,
+                str(p["traces"]),
+            )
+        )
+    head = ("rule", "recall", "wide", "precision", "F1", "false / 10k", "delay", "verdicts right", "traces")
+    return Table("Traces of public runs", head, rows)
+
+
+def sources_table(scores: Sequence[Score]) -> Table:
+    """Return F1 by source, of sources with five events or more, as the scorer gives it."""
+    sources = sorted({source for score in scores for source in score.pooled["f1_by_source"]})
+    rows = [
+        (score.tool.name, *(number(score.pooled["f1_by_source"].get(source)) for source in sources))
+        for score in scores
+    ]
+    return Table("F1 by source", ("rule", *sources), rows)
+
+
+def confusion_table(title: str, pairs: dict[tuple[str, str], int]) -> Table:
+    """Return how runs went against what was said of them."""
+    verdicts = ("stable", "recovered", "stuck", "diverged")
+    truths = [truth for truth in ("healthy", "spiky", "divergent") if any(t == truth for t, _ in pairs)]
+    rows = [(truth, *(str(pairs.get((truth, verdict), 0)) for verdict in verdicts)) for truth in truths]
+    return Table(title, ("run", *verdicts), rows)
+
+
+def families_table(name: str, by_family: dict[str, Counts]) -> Table:
+    """Return one tool's counts, one row a family."""
+    rows = [(family, *_counts(counts)) for family, counts in by_family.items()]
+    rows.append(("all", *_counts(pooled(by_family))))
+    head = ("family", "runs", "events", "recall", "precision", "false / 10k", "delay", "verdicts right")
+    return Table(f"Made-up runs: {name}", head, rows)
+
+
+def tools_table(found: dict[str, dict[str, Counts]]) -> Table:
+    """Return all tools over all families, one row a tool."""
+    rows = [(name, *_counts(pooled(by_family))) for name, by_family in found.items()]
+    head = ("rule", "runs", "events", "recall", "precision", "false / 10k", "delay", "verdicts right")
+    return Table("Made-up runs, all families", head, rows)
+
+
+def _counts(counts: Counts) -> tuple[str, ...]:
+    return (
+        str(counts.verdicts.total()),
+        str(counts.events),
+        number(counts.recall),
+        number(counts.precision),
+        number(counts.false_per_10k),
+        number(counts.median_delay, 0),
+        number(counts.verdicts_right),
+    )
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"

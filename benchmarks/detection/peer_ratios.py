@@ -51,7 +51,7 @@ def kill_loss_spike(loss: Values, patience: int = 4, multiplier: float = 2.0) ->
     streak = 0
     for place in range(window, len(loss)):
         streak = streak + 1 if loss[place] >= multiplier * usual[place] else 0
-        flags[place] = streak > patience or (place >= 2 * window and high[place] >= 0.5)
+        flags[place] = streak > patience or (place + 1 >= 2 * window and high[place] >= 0.5)
     return flags
 
 

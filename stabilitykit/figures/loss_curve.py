@@ -120,6 +120,11 @@ class LossCurve:
         finite: NDArray[np.float64] = kept[np.isfinite(kept)]
         return finite
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether some values were not finite."""
+        return any(lap.broken.size for lap in self.laps)
+
     def near(self, step: int) -> tuple[int, float] | None:
         """Return step and value of the highest in the bucket of ``step``; None where there is none."""
         for buckets in reversed(self._laps):
@@ -127,6 +132,19 @@ class LossCurve:
             if bucket is not None and not math.isnan(bucket.high[1]):
                 return bucket.high
         return None
+
+    def thinned(self, buckets: int) -> "LossCurve":
+        """Return the curve in fewer buckets.
+
+        Args:
+            buckets: How many at most, from 32 on.
+        """
+        thin = LossCurve(buckets)
+        thin.width = self.width
+        for lap in self.laps:
+            for step, value in zip(lap.steps.tolist(), lap.values.tolist(), strict=True):
+                thin.add(int(step), value)
+        return thin
 
     def _move(self, at: int) -> _Bucket:
         """Return the bucket at an index, which becomes the current one."""

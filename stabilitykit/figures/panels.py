@@ -14,8 +14,7 @@ from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.scale import Scale
 from stabilitykit.records import Severity
 
-SHAPES = {Severity.CRITICAL: "D", Severity.WARNING: "^", Severity.INFO: "|"}
-"""Shape of an announcement."""
+_SHAPES = {Severity.CRITICAL: "D", Severity.WARNING: "^", Severity.INFO: "|"}
 _COLOURS: dict[Severity | None, Colour] = {
     Severity.CRITICAL: CRITICAL,
     Severity.WARNING: WARNING,
@@ -115,7 +114,7 @@ def _draw_marks(axes: Axes, row: int, marks: Sequence[Mark]) -> None:
                 "clip_on": False,
                 "zorder": 5,
             }
-            axes.plot(told, [row] * len(told), SHAPES[severity], **style)
+            axes.plot(told, [row] * len(told), _SHAPES[severity], **style)
 
 
 def draw_step_axis(axes: Axes, span: tuple[int, int], named: bool = True) -> None:

@@ -29,7 +29,8 @@ def picture_writer(path: Path) -> Callable[[Sequence[RunPicture]], bytes]:
         return _page
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
-            f"{path}: pictures as .{format} need matplotlib: pip install 'stabilitykit[report]' (.html needs none)"
+            f"{path}: a picture as .{format} needs matplotlib: pip install 'stabilitykit[report]';"
+            " a page (.html) does not"
         )
     return lambda runs: _figure(runs, format)
 
@@ -38,7 +39,7 @@ def picture_writer(path: Path) -> Callable[[Sequence[RunPicture]], bytes]:
 def _page(runs: Sequence[RunPicture]) -> bytes:
     from stabilitykit.figures.page import run_page
 
-    return run_page(runs).encode()
+    return run_page(runs).encode(errors="replace")
 
 
 def _figure(runs: Sequence[RunPicture], format: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -12,11 +13,11 @@ from stabilitykit.figures.drawing import file_bytes, settings
 from stabilitykit.figures.lanes import incident_lanes
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.panels import colour, draw_bands, draw_curve, draw_lanes, draw_step_axis
-from stabilitykit.figures.run_picture import Panel, RunPicture
+from stabilitykit.figures.run_picture import Panel, RunPicture, printable
 from stabilitykit.records import Severity
 
-MOST = 60
-"""Runs on one picture."""
+MOST = 120
+"""Runs on one picture at most."""
 _WIDTH, _CURVE, _SECOND, _SMALL, _LANE, _AROUND = 9.0, 3.0, 1.5, 1.3, 0.21, 1.35
 """Inches: a picture, a run's first and second curve, the curve of one of several runs, a lane, the rest."""
 
@@ -28,11 +29,11 @@ def run_file(runs: Sequence[RunPicture], format: str) -> bytes:
     """Return a picture of one run, or of several beside each other, as the bytes of a file.
 
     Args:
-        runs: At least one, and ``MOST`` are drawn; a run alone is shown with its gradient norm.
+        runs: At least one, of which the first ``MOST`` are drawn; a run alone with its gradient norm.
         format: ``png``, ``svg`` or ``pdf``.
     """
     with settings():
-        return file_bytes(_alone(runs[0]) if len(runs) == 1 else _several(runs[:MOST]), format)
+        return file_bytes(_alone(runs[0]) if len(runs) == 1 else _several(runs), format)
 
 
 def _alone(run: RunPicture) -> Figure:
@@ -43,13 +44,16 @@ def _alone(run: RunPicture) -> Figure:
     return figure
 
 
-def _several(runs: Sequence[RunPicture]) -> Figure:
+def _several(all_runs: Sequence[RunPicture]) -> Figure:
+    runs = all_runs[:MOST]
     columns = min(len(runs), 1 + (len(runs) > 3) + (len(runs) > 16))
     rows = [runs[start : start + columns] for start in range(0, len(runs), columns)]
     strips = [max(sum(_strip(run)) for run in row) for row in rows]
     heights = [_SMALL + strip + _AROUND for strip in strips]
     width = _WIDTH * (0.55 + 0.45 * columns)
     figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
+    if len(all_runs) > len(runs):
+        figure.supxlabel(f"the first {len(runs)} of {len(all_runs)} runs")
     grid = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False)
     for index, run in enumerate(runs):
         row, column = divmod(index, columns)
@@ -87,7 +91,7 @@ def _headline(figure: Figure | SubFigure, run: RunPicture, columns: int) -> None
     ending = "" if verdict.complete else " (interrupted)"
     title = textwrap.shorten(run.title, columns * 3 // 4, placeholder="…")
     reason = textwrap.fill(
-        f"{verdict.outcome}{ending}: {verdict.reason}", columns, max_lines=2, placeholder=" …"
+        f"{verdict.outcome}{ending}: {printable(verdict.reason)}", columns, max_lines=2, placeholder=" …"
     )
     # An empty line of the title is the room in which the reason stands.
     figure.suptitle(
@@ -110,7 +114,7 @@ def _legend(figure: Figure, runs: Sequence[RunPicture]) -> None:
     """Say what the shapes mean that are there."""
     severities = {incident.severity for run in runs for incident in run.verdict.incidents}
     panels = [panel for run in runs for panel in run.panels]
-    used = [
+    used: list[tuple[bool, str, str, Literal["none", "full"], str]] = [
         (Severity.WARNING in severities, "^", colour(Severity.WARNING), "none", "warning announced"),
         (Severity.CRITICAL in severities, "D", colour(Severity.CRITICAL), "full", "critical announced"),
         (any(panel.peaks for panel in panels), "o", hexadecimal(INK), "none", "peak"),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stabilitykit.figures.lanes import incident_lanes
-from stabilitykit.figures.loss_curve import Lap, LossCurve
+from stabilitykit.figures.loss_curve import Lap
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.page.words import value_text
 from stabilitykit.figures.run_picture import Panel, RunPicture
@@ -51,7 +51,7 @@ def _told(panel: Panel) -> dict[str, Any]:
 
 
 def _rows(lap: Lap, count: int) -> list[tuple[int, int, str, str, bool]]:
-    """Return stretches of a lap: first and last step, lowest and highest value, whether some are not finite."""
+    """Return parts of a lap: first and last step, lowest and highest value, whether any is not finite."""
     rows = []
     for part in np.array_split(np.arange(len(lap.steps)), min(count, len(lap.steps))):
         values = lap.values[part]

@@ -1,4 +1,4 @@
-"""A curve in columns of equal width, for pictures that are made of columns: a terminal's."""
+"""A curve in columns of equal width, for pictures that are made of characters."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stabilitykit.figures.loss_curve import Lap, LossCurve
+from stabilitykit.figures.loss_curve import Lap
 from stabilitykit.figures.scale import Scale
 
 
@@ -31,23 +31,22 @@ def column_of(step: float, span: tuple[int, int], n: int) -> int:
     return min(n - 1, max(0, int(share * (n - 1) + 0.5)))
 
 
-def columns(curve: LossCurve, span: tuple[int, int], scale: Scale, n: int) -> Columns:
-    """Return a curve in ``n`` columns, with the line between its points.
+def columns(lap: Lap, span: tuple[int, int], scale: Scale, n: int) -> Columns:
+    """Return a lap of a curve in ``n`` columns, with the line between its points.
 
     Args:
-        curve: The series.
-        span: First and last step.
+        lap: The steps and their values.
+        span: First and last step of the picture.
         scale: The axis of values.
         n: How many columns.
     """
     found = Columns(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool))
-    for lap in curve.laps:
-        for step, value in zip(lap.steps.tolist(), lap.values.tolist(), strict=True):
-            found.broken[column_of(step, span, n)] |= math.isnan(value)
-            found.beyond[column_of(step, span, n)] |= value > scale.high
-        for column, position in _line(lap, span, scale, n):
-            found.low[column] = np.fmin(found.low[column], position)
-            found.high[column] = np.fmax(found.high[column], position)
+    for step, value in zip(lap.steps.tolist(), lap.values.tolist(), strict=True):
+        found.broken[column_of(step, span, n)] |= math.isnan(value)
+        found.beyond[column_of(step, span, n)] |= value > scale.high
+    for column, position in _line(lap, span, scale, n):
+        found.low[column] = np.fmin(found.low[column], position)
+        found.high[column] = np.fmax(found.high[column], position)
     return found
 
 

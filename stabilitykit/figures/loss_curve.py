@@ -82,6 +82,8 @@ class LossCurve:
         self._count = 0
         self._at: int | None = None
         self._bucket = _Bucket()
+        self._drawn: tuple[Lap, ...] = ()
+        self._drawn_at = 0
 
     def add(self, step: int, loss: float) -> None:
         """Take in one value; steps may be far apart, repeat and go back."""
@@ -105,7 +107,10 @@ class LossCurve:
     @property
     def laps(self) -> tuple[Lap, ...]:
         """The lines to draw, the newest last; none where nothing was taken in."""
-        return tuple(_lap(buckets) for buckets in self._laps if buckets)
+        if self._drawn_at != self.points:
+            self._drawn = tuple(_lap(buckets) for buckets in self._laps if buckets)
+            self._drawn_at = self.points
+        return self._drawn
 
     @property
     def span(self) -> tuple[int, int]:

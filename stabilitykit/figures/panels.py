@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from stabilitykit.figures.colours import CRITICAL, FAINT, INK, LINE, WARNING, Colour, hexadecimal
 from stabilitykit.figures.lanes import Lane, Mark
 from stabilitykit.figures.loss_curve import Lap, LossCurve
 from stabilitykit.figures.loss_scale import loss_scale
-from stabilitykit.figures.scale import Scale
+from stabilitykit.figures.scale import Scale, step_ticks
 from stabilitykit.records import Severity
 
 _SHAPES = {Severity.CRITICAL: "D", Severity.WARNING: "^", Severity.INFO: "|"}
@@ -41,7 +41,7 @@ def draw_curve(axes: Axes, curve: LossCurve, name: str) -> Scale:
     for number, lap in enumerate(laps, start=1):
         newest = number == len(laps)
         _draw_lap(axes, lap, scale, hexadecimal(LINE if newest else FAINT), zorder=3 if newest else 2.5)
-    _draw_value_axis(axes, scale, name)
+    _draw_value_axis(axes, scale, name, empty=not curve.values.size)
     return scale
 
 
@@ -62,10 +62,10 @@ def _dots(axes: Axes, steps: Iterable[float], height: float, shape: str, colour:
         axes.plot(steps, [height] * len(steps), shape, color=colour, markersize=5, **where)
 
 
-def _draw_value_axis(axes: Axes, scale: Scale, name: str) -> None:
+def _draw_value_axis(axes: Axes, scale: Scale, name: str, empty: bool) -> None:
     axes.set_yscale("log" if scale.log else "linear")
     axes.set_ylim(scale.low, scale.high)
-    texts = dict(scale.ticks())
+    texts = {} if empty else dict(scale.ticks())
     axes.yaxis.set_major_locator(FixedLocator(list(texts)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, f"{value:g}")))
@@ -127,7 +127,7 @@ def draw_step_axis(axes: Axes, span: tuple[int, int], named: bool = True) -> Non
     """
     room = max((span[1] - span[0]) * 0.01, 0.5)
     axes.set_xlim(span[0] - room, span[1] + room)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes.xaxis.set_major_locator(FixedLocator(step_ticks(span[0], span[1] + 1, n=7)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: step_text(step)))
     axes.tick_params(axis="x", labelbottom=named)
     if named:

@@ -89,7 +89,9 @@ def _draw(
 def _headline(figure: Figure | SubFigure, run: RunPicture, columns: int) -> None:
     verdict = run.verdict
     ending = "" if verdict.complete else " (interrupted)"
-    title = textwrap.shorten(run.title, columns * 3 // 4, placeholder="…")
+    room = columns * 3 // 4
+    # Of a long path the end tells more.
+    title = run.title if len(run.title) <= room else "…" + run.title[1 - room :]
     reason = textwrap.fill(
         f"{verdict.outcome}{ending}: {printable(verdict.reason)}", columns, max_lines=2, placeholder=" …"
     )

@@ -6,17 +6,16 @@ import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from stabilitykit.figures.columns import Columns, column_of, columns
+from stabilitykit.figures.columns import column_of, columns
 from stabilitykit.figures.lanes import Mark
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.run_picture import Panel, RunPicture
 from stabilitykit.figures.scale import Scale, step_ticks
 from stabilitykit.records import Severity
+from stabilitykit_cli.render.dots import DotGrid
 from stabilitykit_cli.render.lanes import lane_lines
 from stabilitykit_cli.render.words import ASCII, OUTCOME_STYLES, SEVERITY_STYLES, UNICODE, Glyphs
 
-_DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
-"""Bits of a braille character: two columns of four dots, from below."""
 _AXIS = 9
 """Columns left of the curves."""
 
@@ -58,43 +57,18 @@ class RunPlot:
 
 def _curve(panel: Panel, span: tuple[int, int], width: int, height: int, glyphs: Glyphs) -> Iterator[Text]:
     scale = loss_scale(panel.curve.values)
-    wide, tall = (1, 1) if glyphs is ASCII else (2, 4)
-    found = columns(panel.curve, span, scale, width * wide)
-    cells = _cells(found, width, height, wide, tall)
+    grid = DotGrid(width, height, glyphs)
+    for lap in panel.curve.laps:
+        grid.draw(columns(lap, span, scale, grid.columns))
     labels = _labels(scale, height) if panel.curve.values.size else {}
     styles = _styles(panel.marks, span, width)
-    broken, beyond = (each.reshape(width, wide).max(axis=1) for each in (found.broken, found.beyond))
     for row in range(height):
         line = Text(f"{labels.get(row, ''):>{_AXIS - 1}}", style="dim")
-        line.append(glyphs.tick if row in labels else "|" if glyphs is ASCII else "│", "dim")
-        for column in range(width):
-            dots = cells[column, row]
-            if row == 0 and broken[column]:
-                line.append(glyphs.broken, "bold red")
-            elif row == 0 and beyond[column]:
-                line.append(glyphs.above, styles[column])
-            else:
-                line.append(_character(int(dots), glyphs), styles[column])
+        line.append(glyphs.tick if row in labels else glyphs.edge, "dim")
+        for column, style in enumerate(styles):
+            character = grid.character(column, row)
+            line.append(character, "bold red" if character == glyphs.broken else style)
         yield line
-
-
-def _cells(
-    found: Columns, width: int, height: int, wide: int, tall: int
-) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-    """Return the dots of each character, highest row first."""
-    cells = np.zeros((width, height), dtype=np.int64)
-    rows = height * tall
-    for column in np.flatnonzero(~np.isnan(found.low)):
-        low, high = (min(rows - 1, int(end[column] * rows)) for end in (found.low, found.high))
-        for dot in range(low, high + 1):
-            cells[column // wide, height - 1 - dot // tall] |= _DOTS[column % wide][dot % tall]
-    return cells
-
-
-def _character(dots: int, glyphs: Glyphs) -> str:
-    if not dots:
-        return " "
-    return "*" if glyphs is ASCII else chr(0x2800 + dots)
 
 
 def _labels(scale: Scale, height: int) -> dict[int, str]:
@@ -106,9 +80,8 @@ def _styles(marks: list[Mark], span: tuple[int, int], width: int) -> list[str]:
     """Return the colour of the curve in each column: that of an incident where one is."""
     styles = ["cyan"] * width
     for mark in sorted(marks, key=lambda each: (each.severity or Severity.INFO).rank):
-        first, last = (
-            column_of(end, span, width) for end in (mark.start, span[1] if mark.end is None else mark.end)
-        )
+        first = column_of(mark.start, span, width)
+        last = column_of(span[1] if mark.end is None else mark.end, span, width)
         styles[first : last + 1] = [SEVERITY_STYLES[mark.severity or Severity.INFO]] * (last + 1 - first)
     return styles
 

@@ -34,6 +34,7 @@ class Glyphs:
     warning: str
     critical: str
     above: str
+    edge: str
 
     def mark(self, incident: Incident) -> str:
         """Return the mark of an incident, by whether it is open."""
@@ -44,8 +45,8 @@ class Glyphs:
         return text if self is UNICODE else text.replace("·", ",").encode("ascii", "replace").decode()
 
 
-UNICODE = Glyphs("●", "○", "━", "╸", "─", "╌", "×", "–", " · ", "┤", "…", "△", "◆", "▲")
-ASCII = Glyphs("*", "o", "=", "-", ".", "-", "x", "-", ", ", "|", "...", "^", "#", "^")
+UNICODE = Glyphs("●", "○", "━", "╸", "─", "╌", "×", "–", " · ", "┤", "…", "△", "◆", "▲", "│")
+ASCII = Glyphs("*", "o", "=", "-", ".", "-", "x", "-", ", ", "|", "...", "^", "#", "^", "|")
 
 
 def number(value: float | None) -> str:

@@ -13,7 +13,7 @@ from stabilitykit.figures.page.words import span_text, value_text
 from stabilitykit.figures.run_picture import RunPicture
 
 _HERE = Path(__file__).parent
-_POINTS = 60_000
+_POINTS = 20_000
 """Buckets of all curves together, so that a page of many runs can still be sent."""
 
 

@@ -66,6 +66,7 @@ def _drawn(panel: Panel, buckets: int) -> dict[str, Any]:
     scale = loss_scale(curve.values)
     return {
         "name": panel.name,
+        "empty": not curve.values.size,
         "log": scale.log,
         "low": scale.low,
         "high": scale.high,

@@ -1,6 +1,7 @@
 "use strict";
 // One plot for each curve and one for the lanes of incidents; all of a run share their axis of steps.
-const AXIS = 56, LANE = 34, CURVE = [260, 150], SHADE = 0.22;
+const WHOLE = Array.from({ length: 48 }, (_, n) => [1, 2, 5][n % 3] * 10 ** Math.floor(n / 3));
+const AXIS = 64, LANE = 34, CURVE = [260, 150], SHADE = 0.22;
 
 function paint(name) {
   return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -159,12 +160,12 @@ class Run {
   }
 
   options(place, height, axes, scale, hooks) {
-    const ink = paint("faint"), grid = { stroke: paint("rule"), width: 1 };
-    const bottom = { stroke: ink, grid: { show: false }, ticks: grid, size: 34, space: 70 };
+    const ink = paint("faint"), grid = { stroke: paint("rule"), width: 1 }, tick = { ...grid, size: 4 };
+    const bottom = { stroke: ink, grid: { show: false }, ticks: grid, size: 34, space: 70, incrs: WHOLE };
     return {
       width: place.clientWidth, height, padding: [10, 28, 0, 0], legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => this.zoom(this.whole) } },
-      axes: [bottom, { stroke: ink, grid, ticks: grid, size: AXIS, ...axes }],
+      axes: [bottom, { stroke: ink, grid, ticks: tick, gap: 3, size: AXIS, ...axes }],
       scales: { x: { time: false, min: this.whole.min, max: this.whole.max }, y: scale },
       hooks: {
         setCursor: [plot => this.point(plot)],
@@ -186,7 +187,9 @@ class Run {
     };
     const axes = {
       label: panel.name, labelSize: 16, labelGap: 0, size: AXIS - 16,
-      splits: (plot, axis, min, max) => ticks(min, max, log), values: (plot, values) => values.map(text), filter: (plot, values) => values,
+      // The ticks are ours; uPlot only wants to hear of an increment that it can place.
+      space: 1, incrs: (plot, axis, min, max) => [Math.max(5, max - min)],
+      splits: (plot, axis, min, max) => panel.empty ? [] : ticks(min, max, log), values: (plot, values) => values.map(text), filter: (plot, values) => values,
     };
     const tables = panel.laps.map(lap => lap.length ? lap : [[], []]);
     const data = tables.length > 1 ? uPlot.join(tables) : tables[0] ?? [[], []];

@@ -37,12 +37,18 @@ def incidents(log: Log, flags: Flags) -> Said:
 
 
 def _tool(
-    name: str, source: str, rule: Callable[..., Flags], needs: str = "loss", nonfinite: bool = False
+    name: str,
+    short: str,
+    source: str,
+    rule: Callable[..., Flags],
+    needs: str = "loss",
+    nonfinite: bool = False,
 ) -> Tool:
     """Return a baseline.
 
     Args:
         name: What tables call it.
+        short: The same for narrow columns.
         source: Where the rule is from.
         rule: Takes the series and returns the flags.
         needs: The column that it looks at.
@@ -54,22 +60,22 @@ def _tool(
         flags = rule(getattr(log, needs))
         return incidents(log, flags | ~np.isfinite(log.loss) if nonfinite else flags)
 
-    return Tool(name, source, judge, needs)
+    return Tool(name, short, source, judge, needs)
 
 
 BASELINES = (
-    _tool("Lightning SpikeDetection", "lightning 2.6.6", ratios.lightning),
-    _tool("Lightning, spikes let in", "lightning 2.6.6", partial(ratios.lightning, admit=True)),
-    _tool("KillLossSpike", "llm-foundry 0.22.0", ratios.kill_loss_spike),
-    _tool("OLMo 7σ of 1000", "OLMo 2, arXiv 2501.00656", deviations.olmo_spike_score),
-    _tool("OLMo-core monitor 6σ", "ai2-olmo-core 3.0.0", deviations.olmo_monitor, nonfinite=True),
-    _tool("OLMo-core skip-step 6σ", "ai2-olmo-core 3.0.0", deviations.olmo_skip_step, nonfinite=True),
-    _tool("Megatron 10×", "megatron-core 0.16.1", ratios.megatron, nonfinite=True),
-    _tool("trainpulse 5×", "trainpulse 0.4.0", ratios.trainpulse, nonfinite=True),
-    _tool("ZClip, on the loss", "zclip 1.0.0", deviations.zclip),
-    _tool("ZClip, on the gradient norm", "zclip 1.0.0", deviations.zclip, needs="grad_norm"),
-    _tool("trainscope CUSUM", "trainscope 1.8.1", deviations.trainscope_cusum),
-    _tool("trainscope z 3.5", "trainscope 1.8.1", deviations.trainscope_z),
-    _tool("plain median and MAD", "of no peer", deviations.median_and_mad),
+    _tool("Lightning SpikeDetection", "Lightning", "lightning 2.6.6", ratios.lightning),
+    _tool("Lightning, spikes let in", "let in", "lightning 2.6.6", partial(ratios.lightning, admit=True)),
+    _tool("KillLossSpike", "KillLoss", "llm-foundry 0.22.0", ratios.kill_loss_spike),
+    _tool("OLMo 7σ of 1000", "OLMo 7σ", "OLMo 2, arXiv 2501.00656", deviations.olmo_spike_score),
+    _tool("OLMo-core monitor 6σ", "monitor", "ai2-olmo-core 3.0.0", deviations.olmo_monitor, nonfinite=True),
+    _tool("OLMo-core skip-step 6σ", "skip", "ai2-olmo-core 3.0.0", deviations.olmo_skip_step, nonfinite=True),
+    _tool("Megatron 10×", "Megatron", "megatron-core 0.16.1", ratios.megatron, nonfinite=True),
+    _tool("trainpulse 5×", "trainpulse", "trainpulse 0.4.0", ratios.trainpulse, nonfinite=True),
+    _tool("ZClip, on the loss", "ZClip", "zclip 1.0.0", deviations.zclip),
+    _tool("ZClip, on the gradient norm", "ZClip g", "zclip 1.0.0", deviations.zclip, needs="grad_norm"),
+    _tool("trainscope CUSUM", "CUSUM", "trainscope 1.8.1", deviations.trainscope_cusum),
+    _tool("trainscope z 3.5", "z 3.5", "trainscope 1.8.1", deviations.trainscope_z),
+    _tool("plain median and MAD", "MAD", "of no peer", deviations.median_and_mad),
 )
 """The peers' rules with their defaults, and a plain one."""

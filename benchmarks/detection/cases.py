@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from detection.log import Log, Values
+from detection.log import Log, Places, Values
 
 Truth = Literal["healthy", "spiky", "divergent"]
 
@@ -60,6 +60,14 @@ def generate(name: str, seed: int) -> Case:
     return FAMILIES[name](np.random.default_rng([crc32(name.encode()), seed]))
 
 
-def case(loss: Values, *events: Event, steps: Values | None = None, lr: Values | None = None) -> Case:
-    """Return a case of a loss, logged at every step unless the steps are given."""
-    return Case(Log(np.arange(len(loss)) if steps is None else steps.astype(np.int64), loss, lr=lr), events)
+def case(loss: Values, *events: Event, steps: Places | None = None, **columns: Values) -> Case:
+    """Return a case of a loss, logged at every step unless the steps are given.
+
+    Args:
+        loss: One value a row.
+        events: What happens.
+        steps: The steps.
+        columns: Further columns of the log.
+    """
+    at = np.arange(len(loss)) if steps is None else steps
+    return Case(Log(at, loss, **columns), events)

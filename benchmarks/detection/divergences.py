@@ -73,3 +73,16 @@ def plateau(rng: np.random.Generator) -> Case:
     loss = level + (top - level) * np.exp(-np.arange(n) / (0.04 * n)) + gaussian(rng, n)
     loss[first:] += level * rng.uniform(0.15, 0.6) * np.linspace(0, 1, n - first)
     return case(loss, _end(loss, first))
+
+
+@family("parked at the unigram law")
+def parked(rng: np.random.Generator) -> Case:
+    """A fast fall to what token frequencies alone give, and no further; the batches' own is in the log.
+
+    The event begins where the loss is within 0.3 nat of that law.
+    """
+    n, law, tau = int(rng.integers(400, 1200)), rng.uniform(3.0, 6.0), rng.uniform(5.0, 20.0)
+    batch = law + gaussian(rng, n, 0.08)
+    fall = rng.uniform(2.0, 5.0) * np.exp(-np.arange(n) / tau)
+    loss = batch + fall + gaussian(rng, n, 0.01)
+    return case(loss, _end(loss, int(np.argmax(fall < 0.3))), unigram_cross_entropy=batch)

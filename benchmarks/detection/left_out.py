@@ -46,7 +46,8 @@ def with_settings(settings: Settings) -> Tool:
             diagnosis.update(record)
         return said(diagnosis.verdict())
 
-    return Tool(", ".join(f"{name} {value:g}" for name, value in settings.items()), "a setting", judge)
+    name = ", ".join(f"{argument} {value:g}" for argument, value in settings.items())
+    return Tool(name, "ours", "the loss detectors with other settings", judge)
 
 
 def _detector(kind: str, settings: Settings) -> Detector:

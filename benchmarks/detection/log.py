@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+Places = NDArray[np.int64]
+"""Rows of a log, or its steps."""
 
-COLUMNS = ("loss", "grad_norm", "lr")
+COLUMNS = ("loss", "grad_norm", "lr", "unigram_cross_entropy")
 
 
 @dataclass(frozen=True, eq=False)
 class Log:
     """The columns of a log in the order of its rows; steps may repeat or leave gaps."""
 
-    steps: NDArray[np.int64]
+    steps: Places
     loss: Values
     grad_norm: Values | None = None
     lr: Values | None = None
+    unigram_cross_entropy: Values | None = None
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -61,6 +64,8 @@ class Tool:
     """Something that judges logs."""
 
     name: str
+    short: str
+    """The name at the head of a narrow column."""
     source: str
     """Where its rule is from, with the version."""
     judge: Callable[[Path, Log], Said]

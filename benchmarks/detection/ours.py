@@ -20,7 +20,7 @@ def _judge(path: Path, log: Log) -> Said:
     return said(replay(path).verdict)
 
 
-OURS = Tool("stabilitykit", "this version", _judge)
+OURS = Tool("stabilitykit", "ours", "this version", _judge)
 
 
 def command(line: str) -> Tool:
@@ -37,4 +37,4 @@ def command(line: str) -> Tool:
         fields = ("kind", "start", "end", "detected")
         return Said(document["verdict"], [{name: i[name] for name in fields} for i in document["incidents"]])
 
-    return Tool(line, "the command", judge)
+    return Tool(line, "command", "the command", judge)

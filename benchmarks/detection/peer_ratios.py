@@ -65,7 +65,8 @@ def megatron(loss: Values, factor: float = 10.0, samples: int = 100) -> Flags:
     size = np.abs(np.where(finite, loss, 0.0))
     seen = np.cumsum(finite)
     largest = size[finite & (seen <= samples)].max(initial=0.0)
-    return finite & (seen > samples) & (size >= factor * largest)
+    flags: Flags = finite & (seen > samples) & (size >= factor * largest)
+    return flags
 
 
 def trainpulse(loss: Values, factor: float = 5.0, window: int = 50) -> Flags:

@@ -3,24 +3,24 @@
 import numpy as np
 
 from detection.cases import Case, Event, case, family
-from detection.log import Values
+from detection.log import Places, Values
 from detection.series import noisy_curve
 
 
-def heights(rng: np.random.Generator, loss: Values, places: Values) -> Values:
+def heights(rng: np.random.Generator, loss: Values, places: Places) -> Values:
     """Return heights between 12 % and the whole of the loss there, at least 0.4 nat and 10 noise widths."""
     share = np.exp(rng.uniform(np.log(0.12), 0.0, len(places)))
     noise = np.median(np.abs(np.diff(loss))) * 1.5
-    return np.maximum(np.maximum(share * loss[places], 0.4), 10 * noise)
+    return np.asarray(np.maximum(np.maximum(share * loss[places], 0.4), 10 * noise))
 
 
-def spread_places(rng: np.random.Generator, first: int, last: int, n: int, apart: int) -> Values:
+def spread_places(rng: np.random.Generator, first: int, last: int, n: int, apart: int) -> Places:
     """Return ``n`` places in [first, last) that are at least ``apart`` points from each other."""
     room = last - first - (n - 1) * apart
     return first + np.sort(rng.integers(0, room, n)) + apart * np.arange(n)
 
 
-def with_single_spikes(rng: np.random.Generator, loss: Values, places: Values) -> Case:
+def with_single_spikes(rng: np.random.Generator, loss: Values, places: Places) -> Case:
     """Return the run with a spike of one point at each place."""
     spiked = loss.copy()
     spiked[places] += heights(rng, loss, places)

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detection.families import pooled
+from detection.left_out import LeftOut
+from detection.log import Tool
 from detection.traces import Score
 from detection.truth import Counts
+from detection.unigram import Gain
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Table:
 
     title: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
         """Return the table as Markdown, without its title."""
@@ -86,9 +90,70 @@ def tools_table(found: dict[str, dict[str, Counts]]) -> Table:
     return Table("Made-up runs, all families", head, rows)
 
 
+def matrix_table(found: dict[str, dict[str, Counts]], tools: Sequence[Tool]) -> Table:
+    """Return the share of runs in which a tool was wholly right, a family a row and a tool a column."""
+    short = {tool.name: tool.short for tool in tools}
+    names = list(found)
+    families = list(found[names[0]])
+    rows = [
+        (family, *(number(found[n][family].clean / found[n][family].runs) for n in names))
+        for family in families
+    ]
+    head = ("family", *(short[name] for name in names))
+    return Table("Share of made-up runs with every event found and no false alarm", head, rows)
+
+
+def toys_table(found: dict[str, dict[str, Counts]]) -> Table:
+    """Return in how many of ten runs each curve was passed, with the delay or the false alarms a run."""
+    curves = list(next(iter(found.values())))
+    rows = [(name, *(_toy(by_curve[curve]) for curve in curves)) for name, by_curve in found.items()]
+    return Table("Six simple curves: runs of ten with all found", ("rule", *curves), rows)
+
+
+def _toy(counts: Counts) -> str:
+    passed = counts.full if counts.events else counts.clean
+    notes = [] if math.isnan(counts.median_delay) else [f"{counts.median_delay:.0f} late"]
+    notes += [f"{counts.false / counts.runs:.1f} false"] if counts.false else []
+    return f"{passed}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def left_out_table(left_out: LeftOut) -> Table:
+    """Return what choosing without the source under judgment gives, beside each setting on all sources."""
+    low, high = left_out.interval
+    rows = [("**chosen without the source**", *_figures(left_out.pooled), f"[{low:.2f}, {high:.2f}]")]
+    rows += [(name, *_figures(pooled), "") for name, pooled in left_out.by_settings.items()]
+    head = ("settings", "F1", "recall", "precision", "false / 10k", "verdicts right", "interval of F1")
+    return Table("Settings chosen with a source left out", head, rows)
+
+
+def _figures(pooled: dict[str, Any]) -> tuple[str, ...]:
+    names = ("f1", "recall", "precision", "false_per_10k", "verdict_accuracy")
+    return tuple(number(pooled[name], 3 if name == "f1" else 2) for name in names)
+
+
+def gains_table(gains: Sequence[Gain]) -> Table:
+    """Return each run judged with and without its batches' unigram cross-entropy."""
+    rows = [
+        (
+            f"batch {gain.batch}, seed {gain.seed}",
+            *(number(value, 3) for value in gain.noise),
+            *(number(value) for value in gain.bump),
+            *map(str, gain.incidents),
+        )
+        for gain in gains
+    ]
+    head = ("run", "noise with", "without", "largest bump with", "without", "incidents with", "without")
+    return Table("Judged with and without the batches' unigram cross-entropy, nats", head, rows)
+
+
+def rules_table(tools: Sequence[Tool]) -> Table:
+    """Return where each rule is from."""
+    return Table("Rules", ("rule", "from", "looks at"), [(t.name, t.source, t.needs) for t in tools])
+
+
 def _counts(counts: Counts) -> tuple[str, ...]:
     return (
-        str(counts.verdicts.total()),
+        str(counts.runs),
         str(counts.events),
         number(counts.recall),
         number(counts.precision),

@@ -1,15 +1,16 @@
 """Scores on a folder of labelled traces, by the scorer that lies in it."""
 
+import gzip
 import importlib.util
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from detection.log import Log, Tool, read_log
+from detection.log import Log, Said, Tool, read_log
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ class Traces:
             pooled, by_source, rows = self.scorer.evaluate(Path(folder), self.split, detect)
         return Score(tool, pooled, by_source, rows)
 
+    def judge(self, tool: Tool, names: Sequence[str]) -> dict[str, Said]:
+        """Return what a tool says of some traces, by their ids."""
+        with tempfile.TemporaryDirectory() as folder:
+            said = {}
+            for trace in self.manifest["traces"]:
+                if trace["id"] in names:
+                    path = Path(folder) / f"{trace['id']}.csv"
+                    path.write_bytes(_plain(self.root / trace["file"]))
+                    said[trace["id"]] = tool.judge(path, self._read(path))
+        return said
+
     def _read(self, path: Path) -> Log:
         if path.stem not in self._logs:
             self._logs[path.stem] = read_log(path)
@@ -78,6 +90,10 @@ class Traces:
             if trace.get(f"has_{column}", True)
         ]
         (folder / "manifest.json").write_text(json.dumps({**self.manifest, "traces": traces}))
+
+
+def _plain(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def _load(path: Path) -> ModuleType:

@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from detection.cases import Case, Event
 from detection.log import Said
@@ -48,6 +49,10 @@ class Counts:
     """How runs went, with what was said of them."""
     right: int = 0
     """Runs whose verdict is right."""
+    full: int = 0
+    """Runs in which every event was hit."""
+    clean: int = 0
+    """Runs in which every event was hit and nothing was a false alarm."""
 
     def __iadd__(self, other: "Counts") -> "Counts":
         self.events += other.events
@@ -57,6 +62,8 @@ class Counts:
         self.delays += other.delays
         self.verdicts.update(other.verdicts)
         self.right += other.right
+        self.full += other.full
+        self.clean += other.clean
         return self
 
     @property
@@ -80,9 +87,24 @@ class Counts:
         return statistics.median(self.delays) if self.delays else math.nan
 
     @property
+    def runs(self) -> int:
+        """Runs counted."""
+        return self.verdicts.total()
+
+    @property
     def verdicts_right(self) -> float:
         """Share of runs whose verdict is right."""
-        return self.right / self.verdicts.total() if self.verdicts else math.nan
+        return self.right / self.runs if self.runs else math.nan
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures, as plain JSON types; what is no number is null."""
+        names = ("recall", "precision", "false_per_10k", "median_delay", "verdicts_right")
+        values = {name: getattr(self, name) for name in names}
+        return {
+            **{name: None if math.isnan(value) else value for name, value in values.items()},
+            **{name: getattr(self, name) for name in ("runs", "events", "hits", "false", "healthy", "clean")},
+            "verdicts": {f"{truth} → {verdict}": n for (truth, verdict), n in sorted(self.verdicts.items())},
+        }
 
 
 def count(case: Case, said: Said) -> Counts:
@@ -117,6 +139,8 @@ def count(case: Case, said: Said) -> Counts:
         delays=delays,
         verdicts=Counter([(case.truth, said.verdict)]),
         right=int(right),
+        full=int(len(taken) == len(case.events)),
+        clean=int(len(taken) == len(case.events) and not false),
     )
 
 

@@ -11,7 +11,7 @@ from detection.log import Values
 from detection.windows import median, robust_deviation, trailing
 from stabilitykit.detect.loss import LOSS, UNIGRAM
 from stabilitykit.diagnosis import Diagnosis
-from stabilitykit.records import StepRecord, Verdict
+from stabilitykit.records import StepRecord
 from stabilitykit.store import open_run
 
 COUNTED = ("loss_spike", "divergence")
@@ -23,44 +23,47 @@ SETTLED = 50
 class Gain:
     """One run, judged with and without the reading."""
 
+    batch: int
     seed: int
     noise: tuple[float, float]
     """1.4826 MAD of the loss about the median of the 9 before it, in nats: with the reading and without."""
-    spikes: tuple[int, int]
+    bump: tuple[float, float]
+    """The largest rise above that median."""
+    incidents: tuple[int, int]
     """Incidents of the loss."""
-    verdicts: tuple[str, str]
 
 
-def unigram_gain(
-    seeds: Sequence[int], arch: str = "pre_norm", tick: Callable[[], None] = lambda: None
-) -> list[Gain]:
-    """Train one probe a seed, 300 steps of batch 8, and judge its records twice.
+def unigram_gain(runs: Sequence[tuple[int, int]], tick: Callable[[], None] = lambda: None) -> list[Gain]:
+    """Train probes of pre_norm, in which nothing happens, and judge the records of each twice.
 
-    The setting is one in which nothing happens, so every incident is a false alarm.
+    Every incident is a false alarm.
+
+    Args:
+        runs: Batch size and seed of each.
+        tick: Called after every run.
     """
     from stabilitykit.experiments import build_spec, probe
 
     found = []
-    for seed in seeds:
+    for batch, seed in runs:
+        spec = build_spec("pre_norm", overrides=[f"seed={seed}", f"data.batch_size={batch}"])
         with tempfile.TemporaryDirectory() as folder:
-            result = probe(build_spec(arch, overrides=[f"seed={seed}"]), Path(folder) / "run")
+            result = probe(spec, Path(folder) / "run")
             records = list(open_run(result.logdir).records())
-        found.append(_compare(seed, records))
+        found.append(_compare(batch, seed, records))
         tick()
     return found
 
 
-def _compare(seed: int, records: Sequence[StepRecord]) -> Gain:
+def _compare(batch: int, seed: int, records: Sequence[StepRecord]) -> Gain:
     bare = [_without(record) for record in records]
     loss = np.array([record.readings[LOSS] for record in records])
     unigram = np.array([record.readings[UNIGRAM] for record in records])
-    verdicts = _verdict(records), _verdict(bare)
-    return Gain(
-        seed,
-        (_noise(loss - unigram), _noise(loss)),
-        (_count(verdicts[0]), _count(verdicts[1])),
-        (verdicts[0].outcome, verdicts[1].outcome),
-    )
+    rises = _rises(loss - unigram), _rises(loss)
+    noise = [float(robust_deviation(rise[None])[0]) for rise in rises]
+    bump = [float(rise.max()) for rise in rises]
+    incidents = _incidents(records), _incidents(bare)
+    return Gain(batch, seed, (noise[0], noise[1]), (bump[0], bump[1]), incidents)
 
 
 def _without(record: StepRecord) -> StepRecord:
@@ -68,17 +71,14 @@ def _without(record: StepRecord) -> StepRecord:
     return StepRecord(record.step, tuple(record.tags[place] for place in kept), record.values[kept])
 
 
-def _verdict(records: Sequence[StepRecord]) -> Verdict:
+def _incidents(records: Sequence[StepRecord]) -> int:
+    """Return how many incidents of the loss a diagnosis finds."""
     diagnosis = Diagnosis()
     for record in records:
         diagnosis.update(record)
-    return diagnosis.verdict()
+    return sum(incident.kind in COUNTED for incident in diagnosis.incidents)
 
 
-def _count(verdict: Verdict) -> int:
-    return sum(incident.kind in COUNTED for incident in verdict.incidents)
-
-
-def _noise(values: Values) -> float:
-    rise = (values - trailing(values, 9, median))[SETTLED:]
-    return float(robust_deviation(rise[None])[0])
+def _rises(values: Values) -> Values:
+    """Return how far each value stands above the median of the 9 before it."""
+    return (values - trailing(values, 9, median))[SETTLED:]

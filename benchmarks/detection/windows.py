@@ -38,17 +38,17 @@ def growing(values: Values, least: int, window: int, statistic: Callable[[Values
 
 def mean(rows: Values) -> Values:
     """Return each row's mean."""
-    return rows.mean(axis=1)
+    return np.asarray(rows.mean(axis=1))
 
 
 def deviation(rows: Values) -> Values:
     """Return each row's standard deviation, divided by the number of its values."""
-    return rows.std(axis=1)
+    return np.asarray(rows.std(axis=1))
 
 
 def sample_deviation(rows: Values) -> Values:
     """Return each row's standard deviation, divided by the number of its values less one."""
-    return rows.std(axis=1, ddof=1)
+    return np.asarray(rows.std(axis=1, ddof=1))
 
 
 def median(rows: Values) -> Values:

@@ -26,12 +26,13 @@ def lightning(
     last = 0.0
     for place, value in enumerate(loss.tolist()):
         if place >= warmup:
-            usual = sum(past) / len(past) if past else 0.0
+            usual = sum(past) / len(past) if past else np.nan
             far = abs(value - usual) >= abs(rtol * usual)
             flags[place] = not np.isfinite(value) or (value > last and far)
         if not flags[place] or (admit and np.isfinite(value)):
-            past.append(value)
             last = value
+            if not np.isnan(value):
+                past.append(value)
     return flags
 
 

@@ -11,6 +11,7 @@ The traces are a folder with a manifest of labels and its own scorer; all else n
 
 import argparse
 import json
+import math
 import os
 import sys
 import warnings
@@ -112,7 +113,16 @@ def document(scores: Sequence[Score], found: ByFamily, left_out: LeftOut | None)
     }
     traces = {s.tool.name: {"pooled": s.pooled, "by_source": s.by_source, "rows": s.rows} for s in scores}
     chosen = None if left_out is None else {"pooled": left_out.pooled, "chosen": left_out.chosen}
-    return {"traces": traces, "families": families, "left_out": chosen}
+    return {"traces": _plain(traces), "families": families, "left_out": _plain(chosen)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with null for what is no number, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def print_tables(scores: Sequence[Score], found: ByFamily, tools: Sequence[Tool], rows: bool) -> None:

@@ -63,7 +63,7 @@ def _curve(panel: Panel, span: tuple[int, int], width: int, height: int, glyphs:
     labels = _labels(scale, height) if panel.curve.values.size else {}
     styles = _styles(panel.marks, span, width)
     for row in range(height):
-        line = Text(f"{labels.get(row, ''):>{_AXIS - 1}}", style="dim")
+        line = Text.assemble((f"{labels.get(row, ''):>{_AXIS - 1}}", "dim"))
         line.append(glyphs.tick if row in labels else glyphs.edge, "dim")
         for column, style in enumerate(styles):
             character = grid.character(column, row)

@@ -8,7 +8,7 @@ from typing import Literal
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
-from stabilitykit.figures.run_picture import RunCurves
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import Run, is_run_folder, open_run, read_csv
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stabilitykit.figures.run_picture import RunCurves
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import Severity, StepRecord
 from stabilitykit_cli.app import main
 

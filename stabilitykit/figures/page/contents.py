@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stabilitykit.figures.lanes import incident_lanes
-from stabilitykit.figures.loss_curve import Lap
+from stabilitykit.figures.laps import Lap
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.page.words import value_text
 from stabilitykit.figures.run_picture import Panel, RunPicture

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
-from stabilitykit.figures.drawing import file_bytes, settings
+from stabilitykit.figures.drawing import file_bytes, new_figure, settings
 from stabilitykit.figures.lanes import Lane, Mark
 from stabilitykit.figures.loss_curve import LossCurve
 from stabilitykit.figures.panels import draw_bands, draw_curve, draw_lanes, draw_step_axis
@@ -37,7 +35,7 @@ def failure_panel(
     ]
     with settings():
         below = LANE * len(lanes)
-        figure = Figure(figsize=(WIDTH, CURVE + below + MARGIN), layout="constrained")
+        figure = new_figure(WIDTH, CURVE + below + MARGIN)
         above, strip = figure.subplots(2, 1, sharex=True, height_ratios=[CURVE, below])
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         draw_curve(above, curve, "loss")

@@ -8,7 +8,7 @@ from typing import Literal
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
-from stabilitykit.figures.run_picture import RunCurves
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import Run, is_run_folder, open_run, read_csv
 
@@ -84,7 +84,7 @@ def _replay_folder(path: Path, loss: str | None, diagnosis: Diagnosis) -> Replay
     if run.thinned:
         step = _take_up(run, diagnosis)
         source += f"; steps are thinned, so replayed from step {step} on, with earlier incidents as recorded"
-        verdict = _verdict(diagnosis, run.records(after=step), curves, run.complete)
+        verdict = _verdict(diagnosis, run.records(), curves, run.complete, after=step)
     else:
         verdict = _verdict(diagnosis, run.records(), curves, run.complete)
     if not verdict.steps:
@@ -109,9 +109,14 @@ def _take_up(run: Run, diagnosis: Diagnosis) -> int:
 
 
 def _verdict(
-    diagnosis: Diagnosis, records: Iterable[StepRecord], curves: RunCurves, complete: bool = True
+    diagnosis: Diagnosis,
+    records: Iterable[StepRecord],
+    curves: RunCurves,
+    complete: bool = True,
+    after: int | None = None,
 ) -> Verdict:
     for record in records:
-        diagnosis.update(record)
         curves.add(record)
+        if after is None or record.step > after:
+            diagnosis.update(record)
     return diagnosis.verdict(complete)

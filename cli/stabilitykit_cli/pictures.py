@@ -1,5 +1,6 @@
 """``--plot`` and ``--picture``: a run's curves in the terminal and as a file."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class Pictures:
             self.path.write_bytes(contents)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-        sys.stderr.write(f"picture {what}: {self.path}\n")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"picture {what}: {self.path}\n")
 
 
 def _pictures(runs: "Iterable[tuple[Path, Replay]]") -> "list[RunPicture]":

@@ -13,7 +13,7 @@ NONFINITE: Colour = (222, 45, 38)
 
 LINE: Colour = (0, 114, 178)
 """A curve."""
-WARNING: Colour = (230, 159, 0)
+WARNING: Colour = (196, 122, 0)
 """A warning; its shape is hollow, so that colour alone never tells it."""
 CRITICAL: Colour = (193, 18, 31)
 """What is critical; its shape is filled."""

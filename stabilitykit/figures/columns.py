@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stabilitykit.figures.loss_curve import Lap
+from stabilitykit.figures.laps import Lap
 from stabilitykit.figures.scale import Scale
 
 

@@ -43,6 +43,19 @@ def settings() -> Iterator[None]:
         yield
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure that lays itself out; call it under ``settings``.
+
+    Args:
+        width: Inches.
+        height: Inches.
+    """
+    figure = Figure(figsize=(width, height))
+    # A share of the figure as room between panels would be much of a high one.
+    figure.set_layout_engine("constrained", hspace=0, h_pad=0.06)
+    return figure
+
+
 def file_bytes(figure: Figure, format: str) -> bytes:
     """Return a figure as the bytes of a file; call it under ``settings``.
 

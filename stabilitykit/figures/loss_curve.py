@@ -1,63 +1,17 @@
 """A series over a run of any length, in bounded memory: every value that a picture needs is kept."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from stabilitykit.figures.laps import Bucket, Lap, lap_of, paired
+
 BUCKETS = 2048
 """Buckets at most: more than a picture has columns for."""
 LAPS = 8
 """Times that a run may go back and be told apart; what comes later is one lap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lap:
-    """One way through the steps without going back, as a line to be drawn."""
-
-    steps: Float[np.ndarray, " points"]
-    """Rising; floats, since nobody's log keeps to 64 bits."""
-    values: Float[np.ndarray, " points"]
-    """Values of the series itself, none of them averaged; NaN where it was not finite."""
-
-    @property
-    def broken(self) -> Float[np.ndarray, " breaks"]:
-        """Steps at which the series was not finite: the first one of each bucket."""
-        steps: NDArray[np.float64] = self.steps[np.isnan(self.values)]
-        return steps
-
-
-class _Bucket:
-    """First, lowest, highest and last value of some neighbouring steps, each with its step."""
-
-    __slots__ = ("broken", "first", "high", "last", "low")
-
-    def __init__(self) -> None:
-        self.first = self.low = self.high = self.last = (0, math.nan)
-        self.broken: int | None = None
-        """The first step at which the series was not finite."""
-
-    def points(self) -> Iterable[tuple[int, float]]:
-        """Return the values kept, in the order of steps."""
-        kept = [] if math.isnan(self.first[1]) else [self.first, self.low, self.high, self.last]
-        if self.broken is not None:
-            kept.append((self.broken, math.nan))
-        return sorted(dict.fromkeys(kept), key=lambda point: point[0])
-
-    def join(self, later: "_Bucket") -> None:
-        """Take in the bucket behind this one."""
-        if self.broken is None:
-            self.broken = later.broken
-        if math.isnan(later.last[1]):
-            return
-        if math.isnan(self.first[1]):
-            self.first, self.low, self.high = later.first, later.low, later.high
-        self.low = min(self.low, later.low, key=_value)
-        self.high = max(self.high, later.high, key=_value)
-        self.last = later.last
 
 
 class LossCurve:
@@ -78,10 +32,10 @@ class LossCurve:
         self.points = 0
         """Values taken in."""
         self._limit = buckets
-        self._laps: list[dict[int, _Bucket]] = [{}]
+        self._laps: list[dict[int, Bucket]] = [{}]
         self._count = 0
         self._at: int | None = None
-        self._bucket = _Bucket()
+        self._bucket = Bucket()
         self._drawn: tuple[Lap, ...] = ()
         self._drawn_at = 0
 
@@ -108,7 +62,7 @@ class LossCurve:
     def laps(self) -> tuple[Lap, ...]:
         """The lines to draw, the newest last; none where nothing was taken in."""
         if self._drawn_at != self.points:
-            self._drawn = tuple(_lap(buckets) for buckets in self._laps if buckets)
+            self._drawn = tuple(lap_of(buckets) for buckets in self._laps if buckets)
             self._drawn_at = self.points
         return self._drawn
 
@@ -131,12 +85,10 @@ class LossCurve:
         return any(lap.broken.size for lap in self.laps)
 
     def near(self, step: int) -> tuple[int, float] | None:
-        """Return step and value of the highest in the bucket of ``step``; None where there is none."""
-        for buckets in reversed(self._laps):
-            bucket = buckets.get(step // self.width)
-            if bucket is not None and not math.isnan(bucket.high[1]):
-                return bucket.high
-        return None
+        """Return step and value of the highest in the buckets of ``step``; None where there is none."""
+        found = (buckets.get(step // self.width) for buckets in self._laps)
+        highs = [bucket.high for bucket in found if bucket is not None and not math.isnan(bucket.high[1])]
+        return max(highs, key=lambda point: point[1], default=None)
 
     def thinned(self, buckets: int) -> "LossCurve":
         """Return the curve in fewer buckets.
@@ -151,13 +103,13 @@ class LossCurve:
                 thin.add(int(step), value)
         return thin
 
-    def _move(self, at: int) -> _Bucket:
+    def _move(self, at: int) -> Bucket:
         """Return the bucket at an index, which becomes the current one."""
         if self._at is not None and at < self._at and len(self._laps) < LAPS:
             self._laps.append({})
         bucket = self._laps[-1].get(at)
         if bucket is None:
-            bucket = self._laps[-1][at] = _Bucket()
+            bucket = self._laps[-1][at] = Bucket()
             self._count += 1
         self._at = at
         if self._count > self._limit:
@@ -171,26 +123,6 @@ class LossCurve:
         while self._count > max(self._limit // 2, 2 * LAPS):
             self.width *= 2
             at //= 2
-            self._laps = [_paired(buckets) for buckets in self._laps]
+            self._laps = [paired(buckets) for buckets in self._laps]
             self._count = sum(len(buckets) for buckets in self._laps)
         self._at = at
-
-
-def _paired(buckets: dict[int, _Bucket]) -> dict[int, _Bucket]:
-    wide: dict[int, _Bucket] = {}
-    for at in sorted(buckets):
-        if at // 2 in wide:
-            wide[at // 2].join(buckets[at])
-        else:
-            wide[at // 2] = buckets[at]
-    return wide
-
-
-def _lap(buckets: dict[int, _Bucket]) -> Lap:
-    points = [point for at in sorted(buckets) for point in buckets[at].points()]
-    steps = np.array([step for step, _ in points], dtype=np.float64)
-    return Lap(steps, np.array([value for _, value in points], dtype=np.float64))
-
-
-def _value(point: tuple[int, float]) -> float:
-    return point[1]

@@ -9,7 +9,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from stabilitykit.figures.colours import CRITICAL, FAINT, INK, LINE, WARNING, Colour, hexadecimal
 from stabilitykit.figures.lanes import Lane, Mark
-from stabilitykit.figures.loss_curve import Lap, LossCurve
+from stabilitykit.figures.laps import Lap
+from stabilitykit.figures.loss_curve import LossCurve
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.scale import Scale, step_ticks
 from stabilitykit.records import Severity

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from stabilitykit.figures.colours import CRITICAL, FAINT, INK, LINE, hexadecimal
-from stabilitykit.figures.drawing import file_bytes, settings
+from stabilitykit.figures.drawing import file_bytes, new_figure, settings
 from stabilitykit.figures.lanes import incident_lanes
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.panels import colour, draw_bands, draw_curve, draw_lanes, draw_step_axis
@@ -38,7 +38,7 @@ def run_file(runs: Sequence[RunPicture], format: str) -> bytes:
 
 def _alone(run: RunPicture) -> Figure:
     heights = [_CURVE, *[_SECOND] * (len(run.panels) - 1), *_strip(run)]
-    figure = Figure(figsize=(_WIDTH, sum(heights) + _AROUND), layout="constrained")
+    figure = new_figure(_WIDTH, sum(heights) + _AROUND)
     _draw(figure, run, run.panels, heights, columns=_COLUMNS)
     _legend(figure, [run])
     return figure
@@ -51,7 +51,7 @@ def _several(all_runs: Sequence[RunPicture]) -> Figure:
     strips = [max(sum(_strip(run)) for run in row) for row in rows]
     heights = [_SMALL + strip + _AROUND for strip in strips]
     width = _WIDTH * (0.55 + 0.45 * columns)
-    figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
+    figure = new_figure(width, sum(heights) + 0.5)
     if len(all_runs) > len(runs):
         figure.supxlabel(f"the first {len(runs)} of {len(all_runs)} runs")
     grid = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False)

@@ -29,9 +29,9 @@ class RunCurves:
             self._loss_at = _index(record.tags, _LOSS)
             self._grad_norm_at = _index(record.tags, _GRAD_NORM)
         if self._loss_at is not None:
-            self.loss.add(record.step, float(record.values[self._loss_at]))
+            self.loss.add(record.step, record.values.item(self._loss_at))
         if self._grad_norm_at is not None:
-            self.grad_norm.add(record.step, float(record.values[self._grad_norm_at]))
+            self.grad_norm.add(record.step, record.values.item(self._grad_norm_at))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A run's curves in the terminal, with a line of marks for each kind of incident below them."""
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -63,11 +64,12 @@ def _curve(panel: Panel, span: tuple[int, int], width: int, height: int, glyphs:
     labels = _labels(scale, height) if panel.curve.values.size else {}
     styles = _styles(panel.marks, span, width)
     for row in range(height):
-        line = Text(f"{labels.get(row, ''):>{_AXIS - 1}}", style="dim")
+        line = Text.assemble((f"{labels.get(row, ''):>{_AXIS - 1}}", "dim"))
         line.append(glyphs.tick if row in labels else glyphs.edge, "dim")
-        for column, style in enumerate(styles):
-            character = grid.character(column, row)
-            line.append(character, "bold red" if character == glyphs.broken else style)
+        # One change of colour a stretch, not one a character.
+        for style, columns_alike in groupby(range(width), key=lambda column: styles[column]):
+            line.append("".join(grid.character(column, row) for column in columns_alike), style)
+        line.highlight_words([glyphs.broken], "bold red")
         yield line
 
 

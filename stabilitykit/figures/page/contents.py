@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stabilitykit.figures.lanes import incident_lanes
-from stabilitykit.figures.loss_curve import Lap
+from stabilitykit.figures.laps import Lap
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.page.words import value_text
 from stabilitykit.figures.run_picture import Panel, RunPicture
@@ -30,7 +30,7 @@ def contents(run: RunPicture, buckets: int) -> dict[str, Any]:
         "title": run.title,
         "verdict": run.verdict,
         "panels": [_told(panel) for panel in run.panels],
-        "advice": _advice(incidents),
+        "kinds": _told_once(incidents),
         "data": {
             "span": run.span,
             "panels": [_drawn(panel, buckets) for panel in run.panels],
@@ -98,11 +98,17 @@ def _mark(incident: Incident, lane: int) -> dict[str, Any]:
     }
 
 
-def _advice(incidents: tuple[Incident, ...]) -> dict[str, dict[str, list[str]]]:
-    """Return the causes and remedies of each kind, each once."""
-    advice: dict[str, dict[str, dict[str, None]]] = {}
+def _told_once(incidents: tuple[Incident, ...]) -> list[dict[str, Any]]:
+    """Return of each kind the causes and remedies, each once, and the evidence of its first incident."""
+    kinds: dict[str, list[Incident]] = {}
     for incident in incidents:
-        of_kind = advice.setdefault(incident.kind, {"causes": {}, "remedies": {}})
-        of_kind["causes"] |= dict.fromkeys(incident.causes)
-        of_kind["remedies"] |= dict.fromkeys(incident.remedies)
-    return {kind: {name: list(lines) for name, lines in of.items()} for kind, of in advice.items()}
+        kinds.setdefault(incident.kind, []).append(incident)
+    return [
+        {
+            "kind": kind,
+            "causes": list(dict.fromkeys(cause for each in found for cause in each.causes)),
+            "remedies": list(dict.fromkeys(remedy for each in found for remedy in each.remedies)),
+            "evidence": found[0].evidence,
+        }
+        for kind, found in kinds.items()
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from stabilitykit.figures.run_picture import RunCurves, RunPicture
-from stabilitykit.records import KINDS, Incident, Severity, StepRecord, Verdict
+from stabilitykit.records import KINDS, Finding, Incident, Severity, StepRecord, Verdict
 
 LOSS_KINDS = ("loss_spike", "divergence", "stuck", "nonfinite")
 
@@ -16,20 +16,22 @@ def an_incident(number: int, kind: str, start: int, end: int | None, severity: S
     site = {"gradient_spike": "optim/grad_norm"}.get(kind, "blocks.03")
     site = "train/loss" if kind in LOSS_KINDS else site
     message = f"{kind} <seen> & told {number}"
+    first = Finding("entropy_collapse", "blocks.07", start, start, math.nan, 0.5, Severity.INFO, "seen first")
     return Incident(
-        number,
-        kind,
-        start,
-        start,
-        start,
-        end,
-        site,
-        severity,
-        9.0,
-        1.0,
-        message,
-        ("a cause",),
-        ("a <remedy>",),
+        id=number,
+        kind=kind,
+        start=start,
+        detected=start,
+        peak=start,
+        end=end,
+        site=site,
+        severity=severity,
+        value=9.0,
+        threshold=1.0,
+        message=message,
+        causes=("a cause",),
+        remedies=("a <remedy>",),
+        evidence=(first,),
     )
 
 

@@ -72,7 +72,8 @@ def test_a_restart_begins_a_lap_and_the_old_end_stays():
     assert (before.steps[-1], after.steps[0]) == (39, 30)
     assert set(before.values) == {5.0}
     assert curve.span == (0, 59)
-    assert curve.near(35) == (35, 2.0)
+    assert curve.near(35) == (35, 5.0)
+    assert curve.near(50) == (50, 2.0)
 
 
 def test_many_restarts_stay_within_bounds():
@@ -85,6 +86,15 @@ def test_many_restarts_stay_within_bounds():
 def test_steps_within_a_lap_rise():
     curve = curve_of([(5, 1.0), (3, 2.0), (4, 3.0), (9, math.nan), (9, 1.0)] * 50)
     assert all((np.diff(lap.steps) >= 0).all() for lap in curve.laps)
+
+
+def test_thinned_further_it_keeps_its_extremes_and_its_laps():
+    points = [(step, 3.0 + step % 11) for step in range(900)] + [(step, -1.0) for step in range(500, 999)]
+    thin = curve_of([*points, (999, math.nan)], buckets=1024).thinned(32)
+    assert len(kept(thin)) <= 5 * 32
+    assert [min(lap.steps) for lap in thin.laps] == [0, 500]
+    assert (min(thin.values), max(thin.values)) == (-1.0, 13.0)
+    assert thin.is_broken
 
 
 def test_nothing_is_nothing():

@@ -5,6 +5,9 @@ import re
 from html.parser import HTMLParser
 
 from stabilitykit.figures.page import run_page
+from stabilitykit.records import Severity
+
+from .conftest import an_incident
 
 
 class Reader(HTMLParser):
@@ -62,6 +65,13 @@ def test_every_incident_is_in_the_table_and_in_the_data(eventful):
     assert data["lanes"][0] == "loss_spike ×16"
     assert data["incidents"][-1]["end"] is None
     assert reader.tags.count("caption") == 1
+
+
+def test_evidence_causes_and_remedies_are_told_once_a_kind(make_run):
+    spikes = [an_incident(n, "loss_spike", n, n, Severity.WARNING) for n in range(3)]
+    text = Reader(run_page([make_run([3.0] * 9, incidents=spikes)])).text
+    assert text.count("a <remedy>") == text.count("a cause") == text.count("blocks.07") == 1
+    assert "nan" in text
 
 
 def test_a_curve_is_told_in_words_and_numbers(eventful):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stabilitykit.errors import ConfigError, MissingExtraError
-from stabilitykit.figures.picture_file import picture_writer
+from stabilitykit.figures import picture_writer
 
 HARD = {
     "nothing": [],

@@ -46,4 +46,4 @@ def pooled(by_family: dict[str, Counts]) -> Counts:
     return total
 
 
-__all__ = ["FAMILIES", "MODULES", "pooled", "score_families"]
+__all__ = ["FAMILIES", "MODULES", "generate", "pooled", "score_families"]

@@ -1,12 +1,13 @@
 """Pictures of six failures, with what each tool said below the curve."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from shapes_figure import failure_panel
 
-from detection.cases import generate
+from detection.families import generate
 from detection.log import Log, Tool
 from detection.truth import COUNTED
 from stabilitykit.figures.loss_curve import LossCurve
@@ -21,7 +22,7 @@ SHAPES = {
 }
 """Families that are shown, each by the run of seed 0, with the pictures' titles."""
 
-_BUCKETS = 150
+_BUCKETS = 100
 """Stretches of the curve that keep their extremes: enough for the width of the picture."""
 
 
@@ -39,7 +40,9 @@ def _draw(name: str, tools: Sequence[Tool], folder: Path) -> Path:
         case.log.write(path)
         said = {tool.name: _marks(tool, path, case.log) for tool in tools if tool.needs == "loss"}
     picture = folder / f"failure_{'_'.join(name.replace(',', '').split())}.svg"
-    picture.write_bytes(failure_panel(_curve(case.log), truth, said, SHAPES[name]))
+    drawn = failure_panel(_curve(case.log), truth, said, SHAPES[name])
+    # A tenth of the file is indentation.
+    picture.write_bytes(re.sub(rb"\n +", b"\n", drawn))
     return picture
 
 

@@ -148,7 +148,7 @@ def gains_table(gains: Sequence[Gain]) -> Table:
 
 def rules_table(tools: Sequence[Tool]) -> Table:
     """Return where each rule is from."""
-    return Table("Rules", ("rule", "from", "looks at"), [(t.name, t.source, t.needs) for t in tools])
+    return Table("Rules", ("rule", "from", "needs"), [(t.name, t.source, t.needs) for t in tools])
 
 
 def _counts(counts: Counts) -> tuple[str, ...]:

@@ -142,6 +142,8 @@ def print_tables(scores: Sequence[Score], found: ByFamily, tools: Sequence[Tool]
     for name, by_family in found.items():
         if name == OURS.name or len(found) == 1:
             show(console, tables.families_table(name, by_family))
+            verdicts = pooled(by_family).verdicts
+            show(console, tables.confusion_table(f"Verdicts on made-up runs: {name}", verdicts))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

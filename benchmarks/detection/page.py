@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detection.families import pooled
 from detection.left_out import LeftOut
 from detection.log import Tool
 from detection.shapes import SHAPES
@@ -71,6 +72,7 @@ def _parts(folder: Path, f: Findings) -> dict[str, str]:
         "left_out_table": left_out_table(f.left_out).markdown(),
         "tools_table": tools_table(families).markdown(),
         "ours_table": families_table("", families[ours.tool.name]).markdown(),
+        "said_table": confusion_table("", pooled(families[ours.tool.name]).verdicts).markdown(),
         "matrix_table": matrix_table(families, f.tools).markdown(),
         "toys_table": toys_table({name: dict(by_curve) for name, by_curve in f.toys.items()}).markdown(),
         "pictures": "\n\n".join(_picture(folder, name, picture) for name, picture in f.pictures.items()),

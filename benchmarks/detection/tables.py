@@ -1,7 +1,7 @@
 """Scores as rows of text, for the terminal and for the page alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def sources_table(scores: Sequence[Score]) -> Table:
     return Table("F1 by source", ("rule", *sources), rows)
 
 
-def confusion_table(title: str, pairs: dict[tuple[str, str], int]) -> Table:
+def confusion_table(title: str, pairs: Mapping[tuple[str, str], int]) -> Table:
     """Return how runs went against what was said of them."""
     verdicts = ("stable", "recovered", "stuck", "diverged")
     truths = [truth for truth in ("healthy", "spiky", "divergent") if any(t == truth for t, _ in pairs)]

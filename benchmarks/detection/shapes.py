@@ -22,8 +22,8 @@ SHAPES = {
 }
 """Families that are shown, each by the run of seed 0, with the pictures' titles."""
 
-_BUCKETS = 100
-"""Stretches of the curve that keep their extremes: enough for the width of the picture."""
+_BUCKETS = 300
+"""Stretches of the curve that keep their extremes: with a hundred, the spikes of a burst run into one."""
 
 
 def draw_shapes(tools: Sequence[Tool], folder: Path) -> dict[str, Path]:
@@ -41,9 +41,13 @@ def _draw(name: str, tools: Sequence[Tool], folder: Path) -> Path:
         said = {tool.name: _marks(tool, path, case.log) for tool in tools if tool.needs == "loss"}
     picture = folder / f"failure_{'_'.join(name.replace(',', '').split())}.svg"
     drawn = failure_panel(_curve(case.log), truth, said, SHAPES[name])
-    # A tenth of the file is indentation.
-    picture.write_bytes(re.sub(rb"\n +", b"\n", drawn))
+    picture.write_bytes(_smaller(drawn))
     return picture
+
+
+def _smaller(svg: bytes) -> bytes:
+    """Return an SVG without indentation, with coordinates to a tenth of a point."""
+    return re.sub(rb"(\d\.\d)\d+", rb"\1", re.sub(rb"\n +", b"\n", svg))
 
 
 def _marks(tool: Tool, path: Path, log: Log) -> list[tuple[int, int | None, int]]:

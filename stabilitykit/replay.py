@@ -1,13 +1,14 @@
 """Afterwards: logs in, verdict out. What ``diagnose`` runs; no torch."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import Run, is_run_folder, open_run, read_csv
 
@@ -23,6 +24,8 @@ class Replay:
     """What was read, and which columns were taken."""
     notes: tuple[str, ...]
     """What was damaged or passed over."""
+    curves: RunCurves = field(default_factory=RunCurves)
+    """The loss and the gradient norm, to be drawn."""
 
 
 def diagnose(
@@ -67,7 +70,8 @@ def replay(
         return _replay_folder(path, loss, diagnosis)
     log = read_csv(path, loss=loss)
     taken = ", ".join(f"{tag} from {column!r}" for tag, column in log.columns.items())
-    return Replay(_verdict(diagnosis, log.records), f"CSV: {taken}", log.notes)
+    curves = RunCurves()
+    return Replay(_verdict(diagnosis, log.records, curves), f"CSV: {taken}", log.notes, curves)
 
 
 def _replay_folder(path: Path, loss: str | None, diagnosis: Diagnosis) -> Replay:
@@ -76,18 +80,18 @@ def _replay_folder(path: Path, loss: str | None, diagnosis: Diagnosis) -> Replay
     if not is_run_folder(path):
         raise DataError(f"{path}: not a run's folder; give a folder that stabilitykit wrote, or a CSV file")
     run = open_run(path)
-    source = "run folder"
+    source, curves = "run folder", RunCurves()
     if run.thinned:
         step = _take_up(run, diagnosis)
         source += f"; steps are thinned, so replayed from step {step} on, with earlier incidents as recorded"
-        verdict = _verdict(diagnosis, run.records(after=step), run.complete)
+        verdict = _verdict(diagnosis, run.records(), curves, run.complete, after=step)
     else:
-        verdict = _verdict(diagnosis, run.records(), run.complete)
+        verdict = _verdict(diagnosis, run.records(), curves, run.complete)
     if not verdict.steps:
         raise DataError(f"{path}: the run holds no step")
     absent = [kind for kind in run.config.get("detectors", {}) if kind not in diagnosis.settings]
     notes = [f"the run was judged by the detector {kind} as well, which is not here" for kind in absent]
-    return Replay(verdict, source, (*run.notes, *notes))
+    return Replay(verdict, source, (*run.notes, *notes), curves)
 
 
 def _take_up(run: Run, diagnosis: Diagnosis) -> int:
@@ -104,7 +108,15 @@ def _take_up(run: Run, diagnosis: Diagnosis) -> int:
     return run.snapshot.step
 
 
-def _verdict(diagnosis: Diagnosis, records: Iterable[StepRecord], complete: bool = True) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis,
+    records: Iterable[StepRecord],
+    curves: RunCurves,
+    complete: bool = True,
+    after: int | None = None,
+) -> Verdict:
     for record in records:
-        diagnosis.update(record)
+        curves.add(record)
+        if after is None or record.step > after:
+            diagnosis.update(record)
     return diagnosis.verdict(complete)

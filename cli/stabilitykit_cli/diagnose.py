@@ -9,6 +9,7 @@ from stabilitykit.errors import ConfigError, StabilityKitError
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, FailOn, Json
+from stabilitykit_cli.pictures import Picture, Pictures, Plot
 
 if TYPE_CHECKING:
     from stabilitykit.records import Verdict
@@ -22,6 +23,8 @@ Examples:
   stabilitykit diagnose runs/post_norm-1
   stabilitykit diagnose history.csv --loss train/nll
   stabilitykit diagnose runs/* --json --fail-on unstable
+  stabilitykit diagnose history.csv --plot
+  stabilitykit diagnose runs/* -o runs.html
 """
 
 Format = Literal["auto", "run", "csv"]
@@ -34,6 +37,8 @@ def diagnose(
     loss: Annotated[
         str | None, typer.Option("--loss", help="Name of the loss in the logs, where it cannot be guessed.")
     ] = None,
+    plot: Plot = False,
+    picture: Picture = None,
     json: Json = False,
     fail_on: FailOn = None,
     debug: Debug = False,
@@ -42,14 +47,17 @@ def diagnose(
 
     Raises:
         ConfigError: What was typed does not fit the logs.
-        StabilityKitError: The only path given cannot be read.
+        StabilityKitError: The only path given cannot be read, or the picture cannot be made.
     """
+    pictures = Pictures.asked(plot, picture, json)
     runs, failures = _read_all(paths, format, loss, debug)
     if runs:
         if json:
             print_document(_document(runs, failures, several=len(paths) > 1))
         else:
+            pictures.draw(runs)
             _show(runs, several=len(paths) > 1)
+        pictures.write(runs)
     if failures:
         return exits.FAILED
     return exits.stability_status((run.verdict.outcome for _, run in runs), fail_on)

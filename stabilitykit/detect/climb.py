@@ -1,6 +1,7 @@
 """A smoothed series that stands above its best so far, and for how long."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from stabilitykit.detect.rolling import SortedWindow
@@ -38,9 +39,16 @@ class Climb:
         """How far the median stands above its best; NaN until the window is full."""
         return self.smoothed - self.best
 
-    def judge(self, step: int, limit: float) -> None:
-        """Say how far is far at this step."""
-        if not self.rise > (0.5 * limit if self.length else limit):
+    def judge(self, step: int, least: float, noise: Callable[[], float]) -> None:
+        """Say how far is far at this step.
+
+        Args:
+            step: The step.
+            least: Least limit.
+            noise: Returns another one; asked only where the rise exceeds the first.
+        """
+        share = 0.5 if self.length else 1.0
+        if not (self.rise > share * least and self.rise > share * noise()):
             self.since, self.length = None, 0
             return
         self.since = step if self.since is None else self.since

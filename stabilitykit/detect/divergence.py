@@ -56,22 +56,24 @@ class Divergence(Detector):
             self._differences.push(loss.adjusted - self._sudden.smoothed)
         for climb, share in ((self._sudden, self._far), (self._slow, self._above)):
             climb.push(loss.adjusted)
-            climb.judge(record.step, self._limit(climb.best, share))
+            climb.judge(record.step, self._least(climb.best, share), self._noise)
         if self._sudden.length >= min(max(5, self._seen // 100), 20):
             return [self._finding(record.step, loss, self._sudden, self._far)]
         if self._slow.length >= max(60, self._seen // 5):
             return [self._finding(record.step, loss, self._slow, self._above)]
         return []
 
-    def _limit(self, best: float, share: float) -> float:
-        """Return the rise above the best that counts, in nats."""
-        if len(self._differences) < self.ARMED or not math.isfinite(best):
-            return math.inf
-        noise = self._sigmas * self._differences.sigma()
-        return max(noise, share * abs(best), self._share * (self._first - best))
+    def _least(self, best: float, share: float) -> float:
+        """Return the rise above the best that counts without any noise, in nats."""
+        return max(share * abs(best), self._share * (self._first - best))
+
+    def _noise(self) -> float:
+        """Return the rise that noise may explain, in nats; Inf while it is not known."""
+        known = len(self._differences) >= self.ARMED
+        return self._sigmas * self._differences.sigma() if known else math.inf
 
     def _finding(self, step: int, loss: Loss, climb: Climb, share: float) -> Finding:
-        limit = self._limit(climb.best, share)
+        limit = max(self._least(climb.best, share), self._noise())
         smoothed = loss.difficulty + climb.smoothed
         message = (
             f"smoothed loss {smoothed:.4g} has stood {climb.rise:.3g} above its best for {climb.length} "

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.loss import LOSS, Loss, LossSeries
-from stabilitykit.detect.loss_noise import LossNoise
+from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -54,19 +54,22 @@ class LossSpike(Detector):
             return []
         base = self._base.median()
         self._lowest = min(self._lowest, base)
-        limit = self._limit(base) if len(self._noise) >= self.ARMED else math.inf
-        if loss.adjusted - base > limit:
-            return self._flag(record.step, loss, base, limit)
-        self._noise.push(loss.adjusted - base, base)
+        rise = loss.adjusted - base
+        # Most rises are too small whatever the noise, and the noise costs more to know.
+        if rise > self._least(base) and len(self._noise) >= self.ARMED:
+            limit = max(self._noise.limit_at(base), self._least(base))
+            if rise > limit:
+                return self._flag(record.step, loss, base, limit)
+        self._noise.push_at(rise, base)
         self._base.push(loss.adjusted)
         self._flagged.values.clear()
         return []
 
-    def _limit(self, base: float) -> float:
-        """Return the least rise that counts as a spike, in nats."""
+    def _least(self, base: float) -> float:
+        """Return the least rise that counts as a spike without any noise, in nats."""
         # A loss that is not in nats may be tiny throughout: there its own range is the unit.
-        least = min(self._absolute, self._share * max(0.0, self._first - self._lowest))
-        return max(self._noise.limit(base), self._relative * abs(base), least)
+        floor = min(self._absolute, self._share * max(0.0, self._first - self._lowest))
+        return max(self._relative * abs(base), floor)
 
     def _flag(self, step: int, loss: Loss, base: float, limit: float) -> list[Finding]:
         if not len(self._flagged):

@@ -3,7 +3,7 @@
 import pytest
 
 from stabilitykit.detect import KNOWLEDGE, Detector, default_detectors
-from stabilitykit.detect.loss_noise import LossNoise
+from stabilitykit.detect.noise import LossNoise
 from stabilitykit.records import KINDS
 
 DETECTED = [detector.kind for detector in default_detectors()]

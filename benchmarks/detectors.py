@@ -22,7 +22,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from detection import tables
+from detection import gradients, tables
 from detection.baselines import BASELINES
 from detection.families import FAMILIES, pooled, score_families
 from detection.left_out import AXES, LeftOut, grid, leave_one_out
@@ -91,7 +91,13 @@ def compare(traces: Traces, line: str) -> bool:
 
 
 def write_docs(
-    path: Path, tools: Sequence[Tool], scores: list[Score], found: ByFamily, seeds: int, left_out: LeftOut
+    path: Path,
+    tools: Sequence[Tool],
+    traces: Traces,
+    scores: list[Score],
+    found: ByFamily,
+    seeds: int,
+    left_out: LeftOut,
 ) -> None:
     """Train, draw, and write the page."""
     from detection.page import Findings, write_page
@@ -102,7 +108,10 @@ def write_docs(
         gains = unigram_gain(PROBES, tick)
     (path.parent / "images").mkdir(exist_ok=True)
     pictures = draw_shapes(tools, path.parent / "images")
-    write_page(path, Findings(tools, scores, found, seeds, score_toys(tools), gains, left_out, pictures))
+    norms = {**gradients.on_traces(traces), **gradients.on_made_up(seeds)}
+    write_page(
+        path, Findings(tools, scores, found, seeds, score_toys(tools), gains, left_out, pictures, norms)
+    )
 
 
 def document(scores: Sequence[Score], found: ByFamily, left_out: LeftOut | None) -> dict[str, Any]:
@@ -187,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_tables(scores, found, tools, options.rows)
         if left_out:
             show(Console(width=170), tables.left_out_table(left_out))
-    if options.docs and left_out:
-        write_docs(options.docs, tools, scores, found, options.seeds, left_out)
+    if options.docs and traces and left_out:
+        write_docs(options.docs, tools, traces, scores, found, options.seeds, left_out)
     return 0
 
 

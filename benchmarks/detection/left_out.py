@@ -27,7 +27,7 @@ DETECTORS: Mapping[str, type[Detector]] = {"loss_spike": LossSpike, "divergence"
 AXES: Mapping[str, Sequence[float]] = {
     "loss_spike.sigmas": (5.5, 7.0, 9.0),
     "loss_spike.relative": (0.05, 0.08, 0.12),
-    "divergence.relative": (0.08, 0.15),
+    "divergence.far": (0.2, 0.3),
 }
 """Around the defaults; what is not named keeps its default."""
 

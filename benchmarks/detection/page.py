@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detection.families import pooled
+from detection.gradients import Found
 from detection.left_out import LeftOut
 from detection.log import Tool
 from detection.shapes import SHAPES
@@ -13,6 +14,7 @@ from detection.tables import (
     confusion_table,
     families_table,
     gains_table,
+    gradients_table,
     left_out_table,
     matrix_table,
     rules_table,
@@ -42,6 +44,8 @@ class Findings:
     left_out: LeftOut
     pictures: Mapping[str, Path]
     """By family."""
+    gradients: Mapping[str, Found]
+    """By kind of series."""
 
 
 def write_page(path: Path, findings: Findings) -> None:
@@ -77,6 +81,7 @@ def _parts(folder: Path, f: Findings) -> dict[str, str]:
         "toys_table": toys_table({name: dict(by_curve) for name, by_curve in f.toys.items()}).markdown(),
         "pictures": "\n\n".join(_picture(folder, name, picture) for name, picture in f.pictures.items()),
         "gains_table": gains_table(f.gains).markdown(),
+        "gradients_table": gradients_table(f.gradients).markdown(),
         "rules_table": rules_table(f.tools).markdown(),
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection.families import pooled
+from detection.gradients import Found
 from detection.left_out import LeftOut
 from detection.log import Tool
 from detection.traces import Score
@@ -138,12 +139,30 @@ def gains_table(gains: Sequence[Gain]) -> Table:
             f"batch {gain.batch}, seed {gain.seed}",
             *(number(value, 3) for value in gain.noise),
             *(number(value) for value in gain.bump),
+            *map(str, gain.found),
             *map(str, gain.incidents),
         )
         for gain in gains
     ]
-    head = ("run", "noise with", "without", "largest bump with", "without", "incidents with", "without")
+    head = ("run", "noise with", "without", "largest bump with", "without")
+    head += ("found with", "without", "incidents with", "without")
     return Table("Judged with and without the batches' unigram cross-entropy, nats", head, rows)
+
+
+def gradients_table(found: Mapping[str, Found]) -> Table:
+    """Return what the detector of gradient spikes said, one row a kind of series."""
+    rows = [
+        (
+            name,
+            str(f.points),
+            f"{f.found} of {f.spikes}" if f.spikes else "–",
+            number(1e4 * f.alarms / f.points),
+            number(1e4 * f.noted / f.points),
+        )
+        for name, f in found.items()
+    ]
+    head = ("gradient norms", "points", "jumps found", "false alarms / 10k", "noted / 10k")
+    return Table("Gradient norms", head, rows)
 
 
 def rules_table(tools: Sequence[Tool]) -> Table:

@@ -77,6 +77,13 @@ class Traces:
                     said[trace["id"]] = tool.judge(path, self._read(path))
         return said
 
+    def log(self, trace: dict[str, Any]) -> Log:
+        """Return what is in a trace."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{trace['id']}.csv"
+            path.write_bytes(_plain(self.root / trace["file"]))
+            return self._read(path)
+
     def _read(self, path: Path) -> Log:
         if path.stem not in self._logs:
             self._logs[path.stem] = read_log(path)

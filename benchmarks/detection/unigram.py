@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detection.log import Values
 from detection.windows import median, robust_deviation, trailing
-from stabilitykit.detect.loss import LOSS, UNIGRAM
+from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, UNIGRAM
 from stabilitykit.diagnosis import Diagnosis
-from stabilitykit.records import StepRecord
+from stabilitykit.records import Incident, StepRecord
 from stabilitykit.store import open_run
 
 COUNTED = ("loss_spike", "divergence")
+BUMPS, HEIGHT = 15, 1.5
+"""Bumps that are added to the loss of a run, each of one step, and their height in nats."""
 SETTLED = 50
 """Step from which on the noise is measured: before it the loss falls too fast."""
 
@@ -29,8 +32,10 @@ class Gain:
     """1.4826 MAD of the loss about the median of the 9 before it, in nats: with the reading and without."""
     bump: tuple[float, float]
     """The largest rise above that median."""
+    found: tuple[int, int]
+    """Of ``BUMPS`` bumps that were added to the loss, how many were found."""
     incidents: tuple[int, int]
-    """Incidents of the loss."""
+    """Incidents of the loss as it was."""
 
 
 def unigram_gain(runs: Sequence[tuple[int, int]], tick: Callable[[], None] = lambda: None) -> list[Gain]:
@@ -63,7 +68,26 @@ def _compare(batch: int, seed: int, records: Sequence[StepRecord]) -> Gain:
     noise = [float(robust_deviation(rise[None])[0]) for rise in rises]
     bump = [float(rise.max()) for rise in rises]
     incidents = _incidents(records), _incidents(bare)
-    return Gain(batch, seed, (noise[0], noise[1]), (bump[0], bump[1]), incidents)
+    places = np.linspace(SETTLED + 10, len(records) - 10, BUMPS).astype(int)
+    found = _found(records, places), _found(bare, places)
+    return Gain(batch, seed, (noise[0], noise[1]), (bump[0], bump[1]), found, incidents)
+
+
+def _found(records: Sequence[StepRecord], places: NDArray[np.int_]) -> int:
+    """Return how many of the bumps are found that are added to the loss at some places."""
+    higher = [
+        _higher(record) if place in set(places.tolist()) else record for place, record in enumerate(records)
+    ]
+    spikes = [incident for incident in _diagnosed(higher) if incident.kind == "loss_spike"]
+    starts = {spike.start for spike in spikes}
+    return sum(records[place].step in starts for place in places.tolist())
+
+
+def _higher(record: StepRecord) -> StepRecord:
+    raised = record.values.copy()
+    for place, tag in enumerate(record.tags):
+        raised[place] += HEIGHT if tag in (LOSS, CROSS_ENTROPY) else 0.0
+    return StepRecord(record.step, record.tags, raised)
 
 
 def _without(record: StepRecord) -> StepRecord:
@@ -73,10 +97,14 @@ def _without(record: StepRecord) -> StepRecord:
 
 def _incidents(records: Sequence[StepRecord]) -> int:
     """Return how many incidents of the loss a diagnosis finds."""
+    return sum(incident.kind in COUNTED for incident in _diagnosed(records))
+
+
+def _diagnosed(records: Sequence[StepRecord]) -> tuple[Incident, ...]:
     diagnosis = Diagnosis()
     for record in records:
         diagnosis.update(record)
-    return sum(incident.kind in COUNTED for incident in diagnosis.incidents)
+    return diagnosis.incidents
 
 
 def _rises(values: Values) -> Values:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from stabilitykit.detect.rolling import SortedWindow
+from stabilitykit.detect.rolling import Window
 
 
 class Climb:
@@ -17,7 +17,7 @@ class Climb:
     """
 
     def __init__(self, smooth: int) -> None:
-        self._recent = SortedWindow(smooth)
+        self._recent = Window(smooth)
         self.best = math.inf
         """The lowest median so far."""
         self.smoothed = math.nan
@@ -57,7 +57,7 @@ class Climb:
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
         return {
-            "recent": self._recent.state_dict(),
+            "recent": list(self._recent.values),
             "best": self.best,
             "smoothed": self.smoothed,
             "since": self.since,
@@ -66,6 +66,6 @@ class Climb:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._recent.load_state_dict(state["recent"])
+        self._recent.load(state["recent"])
         self.best, self.smoothed = state["best"], state["smoothed"]
         self.since, self.length = state["since"], state["length"]

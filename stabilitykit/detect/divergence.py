@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from stabilitykit.detect.climb import Climb
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.loss import LOSS, Loss, LossSeries
-from stabilitykit.detect.rolling import SortedWindow
+from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
@@ -41,7 +41,7 @@ class Divergence(Detector):
         self._far, self._above, self._sigmas, self._share = far, above, sigmas, share
         self._losses = LossSeries()
         self._sudden, self._slow = Climb(self.SUDDEN), Climb(self.SLOW)
-        self._differences = SortedWindow(self.NOISE)
+        self._differences = Window(self.NOISE)
         self._first = math.nan
         self._seen = 0
 
@@ -90,7 +90,7 @@ class Divergence(Detector):
             "losses": self._losses.state_dict(),
             "sudden": self._sudden.state_dict(),
             "slow": self._slow.state_dict(),
-            "differences": self._differences.state_dict(),
+            "differences": list(self._differences.values),
             "first": self._first,
             "seen": self._seen,
         }
@@ -100,5 +100,5 @@ class Divergence(Detector):
         self._losses.load_state_dict(state["losses"])
         self._sudden.load_state_dict(state["sudden"])
         self._slow.load_state_dict(state["slow"])
-        self._differences.load_state_dict(state["differences"])
+        self._differences.load(state["differences"])
         self._first, self._seen = state["first"], state["seen"]

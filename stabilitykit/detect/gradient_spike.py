@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.noise import Noise
-from stabilitykit.detect.rolling import SortedWindow
+from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 
 GRADIENT_NORM = "optim/grad_norm"
@@ -32,7 +32,7 @@ class GradientSpike(Detector):
     def __init__(self, sigmas: float = 7.0, factor: float = 4.0, alarm: float = 100.0) -> None:
         super().__init__(sigmas=sigmas, factor=factor, alarm=alarm)
         self._factor, self._alarm = math.log(factor), math.log(alarm)
-        self._past = SortedWindow(self.WINDOW)
+        self._past = Window(self.WINDOW)
         self._noise = Noise(sigmas)
 
     def update(self, record: StepRecord) -> list[Finding]:
@@ -64,9 +64,9 @@ class GradientSpike(Detector):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"past": self._past.state_dict(), "noise": self._noise.state_dict()}
+        return {"past": list(self._past.values), "noise": self._noise.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._past.load_state_dict(state["past"])
+        self._past.load(state["past"])
         self._noise.load_state_dict(state["noise"])

@@ -103,8 +103,7 @@ class LossSpike(Detector):
         """Take up the state that ``state_dict`` returned."""
         self._losses.load_state_dict(state["losses"])
         self._noise.load_state_dict(state["noise"])
-        for window, name in ((self._base, "base"), (self._flagged, "flagged")):
-            window.values.clear()
-            window.values.extend(state[name])
+        self._base.load(state["base"])
+        self._flagged.load(state["flagged"])
         self._first, self._lowest = state["range"]
         self._since = state["since"]

@@ -3,15 +3,15 @@
 import math
 from typing import Any
 
-from stabilitykit.detect.rolling import SortedWindow
+from stabilitykit.detect.rolling import Window
 
 
 class Noise:
     """The width of the differences between values and the level before them, robust against outliers.
 
     Widths are 1.4826 MAD, about the median, so that a steady fall is not taken for noise. 256 differences
-    say it to a few per cent, but a schedule changes the noise faster than that: so the long window counts
-    only as far as it agrees with the last 64.
+    say it to a few per cent, but a schedule changes the noise faster than that: so they count only as far as
+    they agree with the last 64. Worked out when it is asked for, which is rare.
 
     Args:
         sigmas: Noise widths that make a limit.
@@ -25,32 +25,30 @@ class Noise:
 
     def __init__(self, sigmas: float) -> None:
         self._sigmas = sigmas
-        self._short, self._long = SortedWindow(self.SHORT), SortedWindow(self.LONG)
+        self._differences = Window(self.LONG)
 
     def __len__(self) -> int:
-        return len(self._short)
+        return len(self._differences)
 
     def push(self, difference: float) -> None:
         """Let in the difference of an ordinary value to the level before it."""
-        self._short.push(difference)
-        self._long.push(difference)
+        self._differences.push(difference)
 
     def limit(self) -> float:
         """Return the difference that noise does not explain; NaN before any is known."""
-        width = self._short.sigma()
-        n = len(self._short)
+        width = self._differences.sigma(self.SHORT)
+        n = len(self._differences)
         if n < self.SHORT:
             return self._sigmas * width * (1 + self.FEW / n) if n else math.nan
-        return self._sigmas * min(max(self._long.sigma(), width / self.AGREE), width * self.AGREE)
+        return self._sigmas * min(max(self._differences.sigma(), width / self.AGREE), width * self.AGREE)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"long": self._long.state_dict()}
+        return {"differences": list(self._differences.values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._long.load_state_dict(state["long"])
-        self._short.load_state_dict(state["long"][-self.SHORT :])
+        self._differences.load(state["differences"])
 
 
 class LossNoise(Noise):
@@ -65,7 +63,7 @@ class LossNoise(Noise):
 
     def __init__(self, sigmas: float) -> None:
         super().__init__(sigmas)
-        self._relative = SortedWindow(self.SHORT)
+        self._relative = Window(self.SHORT)
         self._positive = True
         """Whether all levels were above zero; noise is in proportion only to what has a natural zero."""
 
@@ -88,11 +86,11 @@ class LossNoise(Noise):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        mine = {"relative": self._relative.state_dict(), "positive": self._positive}
+        mine = {"relative": list(self._relative.values), "positive": self._positive}
         return {**super().state_dict(), **mine}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         super().load_state_dict(state)
-        self._relative.load_state_dict(state["relative"])
+        self._relative.load(state["relative"])
         self._positive = state["positive"]

@@ -98,6 +98,5 @@ class Stuck(Detector):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         for window, name in ((self._recent, "recent"), (self._smooth, "smooth"), (self._at, "at")):
-            window.values.clear()
-            window.values.extend(state[name])
+            window.load(state[name])
         self._since, self._near = state["since"], state["near"]

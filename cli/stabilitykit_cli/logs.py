@@ -1,0 +1,228 @@
+"""Going through the logs that were asked for: once, or on as they grow."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress, TaskID
+
+from stabilitykit.errors import ConfigError, DataError, StabilityKitError
+from stabilitykit_cli import consoles, exits
+
+if TYPE_CHECKING:
+    from stabilitykit.follow import Follow, News
+    from stabilitykit.replay import Format, Replay
+
+_INTERVAL = 1.0
+"""Seconds between two looks at growing logs."""
+_PATIENCE = 1.0
+"""Seconds of reading after which its progress is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFor:
+    """What was typed."""
+
+    paths: tuple[Path, ...]
+    format: "Format" = "auto"
+    loss: str | None = None
+    step: str | None = None
+    grad_norm: str | None = None
+    lr: str | None = None
+    debug: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return how each log shall be read."""
+        from stabilitykit.replay import ColumnNames
+
+        return {
+            "format": self.format,
+            "names": ColumnNames(self.loss, self.step, self.grad_norm, self.lr),
+        }
+
+
+@dataclass(slots=True)
+class Diagnosed:
+    """What came of it."""
+
+    runs: "list[tuple[Path, Replay]]" = field(default_factory=list)
+    failures: dict[Path, StabilityKitError] = field(default_factory=dict)
+    without_loss: list[Path] = field(default_factory=list)
+    """Files below a folder in which there was no loss."""
+    several: bool = False
+    """Whether more than one log was asked for."""
+    interrupted: bool = False
+
+
+def read_all(asked: AskedFor) -> Diagnosed:
+    """Diagnose every log that was asked for.
+
+    Raises:
+        ConfigError: What was typed does not fit the logs.
+        StabilityKitError: The only one cannot be read.
+    """
+    from stabilitykit.replay import replay
+
+    found = Diagnosed()
+    settings = asked.settings()
+    with _ReadingProgress() as progress:
+
+        def judge(path: Path) -> None:
+            progress.about(path)
+            found.runs.append((path, replay(path, **settings, on_progress=progress.share)))
+
+        try:
+            _each(asked, found, judge)
+        except KeyboardInterrupt:
+            found.interrupted = True
+    return found
+
+
+def follow_all(asked: AskedFor, quiet: bool) -> Diagnosed:
+    """Follow every log that was asked for until all have ended, or Ctrl-C; incidents are told as they come.
+
+    Args:
+        asked: What was typed.
+        quiet: Whether stdout is for the verdict alone; incidents are told on stderr then.
+
+    Raises:
+        ConfigError: What was typed does not fit the logs.
+        StabilityKitError: The only one cannot be read.
+    """
+    from stabilitykit.follow import Follow
+
+    found = Diagnosed()
+    settings = asked.settings()
+    followed: list[Follow] = []
+    try:
+        _each(asked, found, lambda path: followed.append(Follow(path, **settings)))
+        teller = _Teller(quiet, several=len(followed) > 1)
+        teller.begin(followed)
+        while followed:
+            news = [(each, each.look()) for each in followed]
+            for each, its in news:
+                teller.tell(each.path, its)
+            if all(its.finished for _, its in news):
+                break
+            time.sleep(_INTERVAL)
+    except KeyboardInterrupt:
+        found.interrupted = True
+    for each in followed:
+        _attempt(each.path, found, partial(_end, each, found), asked.debug)
+    return found
+
+
+def _end(followed: "Follow", found: Diagnosed) -> None:
+    found.runs.append((followed.path, followed.end()))
+
+
+def _each(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> None:
+    """Use every log; with several, what is wrong with one leaves the others their verdicts."""
+    logs = list(_logs(asked.paths))
+    found.several = len(logs) > 1 or len(asked.paths) > 1
+    for path, may_be_none in logs:
+        _attempt(path, found, partial(use, path), asked.debug, may_be_none)
+    if not found.runs and found.without_loss:
+        raise DataError(f"{asked.paths[0]}: not a run's folder, and no log with a loss is in it or below it")
+
+
+def _attempt(
+    path: Path, found: Diagnosed, use: Callable[[], None], debug: bool, may_be_none: bool = False
+) -> None:
+    from stabilitykit.store import NoLossError
+
+    try:
+        use()
+    except ConfigError:
+        raise
+    except StabilityKitError as error:
+        if may_be_none and isinstance(error, NoLossError):
+            found.without_loss.append(path)
+        elif not found.several:
+            raise
+        else:
+            found.failures[path] = error
+            exits.report(error, debug)
+
+
+def _logs(paths: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
+    """Yield every log, and whether it may turn out to be none."""
+    from stabilitykit.store import find_logs
+
+    for path in paths:
+        found = find_logs(path)
+        if not found.complete:
+            exits.complain(f"{path}: too many files; logs that come late were not looked for")
+        sure = set(found.sure)
+        yield from ((log, log not in sure) for log in found.paths)
+        if not found.paths:
+            raise DataError(f"{path}: not a run's folder, and no log is in it or below it")
+
+
+class _ReadingProgress:
+    """A bar on stderr while a log is read, where there is a terminal and it takes long."""
+
+    def __init__(self) -> None:
+        self._console = consoles.progress()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._name = ""
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "_ReadingProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def about(self, path: Path) -> None:
+        """Say which log is read now."""
+        self._name = path.name
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=self._name, completed=0.0)
+
+    def share(self, share: float) -> None:
+        """Say how much of it was read."""
+        if self._bar is None and time.monotonic() - self._began > _PATIENCE:
+            self._bar = Progress(
+                console=self._console, transient=True, disable=not consoles.can_redraw(self._console)
+            )
+            self._task = self._bar.add_task(self._name, total=1.0)
+            self._bar.start()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=share)
+
+
+class _Teller:
+    """Tells what becomes known of growing logs, each as it comes."""
+
+    def __init__(self, quiet: bool, several: bool) -> None:
+        self._quiet, self._several = quiet, several
+        self._waiting: dict[Path, str] = {}
+
+    def begin(self, followed: "list[Follow]") -> None:
+        """Say what is followed, and how to end it."""
+        names = ", ".join(str(each.path) for each in followed)
+        consoles.progress().print(f"following {names} (Ctrl-C ends with the verdict)", markup=False)
+
+    def tell(self, path: Path, news: "News") -> None:
+        """Say what came of one look at a log."""
+        from stabilitykit_cli.render import change_line
+
+        if news.anew is not None:
+            consoles.progress().print(f"{path}: {news.anew}; judged anew from its beginning", markup=False)
+        if news.waiting is not None and self._waiting.get(path) != news.waiting:
+            self._waiting[path] = news.waiting
+            consoles.progress().print(f"waiting: {news.waiting}", markup=False)
+        for change in news.changes:
+            if change.what == "updated":
+                continue
+            line = change_line(change, str(path) if self._several else "")
+            if self._quiet:
+                consoles.progress().print(line, soft_wrap=True)
+            else:
+                consoles.show(line, whole_lines=True)

@@ -1,0 +1,180 @@
+"""Opening a log: a regular file only, decompressed while it is read, never all of it at once."""
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+import pyarrow as pa
+
+from stabilitykit.errors import DataError
+from stabilitykit.store.disk import reason
+
+_FREE = 64 * 2**20
+"""Bytes that an archive may give before its ratio is looked at."""
+_RATIO = 200
+"""Logs shrink 3- to 50-fold; an archive that gives more than this is not one."""
+_XZ_MEMORY = 256 * 2**20
+_MAGIC: Mapping[bytes, str] = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, OSError, pa.ArrowException)
+"""What the decompressors raise at a damaged place."""
+
+
+class _Readable(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+class LogFile:
+    """The bytes of one log, decompressed; a file that grows can be read on after its end.
+
+    Args:
+        path: The log.
+
+    Raises:
+        DataError: It is not there, is no regular file (a pipe might never answer), or may not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._raw = _opened(path)
+        self.compression = next((name for magic, name in _MAGIC.items() if self._begins(magic)), None)
+        """How it is compressed, found by its first bytes, or None."""
+        # One call of the system, or of the decompressor, a read: what stands before damage is not lost.
+        self._source: _Readable = self._raw  # type: ignore[assignment]  # a buffered file has it
+        if self.compression is not None:
+            self._source = _DECOMPRESSORS[self.compression](self._raw)
+        self._modified = os.fstat(self._raw.fileno()).st_mtime_ns
+        self._peeked = b""
+        self._given = 0
+        self.stopped: str | None = None
+        """Why reading ended before the file did."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, or nothing where there are none for now."""
+        if self._peeked:
+            data, self._peeked = self._peeked[:size], self._peeked[size:]
+            return data
+        if self.stopped is not None:
+            return b""
+        try:
+            data = self._source.read1(size)
+        except _DAMAGE as error:
+            if self.compression is None and isinstance(error, OSError):
+                raise DataError(f"{self.path}: cannot be read ({reason(error)})") from error
+            self.stopped = f"the {self.compression} archive is cut or damaged; read as far as it goes"
+            return b""
+        self._given += len(data)
+        if self.compression and self._given > max(_FREE, _RATIO * self._raw.tell()):
+            self.stopped = (
+                f"the {self.compression} archive unpacks to more than {_RATIO} times its size;"
+                f" read up to {self._given / 2**20:.0f} MiB"
+            )
+            return b""
+        return data
+
+    def peek(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, or fewer where the file ends; they are read again."""
+        data = b""
+        while len(data) < size and (more := self.read(size - len(data))):
+            data += more
+        self._peeked = data
+        return data
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file itself that were taken so far."""
+        return self._raw.tell()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file itself."""
+        return os.fstat(self._raw.fileno()).st_size
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the path names another file by now, or the file was cut: it was rotated or begun anew."""
+        try:
+            now = self.path.stat()
+        except OSError:
+            return False
+        opened = os.fstat(self._raw.fileno())
+        return (now.st_ino, now.st_dev) != (opened.st_ino, opened.st_dev) or now.st_size < self.position
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file was written to since it was opened."""
+        return os.fstat(self._raw.fileno()).st_mtime_ns != self._modified
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    def _begins(self, magic: bytes) -> bool:
+        self._raw.seek(0)
+        found = self._raw.read(len(magic))
+        self._raw.seek(0)
+        return found == magic
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        # Without waiting: opening a pipe that nobody writes to would hang.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        what = "Is a directory" if stat.S_ISDIR(kind) else "a pipe or a device; save what it gives to a file"
+        raise DataError(f"{path}: cannot be read ({what})")
+    return os.fdopen(descriptor, "rb", buffering=2**16)
+
+
+class _Xz:
+    """Xz streams one after the other, within a limit of memory, which ``lzma.open`` has none of."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    def read1(self, size: int, /) -> bytes:
+        while True:
+            if self._decoder.eof:
+                rest = self._decoder.unused_data.lstrip(b"\0") or self._raw.read(2**16)
+                if not rest:
+                    return b""
+                self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+            else:
+                rest = self._raw.read(2**16) if self._decoder.needs_input else b""
+                if not rest and self._decoder.needs_input:
+                    raise EOFError
+            if data := self._decoder.decompress(rest, size):
+                return data
+
+
+def _arrow(codec: str) -> Callable[[IO[bytes]], _Readable]:
+    def open_stream(raw: IO[bytes]) -> _Readable:
+        stream: _Readable = pa.CompressedInputStream(raw, codec)
+        return stream
+
+    return open_stream
+
+
+_DECOMPRESSORS: Mapping[str, Callable[[IO[bytes]], _Readable]] = {
+    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bzip2": bz2.BZ2File,
+    "xz": _Xz,
+    "zstd": _arrow("zstd"),
+    "lz4": _arrow("lz4"),
+}

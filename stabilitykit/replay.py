@@ -14,6 +14,8 @@ from stabilitykit.store import LogReading, NoLossError, Run, find_logs, is_run_f
 Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
 """What a log can be."""
 
+_COLUMNS = 8
+"""Columns listed at most."""
 _REPORTED = 1_000
 """Records from one report of progress to the next."""
 
@@ -156,7 +158,7 @@ def open_log(path: Path, format: Format, names: ColumnNames, growing: bool = Fal
     Raises:
         DataError: There is none, or more than one, or it cannot be used.
     """
-    asked = None if format == "auto" or format == "run" else format  # noqa: PLR1714  # narrows the type
+    asked = None if format == "auto" or format == "run" else format
     if not path.is_dir() or any(path.glob("*tfevents*")):
         return LogReading(path, names.given(), asked, growing)
     logs = []
@@ -178,8 +180,9 @@ def open_log(path: Path, format: Format, names: ColumnNames, growing: bool = Fal
 def source_of(log: LogReading) -> str:
     """Return what was read, and which columns were taken."""
     taken = [f"{tag} from {column!r}" for tag, column in log.columns.items()]
-    taken += [] if "step" in log.columns else ["step by counting"]
-    return f"{log.title}: {', '.join(taken)}"
+    more = [f"and {len(taken) - _COLUMNS} more"] if len(taken) > _COLUMNS else []
+    counted = [] if "step" in log.columns else ["step by counting"]
+    return f"{log.title}: {', '.join([*taken[:_COLUMNS], *more, *counted])}"
 
 
 def _replay_folder(path: Path, diagnosis: Diagnosis) -> Replay:

@@ -74,7 +74,7 @@ class EventStream:
         return self._next_carefully()
 
     def _next_carefully(self) -> bytes | None:
-        """Return the next record where it is not simply there: it must be read first, or is large or damaged."""
+        """Return the next record where it must be read first, is large, or damaged."""
         while self._skip_large() and self._filled(_HEADER.size):
             length, checksum = _HEADER.unpack_from(self._buffer, self._at)
             doubtful = length > _CERTAIN and checksum != masked_crc32c(self._buffer[self._at : self._at + 8])

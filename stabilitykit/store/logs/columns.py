@@ -1,5 +1,6 @@
 """Which column of a log is what: by name, by likeness, and by what it holds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -85,7 +86,8 @@ def _loss(sample: Sample, taken: set[str], prose: bool, notes: list[str]) -> str
     named = _named(LOSS, _frequent(sample, free) if prose else free)
     if named is not None:
         return named
-    numeric = _filled(sample, free)
+    times = _times(sample.rows)
+    numeric = [name for name in free if times[name]]
     likely = [name for name in numeric or free if known.may_be_loss(name)]
     # Of several losses that of training is the one, and of several of training none is.
     training = [name for name in likely if "train" in known.words(name) or "training" in known.words(name)]
@@ -107,20 +109,21 @@ def _loss(sample: Sample, taken: set[str], prose: bool, notes: list[str]) -> str
 
 def _recurring(sample: Sample, loss: str) -> list[str]:
     """Return the columns that are filled about as often as the loss is."""
-    least = sum(loss in row for row in sample.rows) / 2
-    return [name for name in sample.names if sum(name in row for row in sample.rows) >= least]
+    times = _times(sample.rows)
+    return [name for name in sample.names if 2 * times[name] >= times[loss]]
 
 
 def _frequent(sample: Sample, names: Sequence[str]) -> list[str]:
     """Return those names for the loss that recur about as often as the most frequent one."""
-    times = {name: sum(name in row for row in sample.rows) for name in names if plain(name) in NAMES[LOSS]}
-    most = max(times.values(), default=0)
-    found = [name for name, n in times.items() if 2 * n > most]
-    # One word, written otherwise elsewhere: the more frequent spelling.
-    return [
-        max((n for n in found if plain(n) == word), key=times.__getitem__)
-        for word in dict.fromkeys(map(plain, found))
-    ]
+    times = _times(sample.rows)
+    losses = [name for name in names if plain(name) in NAMES[LOSS]]
+    most = max((times[name] for name in losses), default=0)
+    found: dict[str, str] = {}
+    for name in sorted(losses, key=lambda name: -times[name]):
+        if 2 * times[name] > most:
+            # One word, written otherwise elsewhere: the more frequent spelling.
+            found.setdefault(plain(name), name)
+    return list(found.values())
 
 
 def _no_loss(sample: Sample) -> NoLossError:
@@ -133,26 +136,30 @@ def _no_loss(sample: Sample) -> NoLossError:
 
 def _beside(sample: Sample, loss: str) -> list[str]:
     """Return the columns that are filled in most rows in which the loss is."""
-    rows = [row for row in sample.rows if loss in row]
-    return [name for name in sample.names if 2 * sum(name in row for row in rows) > len(rows)]
+    times = _times([row for row in sample.rows if loss in row])
+    return [name for name in sample.names if 2 * times[name] > times[loss]]
 
 
-def _filled(sample: Sample, names: Sequence[str]) -> list[str]:
-    """Return the columns that hold numbers."""
-    return [name for name in names if any(name in row for row in sample.rows)]
+def _times(rows: Sequence[Mapping[str, float]]) -> Counter[str]:
+    """Return how many rows fill each column."""
+    return Counter(name for row in rows for name in row)
 
 
 def _rising(sample: Sample, taken: set[str]) -> str | None:
     """Return the one column of whole numbers that rises from row to row."""
-    found = []
-    for name in sample.names:
-        if name in taken or not known.may_be_step(name) or known.may_be_loss(name):
-            continue
-        values = [row[name] for row in sample.rows if name in row]
-        rises = sum(later > earlier for earlier, later in pairwise(values))
-        if len(values) >= 3 and rises >= 0.95 * (len(values) - 1) and all(v.is_integer() for v in values):
-            found.append(name)
+    values: dict[str, list[float]] = {}
+    for row in sample.rows:
+        for name, value in row.items():
+            values.setdefault(name, []).append(value)
+    found = [name for name, column in values.items() if name not in taken and _rises(name, column)]
     return found[0] if len(found) == 1 else None
+
+
+def _rises(name: str, values: Sequence[float]) -> bool:
+    if len(values) < 3 or not all(value.is_integer() for value in values):
+        return False
+    rises = sum(later > earlier for earlier, later in pairwise(values))
+    return rises >= 0.95 * (len(values) - 1) and known.may_be_step(name) and not known.may_be_loss(name)
 
 
 def _list(names: Sequence[str]) -> str:

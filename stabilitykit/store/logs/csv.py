@@ -44,6 +44,8 @@ class CsvRows(LineSource):
             return None
         lines = self.head(ended)
         at = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
+        if at is None and self.omissions.notes:
+            return None
         if at is None:
             raise NoLossError("empty; a CSV log begins with a header such as 'step,loss'")
         first = lines[at]

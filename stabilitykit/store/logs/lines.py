@@ -10,6 +10,8 @@ from stabilitykit.store.opening import LogFile
 CHUNK = 2**18
 LONGEST = 2**22
 """Characters a line may have: a whole JSON row with its histograms is shorter."""
+ENDLESS = 2**26
+"""Characters of such a line after which no end is expected: zeros that a crash left, or no log."""
 
 
 def encoding_of(head: bytes) -> str:
@@ -45,6 +47,14 @@ class Characters:
         decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
 
+    def stop(self, why: str) -> None:
+        """Read no more of it.
+
+        Args:
+            why: What is said of it.
+        """
+        self._file.stopped = why
+
     def read(self) -> str:
         """Return the next piece, or nothing where there is none for now."""
         while data := self._file.read(CHUNK):
@@ -66,6 +76,7 @@ class Lines:
         self._omissions = omissions
         self._rest = ""
         self._skipping = False
+        self._skipped = 0
 
     def batches(self) -> Iterator[list[str]]:
         """Yield whole lines until there are none for now."""
@@ -77,11 +88,19 @@ class Lines:
                 del lines[0]
                 self._skipping = False
             if len(self._rest) > LONGEST or self._skipping:
-                if not self._skipping:
-                    self._omissions.count(f"lines of more than {LONGEST} characters passed over")
-                self._rest, self._skipping = "", True
+                self._skip()
             if lines:
                 yield lines
+
+    def _skip(self) -> None:
+        """Throw away what there is of an overlong line."""
+        if not self._skipping:
+            self._omissions.count(f"lines of more than {LONGEST} characters passed over")
+            self._skipped = 0
+        self._skipped += len(self._rest)
+        self._rest, self._skipping = "", True
+        if self._skipped > ENDLESS:
+            self._characters.stop(f"a line does not end within {ENDLESS} characters; read up to there")
 
     def rest(self) -> list[str]:
         """Return the last line where no line break follows it: the log has ended."""

@@ -1,5 +1,6 @@
 """What sort of log a file is, by how it begins; its name only where that leaves it open."""
 
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ LogFormat = Literal["csv", "jsonl", "trainer_state", "text", "tensorboard"]
 HEAD = 2**16
 """Bytes a file is recognised by."""
 _LINES = 20
+_CONTROL = re.compile(r"[\0-\x07\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 
 
@@ -40,7 +42,7 @@ def recognise(path: Path, head: bytes) -> LogFormat:
     if _holds_events(path, head):
         return "tensorboard"
     text = without_colours(head.decode(encoding_of(head), errors="replace").lstrip("\ufeff"))
-    if "\0" in text:
+    if _is_binary(text):
         raise NoLossError(f"neither text nor a TensorBoard event file; it begins with {head[:8]!r}")
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:
@@ -53,6 +55,12 @@ def recognise(path: Path, head: bytes) -> LogFormat:
     if suffix_of(path) in (".csv", ".tsv") or _holds_table(lines):
         return "csv"
     return "text"
+
+
+def _is_binary(text: str) -> bool:
+    """Return whether too much of it is no character; a crash may leave zeros at a log's end."""
+    text = text.rstrip("\0")
+    return len(_CONTROL.findall(text)) * 20 >= len(text)
 
 
 def _holds_events(path: Path, head: bytes) -> bool:

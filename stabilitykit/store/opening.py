@@ -2,13 +2,14 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import IO, Protocol
 
 import pyarrow as pa
 
@@ -19,6 +20,8 @@ _FREE = 64 * 2**20
 """Bytes that an archive may give before its ratio is looked at."""
 _RATIO = 200
 """Logs shrink 3- to 50-fold; an archive that gives more than this is not one."""
+_KNOWN = 256
+"""Bytes by which a file is known again."""
 _XZ_MEMORY = 256 * 2**20
 _MAGIC: Mapping[bytes, str] = {
     b"\x1f\x8b": "gzip",
@@ -51,9 +54,10 @@ class LogFile:
         self.compression = next((name for magic, name in _MAGIC.items() if self._begins(magic)), None)
         """How it is compressed, found by its first bytes, or None."""
         # One call of the system, or of the decompressor, a read: what stands before damage is not lost.
-        self._source: _Readable = self._raw  # type: ignore[assignment]  # a buffered file has it
+        self._source: _Readable = self._raw
         if self.compression is not None:
             self._source = _DECOMPRESSORS[self.compression](self._raw)
+        self._first = self._raw.peek(_KNOWN)[:_KNOWN]
         self._modified = os.fstat(self._raw.fileno()).st_mtime_ns
         self._peeked = b""
         self._given = 0
@@ -105,11 +109,15 @@ class LogFile:
     def replaced(self) -> bool:
         """Whether the path names another file by now, or the file was cut: it was rotated or begun anew."""
         try:
-            now = self.path.stat()
-        except OSError:
+            with _opened(self.path) as now:
+                opened, status = os.fstat(self._raw.fileno()), os.fstat(now.fileno())
+                same = (status.st_ino, status.st_dev) == (opened.st_ino, opened.st_dev)
+                # Cut and written on beyond what was read, it has another beginning.
+                first = now.read(len(self._first))
+        except DataError:
+            # Between two files of one name there may be none.
             return False
-        opened = os.fstat(self._raw.fileno())
-        return (now.st_ino, now.st_dev) != (opened.st_ino, opened.st_dev) or now.st_size < self.position
+        return not same or status.st_size < self.position or first != self._first
 
     @property
     def changed(self) -> bool:
@@ -120,6 +128,11 @@ class LogFile:
         """Close the file."""
         self._raw.close()
 
+    def __del__(self) -> None:
+        # A reading that is given up leaves no file open; where opening failed there is none.
+        if hasattr(self, "_raw"):
+            self._raw.close()
+
     def _begins(self, magic: bytes) -> bool:
         self._raw.seek(0)
         found = self._raw.read(len(magic))
@@ -127,7 +140,7 @@ class LogFile:
         return found == magic
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> io.BufferedReader:
     try:
         # Without waiting: opening a pipe that nobody writes to would hang.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -138,7 +151,7 @@ def _opened(path: Path) -> BinaryIO:
         os.close(descriptor)
         what = "Is a directory" if stat.S_ISDIR(kind) else "a pipe or a device; save what it gives to a file"
         raise DataError(f"{path}: cannot be read ({what})")
-    return os.fdopen(descriptor, "rb", buffering=2**16)
+    return io.BufferedReader(io.FileIO(descriptor), 2**16)
 
 
 class _Xz:

@@ -53,7 +53,8 @@ def find_columns(sample: Sample, given: Mapping[str, str | None], prose: bool) -
         name = asked.get(what) or _named(what, beside) or _named(what, elsewhere)
         if name is not None and name != loss:
             found[what] = name
-    if STEP not in found and (rising := _rising(sample, {loss, *found.values()})) is not None:
+    with_loss = [row for row in sample.rows if loss in row]
+    if STEP not in found and (rising := _rising(with_loss, {loss, *found.values()})) is not None:
         found[STEP] = rising
         notes.append(f"no column is called step; {rising!r} rises from row to row and was taken")
     found.pop(LOSS, None)
@@ -94,7 +95,7 @@ def _loss(sample: Sample, taken: set[str], prose: bool, notes: list[str]) -> str
     likely = training if len(training) == 1 else likely
     if not likely and not prose:
         others = {name for what in NAMES if (name := _named(what, free)) is not None}
-        rising = _rising(sample, others)
+        rising = _rising(sample.rows, others)
         likely = [
             name for name in numeric if name not in others and name != rising and known.may_be_anything(name)
         ]
@@ -145,10 +146,10 @@ def _times(rows: Sequence[Mapping[str, float]]) -> Counter[str]:
     return Counter(name for row in rows for name in row)
 
 
-def _rising(sample: Sample, taken: set[str]) -> str | None:
+def _rising(rows: Sequence[Mapping[str, float]], taken: set[str]) -> str | None:
     """Return the one column of whole numbers that rises from row to row."""
     values: dict[str, list[float]] = {}
-    for row in sample.rows:
+    for row in rows:
         for name, value in row.items():
             values.setdefault(name, []).append(value)
     found = [name for name, column in values.items() if name not in taken and _rises(name, column)]

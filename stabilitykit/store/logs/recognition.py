@@ -10,7 +10,7 @@ from stabilitykit.store.logs.csv import cells_of, delimiter_of
 from stabilitykit.store.logs.lines import encoding_of
 from stabilitykit.store.logs.numbers import number
 from stabilitykit.store.logs.objects import parsed
-from stabilitykit.store.logs.phrases import without_colours
+from stabilitykit.store.logs.phrases import FIRST, numbers_in, without_colours
 
 LogFormat = Literal["csv", "jsonl", "trainer_state", "text", "tensorboard"]
 
@@ -94,16 +94,18 @@ def _holds_table(lines: list[str]) -> bool:
     rows = list(islice((line for line in lines if not line.startswith("#")), _LINES))
     if len(rows) < 2:
         return False
+    if numbers_in(rows[0]).keys() - {FIRST}:
+        # A header has no "step 10" in it.
+        return False
     delimiter = delimiter_of(rows[0])
     header, *table = [cells_of(row, delimiter) for row in rows]
-    numeric = [sum(map(_is_number, cells)) for cells in table]
-    if any(len(cells) != len(header) for cells in table):
-        return False
+    numeric = [sum(map(_is_number, cells)) for cells in table if len(cells) == len(header)]
     if delimiter == " " or len(header) == 1:
         # Words are parted by blanks, too: a line of a text log may have as many as the line before.
         names = sum(map(_is_number, header))
-        return all(n == len(header) for n in numeric) and names in (0, len(header))
-    return all(2 * n >= len(header) for n in numeric)
+        return numeric.count(len(header)) == len(table) and names in (0, len(header))
+    # Not all of them: a header may stand again where a run was taken up.
+    return 2 * sum(2 * n >= len(header) for n in numeric) >= len(table)
 
 
 def _is_number(cell: str) -> bool:

@@ -57,10 +57,11 @@ class TensorBoardRows(RowSource):
 
     def rows(self, ended: bool) -> Iterator[list[Row]]:
         """Yield rows in batches until there are none for now."""
-        batch, self._head = self._head, []
-        while batch:
+        head, self._head = self._head, []
+        if head:
+            yield self._picked(head)
+        while batch := self._take(_BATCH, ended):
             yield self._picked(batch)
-            batch = self._take(_BATCH, ended)
 
     def _picked(self, batch: Sequence[_Scalars]) -> list[Row]:
         rows: list[Row] = []

@@ -59,7 +59,8 @@ class CsvRows(LineSource):
         self._note_duplicates()
         self._split_at = next((i for i, name in enumerate(self._header) if splits_rows(name)), None)
         rows = []
-        for row in _parsed(lines[self._above : self._above + _SAMPLED], self._delimiter):
+        for line in lines[self._above : self._above + _SAMPLED]:
+            row = _split(line, self._delimiter)
             if len(row) == len(self._header):
                 rows.append(_numbers(dict(zip(self._header, row, strict=True))))
         return Sample(tuple(dict.fromkeys(self._header)), rows)
@@ -78,17 +79,10 @@ class CsvRows(LineSource):
 
     def _picked(self, lines: Sequence[str], before: int) -> Iterator[Row]:
         width, places, split_at = len(self._header), self._places, self._split_at
-        reader = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=self._delimiter == " ")
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                self.omissions.cannot_read(f"line {before + reader.line_num}: {error}")
-                continue
+        for number_of_it, line in enumerate(lines, start=before + 1):
+            cells = _split(line, self._delimiter)
             if len(cells) != width and (len(cells) < width or any(cells[width:])):
-                self._passed_over(cells)
+                self._passed_over(line)
                 continue
             if split_at is not None and is_validation(cells[split_at]):
                 self.omissions.count("rows of validation passed over")
@@ -96,7 +90,7 @@ class CsvRows(LineSource):
             try:
                 yield [float(cells[at]) for at in places]
             except ValueError:
-                row = self._slowly(cells, before + reader.line_num)
+                row = self._slowly(cells, number_of_it)
                 if row is not None:
                     yield row
 
@@ -117,10 +111,9 @@ class CsvRows(LineSource):
                 return None
         return row
 
-    def _passed_over(self, cells: Sequence[str]) -> None:
-        if cells and any(cells):
-            what = f"rows without {len(self._header)} cells passed over"
-            self.omissions.count(what, self._delimiter.join(cells))
+    def _passed_over(self, line: str) -> None:
+        if line.strip(self._delimiter + " \r"):
+            self.omissions.count(f"rows without {len(self._header)} cells passed over", line)
 
     def _names_above(self, comments: Sequence[str], width: int) -> list[str]:
         """Return the names of columns without a header: those of a comment above, or numbers."""
@@ -139,7 +132,7 @@ class CsvRows(LineSource):
 
 def cells_of(line: str, delimiter: str) -> list[str]:
     """Return the cells of one line, without the blanks around them."""
-    return [cell.strip() for row in _parsed([line], delimiter) for cell in row]
+    return [cell.strip() for cell in _split(line, delimiter)]
 
 
 def delimiter_of(line: str) -> str:
@@ -148,10 +141,14 @@ def delimiter_of(line: str) -> str:
     return found if found in line or len(line.split()) < 2 else " "
 
 
-def _parsed(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    # A cell of 131,072 characters ends the sample, not the reading.
+def _split(line: str, delimiter: str) -> list[str]:
+    """Return the cells of one line. A quote that is never closed must not swallow the lines below it."""
+    if '"' not in line:
+        return line.split(None if delimiter == " " else delimiter)
+    # A quoted cell of 131,072 characters is no number.
     with suppress(csv.Error):
-        yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    return []
 
 
 def _is_number(cell: str) -> bool:

@@ -130,7 +130,7 @@ class LogReading:
         """Tag to the name it has in the log; ``step`` too, unless rows are counted."""
 
     def _opened(self) -> RowSource:
-        if self.path.is_dir():
+        if self.path.is_dir() and self._format in (None, "tensorboard"):
             return self._events()
         file = LogFile(self.path)
         head = file.peek(HEAD)

@@ -42,7 +42,7 @@ def recognise(path: Path, head: bytes) -> LogFormat:
     if _holds_events(path, head):
         return "tensorboard"
     text = without_colours(head.decode(encoding_of(head), errors="replace").lstrip("\ufeff"))
-    if _is_binary(text):
+    if head and _is_binary(text):
         raise NoLossError(f"neither text nor a TensorBoard event file; it begins with {head[:8]!r}")
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from tensorboard.compat.proto.event_pb2 import Event
 
 from stabilitykit.store.event_stream import EventStream, scalar
+from stabilitykit.store.logs.columns import NoLossError
 from stabilitykit.store.logs.names import STEP
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.row_source import Row, RowSource, Sample, Selection
@@ -44,7 +45,10 @@ class TensorBoardRows(RowSource):
 
     def sample(self, ended: bool) -> Sample | None:
         """Return which tags the next events have, or None where there are none."""
-        if not (taken := self._take(_SAMPLED, ended)):
+        taken = self._take(_SAMPLED, ended)
+        if not self._opened:
+            raise NoLossError("no TensorBoard event file (events.out.tfevents.*) in it")
+        if not taken:
             return None
         self._head = taken
         rows = [{**scalars, STEP: float(step)} for step, scalars in self._head]

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from stabilitykit.store.logs.columns import NoLossError

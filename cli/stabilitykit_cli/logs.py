@@ -52,9 +52,14 @@ class Diagnosed:
     failures: dict[Path, StabilityKitError] = field(default_factory=dict)
     without_loss: list[Path] = field(default_factory=list)
     """Files below a folder in which there was no loss."""
-    several: bool = False
-    """Whether more than one log was asked for."""
+    asked: int = 1
+    """How many paths were typed."""
     interrupted: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one run to tell of."""
+        return self.asked > 1 or len(self.runs) + len(self.failures) > 1
 
 
 def read_all(asked: AskedFor) -> Diagnosed:
@@ -111,7 +116,7 @@ def follow_all(asked: AskedFor, quiet: bool) -> Diagnosed:
     except KeyboardInterrupt:
         found.interrupted = True
     for each in followed:
-        _attempt(each.path, found, partial(_end, each, found), asked.debug)
+        _attempt(each.path, found, partial(_end, each, found), asked.debug, alone=len(followed) == 1)
     return found
 
 
@@ -122,15 +127,20 @@ def _end(followed: "Follow", found: Diagnosed) -> None:
 def _each(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> None:
     """Use every log; with several, what is wrong with one leaves the others their verdicts."""
     logs = list(_logs(asked.paths))
-    found.several = len(logs) > 1 or len(asked.paths) > 1
+    found.asked = len(asked.paths)
     for path, may_be_none in logs:
-        _attempt(path, found, partial(use, path), asked.debug, may_be_none)
-    if not found.runs and found.without_loss:
+        _attempt(path, found, partial(use, path), asked.debug, may_be_none, alone=len(logs) == 1)
+    if found.without_loss and len(found.without_loss) == len(logs):
         raise DataError(f"{asked.paths[0]}: not a run's folder, and no log with a loss is in it or below it")
 
 
 def _attempt(
-    path: Path, found: Diagnosed, use: Callable[[], None], debug: bool, may_be_none: bool = False
+    path: Path,
+    found: Diagnosed,
+    use: Callable[[], None],
+    debug: bool,
+    may_be_none: bool = False,
+    alone: bool = False,
 ) -> None:
     from stabilitykit.store import NoLossError
 
@@ -141,7 +151,7 @@ def _attempt(
     except StabilityKitError as error:
         if may_be_none and isinstance(error, NoLossError):
             found.without_loss.append(path)
-        elif not found.several:
+        elif alone:
             raise
         else:
             found.failures[path] = error

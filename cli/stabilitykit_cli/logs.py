@@ -217,17 +217,21 @@ class _Teller:
     def begin(self, followed: "list[Follow]") -> None:
         """Say what is followed, and how to end it."""
         names = ", ".join(str(each.path) for each in followed)
-        consoles.progress().print(f"following {names} (Ctrl-C ends with the verdict)", markup=False)
+        consoles.progress().print(
+            f"following {names} (Ctrl-C ends with the verdict)", markup=False, soft_wrap=True
+        )
 
     def tell(self, path: Path, news: "News") -> None:
         """Say what came of one look at a log."""
         from stabilitykit_cli.render import change_line
 
         if news.anew is not None:
-            consoles.progress().print(f"{path}: {news.anew}; judged anew from its beginning", markup=False)
+            consoles.progress().print(
+                f"{path}: {news.anew}; judged anew from its beginning", markup=False, soft_wrap=True
+            )
         if news.waiting is not None and self._waiting.get(path) != news.waiting:
             self._waiting[path] = news.waiting
-            consoles.progress().print(f"waiting: {news.waiting}", markup=False)
+            consoles.progress().print(f"waiting: {news.waiting}", markup=False, soft_wrap=True)
         for change in news.changes:
             if change.what == "updated":
                 continue

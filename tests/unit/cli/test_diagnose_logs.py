@@ -112,7 +112,7 @@ def test_following_tells_incidents_at_once_and_ends_with_the_verdict(tmp_path: P
     assert opened.startswith("step       60  loss_spike opened  train/loss  loss 10.")
     assert closed.startswith("step       66  loss_spike closed  train/loss  steps 60 to 60")
     assert verdict.startswith("recovered (interrupted)  the loss came back after loss_spike at step 60")
-    assert ended.err.replace("\n", "") == f"following {path} (Ctrl-C ends with the verdict)"
+    assert ended.err == f"following {path} (Ctrl-C ends with the verdict)\n"
 
 
 def test_a_log_that_is_emptied_while_followed(tmp_path: Path, stabilitykit, between):

@@ -7,7 +7,8 @@ import typer
 
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
-from stabilitykit_cli.logs import AskedFor, Diagnosed, follow_all, read_all
+from stabilitykit_cli.following import follow_all
+from stabilitykit_cli.logs import AskedFor, Diagnosed, read_all
 from stabilitykit_cli.options import Debug, FailOn, Json
 
 if TYPE_CHECKING:

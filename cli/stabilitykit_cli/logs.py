@@ -1,4 +1,4 @@
-"""Going through the logs that were asked for: once, or on as they grow."""
+"""Going through the logs that were asked for."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +13,8 @@ from stabilitykit.errors import ConfigError, DataError, StabilityKitError
 from stabilitykit_cli import consoles, exits
 
 if TYPE_CHECKING:
-    from stabilitykit.follow import Follow, News
     from stabilitykit.replay import Format, Replay
 
-_INTERVAL = 1.0
-"""Seconds between two looks at growing logs."""
 _PATIENCE = 1.0
 """Seconds of reading after which its progress is shown."""
 
@@ -80,61 +77,33 @@ def read_all(asked: AskedFor) -> Diagnosed:
             found.runs.append((path, replay(path, **settings, on_progress=progress.share)))
 
         try:
-            _each(asked, found, judge)
+            each_log(asked, found, judge)
         except KeyboardInterrupt:
             found.interrupted = True
     return found
 
 
-def follow_all(asked: AskedFor, quiet: bool) -> Diagnosed:
-    """Follow every log that was asked for until all have ended, or Ctrl-C; incidents are told as they come.
+def each_log(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> None:
+    """Use every log; with several, what is wrong with one leaves the others their verdicts.
 
     Args:
         asked: What was typed.
-        quiet: Whether stdout is for the verdict alone; incidents are told on stderr then.
+        found: Where it is kept what came of it.
+        use: What is done with a log.
 
     Raises:
-        ConfigError: What was typed does not fit the logs.
-        StabilityKitError: The only one cannot be read.
+        DataError: There is none.
+        StabilityKitError: Something is wrong with the only one.
     """
-    from stabilitykit.follow import Follow
-
-    found = Diagnosed()
-    settings = asked.settings()
-    followed: list[Follow] = []
-    try:
-        _each(asked, found, lambda path: followed.append(Follow(path, **settings)))
-        teller = _Teller(quiet, several=len(followed) > 1)
-        teller.begin(followed)
-        while followed:
-            news = [(each, each.look()) for each in followed]
-            for each, its in news:
-                teller.tell(each.path, its)
-            if all(its.finished for _, its in news):
-                break
-            time.sleep(_INTERVAL)
-    except KeyboardInterrupt:
-        found.interrupted = True
-    for each in followed:
-        _attempt(each.path, found, partial(_end, each, found), asked.debug, alone=len(followed) == 1)
-    return found
-
-
-def _end(followed: "Follow", found: Diagnosed) -> None:
-    found.runs.append((followed.path, followed.end()))
-
-
-def _each(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> None:
-    """Use every log; with several, what is wrong with one leaves the others their verdicts."""
     logs = list(_logs(asked.paths))
     found.asked = len(asked.paths)
     for path, may_be_none in logs:
-        _attempt(path, found, partial(use, path), asked.debug, may_be_none, alone=len(logs) == 1)
+        attempt(path, found, partial(use, path), asked.debug, may_be_none, alone=len(logs) == 1)
     if found.without_loss and len(found.without_loss) == len(logs):
         raise DataError(f"{asked.paths[0]}: not a run's folder, and no log with a loss is in it or below it")
 
 
-def _attempt(
+def attempt(
     path: Path,
     found: Diagnosed,
     use: Callable[[], None],
@@ -142,6 +111,20 @@ def _attempt(
     may_be_none: bool = False,
     alone: bool = False,
 ) -> None:
+    """Do something with a log, and keep what is wrong with it.
+
+    Args:
+        path: The log.
+        found: Where it is kept.
+        use: What is done.
+        debug: Whether an error's traceback is wanted.
+        may_be_none: Whether it may turn out to be no log at all.
+        alone: Whether it is the only one, so that an error ends the command.
+
+    Raises:
+        ConfigError: What was typed does not fit the log.
+        StabilityKitError: Something is wrong with the only one.
+    """
     from stabilitykit.store import NoLossError
 
     try:
@@ -205,38 +188,3 @@ class _ReadingProgress:
             self._bar.start()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share)
-
-
-class _Teller:
-    """Tells what becomes known of growing logs, each as it comes."""
-
-    def __init__(self, quiet: bool, several: bool) -> None:
-        self._quiet, self._several = quiet, several
-        self._waiting: dict[Path, str] = {}
-
-    def begin(self, followed: "list[Follow]") -> None:
-        """Say what is followed, and how to end it."""
-        names = ", ".join(str(each.path) for each in followed)
-        consoles.progress().print(
-            f"following {names} (Ctrl-C ends with the verdict)", markup=False, soft_wrap=True
-        )
-
-    def tell(self, path: Path, news: "News") -> None:
-        """Say what came of one look at a log."""
-        from stabilitykit_cli.render import change_line
-
-        if news.anew is not None:
-            consoles.progress().print(
-                f"{path}: {news.anew}; judged anew from its beginning", markup=False, soft_wrap=True
-            )
-        if news.waiting is not None and self._waiting.get(path) != news.waiting:
-            self._waiting[path] = news.waiting
-            consoles.progress().print(f"waiting: {news.waiting}", markup=False, soft_wrap=True)
-        for change in news.changes:
-            if change.what == "updated":
-                continue
-            line = change_line(change, str(path) if self._several else "")
-            if self._quiet:
-                consoles.progress().print(line, soft_wrap=True)
-            else:
-                consoles.show(line, whole_lines=True)

@@ -1,19 +1,12 @@
 """Opening a log: a regular file only, decompressed while it is read, never all of it at once."""
 
-import bz2
-import gzip
 import io
-import lzma
 import os
 import stat
-import zlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Protocol
-
-import pyarrow as pa
 
 from stabilitykit.errors import DataError
+from stabilitykit.store.decompression import DAMAGE, DECOMPRESSORS, MAGIC, Readable
 from stabilitykit.store.disk import reason
 
 _FREE = 64 * 2**20
@@ -22,20 +15,6 @@ _RATIO = 200
 """Logs shrink 3- to 50-fold; an archive that gives more than this is not one."""
 _KNOWN = 256
 """Bytes by which a file is known again."""
-_XZ_MEMORY = 256 * 2**20
-_MAGIC: Mapping[bytes, str] = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-}
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, OSError, pa.ArrowException)
-"""What the decompressors raise at a damaged place."""
-
-
-class _Readable(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
 
 
 class LogFile:
@@ -51,12 +30,12 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._raw = _opened(path)
-        self.compression = next((name for magic, name in _MAGIC.items() if self._begins(magic)), None)
+        self.compression = next((name for magic, name in MAGIC.items() if self._begins(magic)), None)
         """How it is compressed, found by its first bytes, or None."""
         # One call of the system, or of the decompressor, a read: what stands before damage is not lost.
-        self._source: _Readable = self._raw
+        self._source: Readable = self._raw
         if self.compression is not None:
-            self._source = _DECOMPRESSORS[self.compression](self._raw)
+            self._source = DECOMPRESSORS[self.compression](self._raw)
         self._first = self._raw.peek(_KNOWN)[:_KNOWN]
         self._modified = os.fstat(self._raw.fileno()).st_mtime_ns
         self._peeked = b""
@@ -73,7 +52,7 @@ class LogFile:
             return b""
         try:
             data = self._source.read1(size)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if self.compression is None and isinstance(error, OSError):
                 raise DataError(f"{self.path}: cannot be read ({reason(error)})") from error
             self.stopped = f"the {self.compression} archive is cut or damaged; read as far as it goes"
@@ -152,42 +131,3 @@ def _opened(path: Path) -> io.BufferedReader:
         what = "Is a directory" if stat.S_ISDIR(kind) else "a pipe or a device; save what it gives to a file"
         raise DataError(f"{path}: cannot be read ({what})")
     return io.BufferedReader(io.FileIO(descriptor), 2**16)
-
-
-class _Xz:
-    """Xz streams one after the other, within a limit of memory, which ``lzma.open`` has none of."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
-
-    def read1(self, size: int, /) -> bytes:
-        while True:
-            if self._decoder.eof:
-                rest = self._decoder.unused_data.lstrip(b"\0") or self._raw.read(2**16)
-                if not rest:
-                    return b""
-                self._decoder = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
-            else:
-                rest = self._raw.read(2**16) if self._decoder.needs_input else b""
-                if not rest and self._decoder.needs_input:
-                    raise EOFError
-            if data := self._decoder.decompress(rest, size):
-                return data
-
-
-def _arrow(codec: str) -> Callable[[IO[bytes]], _Readable]:
-    def open_stream(raw: IO[bytes]) -> _Readable:
-        stream: _Readable = pa.CompressedInputStream(raw, codec)
-        return stream
-
-    return open_stream
-
-
-_DECOMPRESSORS: Mapping[str, Callable[[IO[bytes]], _Readable]] = {
-    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
-    "bzip2": bz2.BZ2File,
-    "xz": _Xz,
-    "zstd": _arrow("zstd"),
-    "lz4": _arrow("lz4"),
-}

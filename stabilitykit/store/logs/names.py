@@ -37,7 +37,16 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         *("train/unigram_cross_entropy", "unigram_cross_entropy", "train_unigram_cross_entropy"),
         "unigram_ce",
     ),
-    EPOCH: ("epoch", "train_epoch", "train/epoch", "trainer/epoch", "epochs", "current_epoch", "_epoch"),
+    EPOCH: (
+        "epoch",
+        "ep",
+        "train_epoch",
+        "train/epoch",
+        "trainer/epoch",
+        "epochs",
+        "current_epoch",
+        "_epoch",
+    ),
 }
 """Names as ``plain`` writes them, the surest first."""
 

@@ -6,7 +6,6 @@ again and again; then it is sorted, and the newest value of a step counts. Both 
 a row of a step that has been given out already is passed over, and said.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from stabilitykit.records import StepRecord
 from stabilitykit.store.logs.names import EPOCH, STEP
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.row_source import Row
+from stabilitykit.store.logs.step_count import StepCount
 
 _HELD = 2**16
 """Rows held back: so far a run may go back and its older rows still give way."""
@@ -49,7 +49,7 @@ class Timeline:
     def __init__(self, columns: Mapping[str, str], omissions: Omissions) -> None:
         self._tags = tuple(what for what in columns if what not in (STEP, EPOCH))
         self._places = [at for at, what in enumerate(columns) if what in self._tags]
-        self._counting = _StepCount(columns, omissions)
+        self._counting = StepCount(columns, omissions)
         self._omissions = omissions
         self._held: list[_Block] = []
         self._n_held = 0
@@ -163,70 +163,6 @@ class Timeline:
                     tag for tag, there in zip(self._tags, read, strict=True) if there
                 )
             yield StepRecord(step, self._shared[pattern], row[read])
-
-
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    numbers: NDArray[np.int64]
-    valid: NDArray[np.bool_]
-
-
-class _StepCount:
-    """Finds the step of each row: as it stands there, counted, or counted on where each epoch begins anew.
-
-    Args:
-        columns: What each place of a row holds.
-        omissions: Where it counts rows without a step.
-    """
-
-    def __init__(self, columns: Mapping[str, str], omissions: Omissions) -> None:
-        whats = list(columns)
-        self._name = columns.get(STEP, "")
-        self._step_at = whats.index(STEP) if STEP in columns else None
-        self._epoch_at = whats.index(EPOCH) if EPOCH in columns else None
-        self._omissions = omissions
-        self._counted = 0
-        self._offset = 0
-        self._last = 0
-        self._stride = 1
-        self._epoch = -math.inf
-
-    def steps(self, cells: NDArray[np.float64], read: NDArray[np.bool_]) -> _Steps:
-        """Return the rows' steps, and which rows have one."""
-        if self._step_at is None:
-            # Rows without a loss, as of a learning rate alone, belong to the loss that follows.
-            losses = np.cumsum(read[:, 0])
-            counted, self._counted = self._counted, self._counted + int(losses[-1])
-            return _Steps(np.asarray(losses - read[:, 0] + counted), np.ones(len(cells), bool))
-        numbers, there = cells[:, self._step_at], read[:, self._step_at]
-        with np.errstate(invalid="ignore"):
-            whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
-        for value in numbers[there & ~whole]:
-            self._omissions.cannot_read(
-                f"column {self._name!r} holds {value:g}; accepted: whole numbers of steps"
-            )
-        lost = int((~there & read[:, 0]).sum())
-        self._omissions.count("rows with a loss and no step passed over", n=lost)
-        valid = there & whole
-        steps = np.where(valid, numbers, 0).astype(np.int64)
-        if self._epoch_at is not None:
-            self._count_on(steps, valid, cells[:, self._epoch_at])
-        return _Steps(steps, valid)
-
-    def _count_on(
-        self, steps: NDArray[np.int64], valid: NDArray[np.bool_], epochs: NDArray[np.float64]
-    ) -> None:
-        """Add to the steps those of the epochs before, where a step goes back as an epoch begins."""
-        for at in np.flatnonzero(valid).tolist():
-            step, epoch = int(steps[at]), epochs[at]
-            if step < self._last and epoch >= math.floor(self._epoch) + 1:
-                self._offset += self._last + self._stride - step
-                self._omissions.say("steps begin anew with each epoch, so they are counted on")
-            elif step > self._last:
-                self._stride = step - self._last
-            self._last = step
-            self._epoch = epoch if math.isfinite(epoch) else self._epoch
-            steps[at] = step + self._offset
 
 
 def _joined(blocks: Sequence[_Block]) -> _Block:

@@ -194,14 +194,14 @@ def zstd(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstd])
 def test_compressed_logs_and_cut_ones(tmp_path: Path, compress: Callable[[bytes], bytes]):
-    text = lines(lambda i: f"iter {i}: loss {loss(i)}, noise {(i * 7919) ** 5}\n", range(20_000)).encode()
+    text = lines(lambda i: f"iter {i}: loss {loss(i)}, noise {(i * 7919) ** 5}\n", range(5_000)).encode()
     data = compress(text)
     (tmp_path / "whole.log").write_bytes(data)
     reading = LogReading(tmp_path / "whole.log", {})
-    assert (sum(1 for _ in reading.records), reading.notes) == (20_000, ())
+    assert (sum(1 for _ in reading.records), reading.notes) == (5_000, ())
     (tmp_path / "cut.log").write_bytes(data[: -len(data) // 3])
     reading = LogReading(tmp_path / "cut.log", {})
-    assert 0 < sum(1 for _ in reading.records) < 20_000
+    assert 0 < sum(1 for _ in reading.records) < 5_000
     assert "archive is cut or damaged; read as far as it goes" in reading.notes[-1]
 
 

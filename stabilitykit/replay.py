@@ -9,7 +9,7 @@ from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.records import StepRecord, Verdict
-from stabilitykit.store import LogReading, NoLossError, Run, find_logs, is_run_folder, open_run
+from stabilitykit.store import FileSource, LogReading, NoLossError, Run, find_logs, is_run_folder, open_run
 
 Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
 """What a log can be."""
@@ -75,6 +75,7 @@ def diagnose(
     grad_norm: str | None = None,
     lr: str | None = None,
     detectors: Sequence[Detector] = (),
+    readers: Sequence[type[FileSource]] = (),
 ) -> Verdict:
     """Return the verdict of a finished run, with its incidents.
 
@@ -86,6 +87,7 @@ def diagnose(
         grad_norm: Name of the gradient norm.
         lr: Name of the learning rate.
         detectors: Detectors of the user's own, beside the built-in ones: new ones, as in the live run.
+        readers: Formats of logs of the user's own, asked before the built-in ones.
 
     Raises:
         DataError: The log cannot be used.
@@ -93,7 +95,7 @@ def diagnose(
         ConfigError: An argument does not fit the log.
     """
     names = ColumnNames(loss, step, grad_norm, lr)
-    return replay(path, format=format, names=names, detectors=detectors).verdict
+    return replay(path, format=format, names=names, detectors=detectors, readers=readers).verdict
 
 
 def replay(
@@ -102,6 +104,7 @@ def replay(
     format: Format = "auto",
     names: ColumnNames = GUESSED,
     detectors: Sequence[Detector] = (),
+    readers: Sequence[type[FileSource]] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> Replay:
     """Run the diagnosis over a log: on a run's folder it gives exactly the incidents of the live run.
@@ -111,6 +114,7 @@ def replay(
         format: What it is; found out unless given.
         names: Names of the log's columns, where they shall not be guessed.
         detectors: Detectors of the user's own, beside the built-in ones: new ones, as in the live run.
+        readers: Formats of logs of the user's own, asked before the built-in ones.
         on_progress: Called now and then with the share that was read, from 0 to 1; not for a run's folder.
 
     Raises:
@@ -122,7 +126,7 @@ def replay(
     if is_run(path, format):
         names.check_unused(path)
         return _replay_folder(path, diagnosis)
-    log = open_log(path, format, names)
+    log = open_log(path, format, names, readers=readers)
     records = log.records if on_progress is None else _reported(log, on_progress)
     verdict = _verdict(diagnosis, records)
     return Replay(verdict, source_of(log), log.notes)
@@ -146,7 +150,13 @@ def is_run(path: Path, format: Format) -> bool:
     return found and format in ("auto", "run")
 
 
-def open_log(path: Path, format: Format, names: ColumnNames, growing: bool = False) -> LogReading:
+def open_log(
+    path: Path,
+    format: Format,
+    names: ColumnNames,
+    growing: bool = False,
+    readers: Sequence[type[FileSource]] = (),
+) -> LogReading:
     """Return anybody's log; of a folder, the only one in it.
 
     Args:
@@ -154,17 +164,18 @@ def open_log(path: Path, format: Format, names: ColumnNames, growing: bool = Fal
         format: What it is; found out unless given.
         names: Names of its columns, where they shall not be guessed.
         growing: Whether it may grow.
+        readers: Formats of the user's own.
 
     Raises:
         DataError: There is none, or more than one, or it cannot be used.
     """
     asked = None if format == "auto" or format == "run" else format
     if not path.is_dir() or any(path.glob("*tfevents*")):
-        return LogReading(path, names.given(), asked, growing)
+        return LogReading(path, names.given(), asked, growing, readers)
     logs = []
     for each in find_logs(path).paths:
         try:
-            logs.append(LogReading(each, names.given(), asked, growing))
+            logs.append(LogReading(each, names.given(), asked, growing, readers))
         except NoLossError:
             continue
     if len(logs) == 1:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 HELP = """Say from the logs of a run whether it held, and what left its band first.
 
-Reads TensorBoard event files, CSV, JSONL, Hugging Face's trainer_state.json, text logs, and folders of
-stabilitykit; compressed or not. Of a folder, every log in it and below it. No torch is needed.
+Reads TensorBoard event files, CSV, JSONL, trainer_state.json, text logs,
+and folders of stabilitykit; compressed or not. Of a folder, every log in it
+and below it. Loss, steps, gradient norm and learning rate are found by name.
 
 Examples:
   stabilitykit diagnose runs/post_norm-1
@@ -94,7 +95,7 @@ def _document(found: Diagnosed) -> dict[str, Any]:
         **worst,
         "runs": [_one(path, run) for path, run in found.runs],
         "failed": [{"path": str(path), "error": str(error)} for path, error in found.failures.items()],
-        "without_loss": [str(path) for path in found.without_loss],
+        "passed_over": [str(path) for path in found.passed_over],
     }
 
 
@@ -110,8 +111,7 @@ def _show(found: Diagnosed) -> None:
         consoles.show(runs_table([(str(each), run.verdict) for each, run in found.runs]))
     consoles.show(verdict_report(worst.verdict, f"{path} · {worst.source} · {worst.verdict.steps} steps"))
     notes = list(worst.notes)
-    if found.without_loss:
-        files = "file" if len(found.without_loss) == 1 else "files"
-        notes.append(f"{len(found.without_loss)} {files} without a loss passed over (--json lists them)")
+    if found.passed_over:
+        notes.append(f"without a training loss and passed over: {len(found.passed_over)} (--json lists them)")
     if notes:
         consoles.show(note_lines(notes))

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import Progress, TaskID
-
 from stabilitykit.errors import ConfigError, DataError, StabilityKitError
 from stabilitykit_cli import consoles, exits
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from stabilitykit.replay import Format, Replay
 
 _PATIENCE = 1.0
@@ -47,8 +47,8 @@ class Diagnosed:
 
     runs: "list[tuple[Path, Replay]]" = field(default_factory=list)
     failures: dict[Path, StabilityKitError] = field(default_factory=dict)
-    without_loss: list[Path] = field(default_factory=list)
-    """Files below a folder in which there was no loss."""
+    passed_over: list[Path] = field(default_factory=list)
+    """What is below a folder and has no training loss."""
     asked: int = 1
     """How many paths were typed."""
     interrupted: bool = False
@@ -95,11 +95,11 @@ def each_log(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> 
         DataError: There is none.
         StabilityKitError: Something is wrong with the only one.
     """
-    logs = list(_logs(asked.paths))
+    logs = list(_logs(asked.paths, found.passed_over))
     found.asked = len(asked.paths)
     for path, may_be_none in logs:
         attempt(path, found, partial(use, path), asked.debug, may_be_none, alone=len(logs) == 1)
-    if found.without_loss and len(found.without_loss) == len(logs):
+    if logs and not {path for path, _ in logs} - set(found.passed_over):
         raise DataError(f"{asked.paths[0]}: not a run's folder, and no log with a loss is in it or below it")
 
 
@@ -133,7 +133,7 @@ def attempt(
         raise
     except StabilityKitError as error:
         if may_be_none and isinstance(error, NoLossError):
-            found.without_loss.append(path)
+            found.passed_over.append(path)
         elif alone:
             raise
         else:
@@ -141,7 +141,7 @@ def attempt(
             exits.report(error, debug)
 
 
-def _logs(paths: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
+def _logs(paths: tuple[Path, ...], passed_over: list[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield every log, and whether it may turn out to be none."""
     from stabilitykit.store import find_logs
 
@@ -149,6 +149,7 @@ def _logs(paths: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
         found = find_logs(path)
         if not found.complete:
             exits.complain(f"{path}: too many files; logs that come late were not looked for")
+        passed_over += found.of_validation
         sure = set(found.sure)
         yield from ((log, log not in sure) for log in found.paths)
         if not found.paths:
@@ -181,6 +182,8 @@ class _ReadingProgress:
     def share(self, share: float) -> None:
         """Say how much of it was read."""
         if self._bar is None and time.monotonic() - self._began > _PATIENCE:
+            from rich.progress import Progress
+
             self._bar = Progress(
                 console=self._console, transient=True, disable=not consoles.can_redraw(self._console)
             )

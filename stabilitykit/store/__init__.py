@@ -9,13 +9,14 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
-    from stabilitykit.store.logs import FoundLogs, LogFormat, LogReading, NoLossError, find_logs
+    from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
     from stabilitykit.store.run import Run, Snapshot, Thinned, is_run_folder, open_run
     from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
 __all__ = [
     "FOLDER_MB",
+    "FileSource",
     "FoundLogs",
     "LogFormat",
     "LogReading",
@@ -38,6 +39,7 @@ __all__ = [
 
 _MODULES = {
     "FOLDER_MB": "run_folder",
+    "FileSource": "logs",
     "FoundLogs": "logs",
     "LogFormat": "logs",
     "LogReading": "logs",

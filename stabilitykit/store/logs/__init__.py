@@ -3,6 +3,18 @@
 from stabilitykit.store.logs.columns import NoLossError
 from stabilitykit.store.logs.log_reading import LogReading
 from stabilitykit.store.logs.recognition import LogFormat
+from stabilitykit.store.logs.row_source import FileSource, LineSource, Row, Sample, Selection
 from stabilitykit.store.logs.tree import FoundLogs, find_logs
 
-__all__ = ["FoundLogs", "LogFormat", "LogReading", "NoLossError", "find_logs"]
+__all__ = [
+    "FileSource",
+    "FoundLogs",
+    "LineSource",
+    "LogFormat",
+    "LogReading",
+    "NoLossError",
+    "Row",
+    "Sample",
+    "Selection",
+    "find_logs",
+]

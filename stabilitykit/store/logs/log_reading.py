@@ -1,24 +1,28 @@
 """One log, of whatever format, as step records."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from stabilitykit.errors import DataError
+from stabilitykit.plugins import plugins
 from stabilitykit.records import StepRecord
 from stabilitykit.store.logs.columns import Columns, NoLossError, find_columns
 from stabilitykit.store.logs.csv import CsvRows
 from stabilitykit.store.logs.jsonl import JsonlRows
 from stabilitykit.store.logs.lines import encoding_of
-from stabilitykit.store.logs.names import EPOCH, LOSS, STEP
+from stabilitykit.store.logs.names import EPOCH, LOSS, STEP, is_named_validation
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.recognition import HEAD, LogFormat, recognise
-from stabilitykit.store.logs.row_source import RowSource, Selection
+from stabilitykit.store.logs.row_source import FileSource, RowSource, Selection
 from stabilitykit.store.logs.text import TextRows
 from stabilitykit.store.logs.timeline import Timeline
 from stabilitykit.store.logs.trainer_state import TrainerStateRows
 from stabilitykit.store.opening import LogFile
 
-_SOURCES: Mapping[str, Callable[[LogFile, str, Omissions], RowSource]] = {
+READERS_GROUP = "stabilitykit.logs"
+"""Entry points of readers that other packages offer: subclasses of ``FileSource``."""
+_SOURCES: Mapping[str, type[FileSource]] = {
     "csv": CsvRows,
     "jsonl": JsonlRows,
     "text": TextRows,
@@ -30,6 +34,12 @@ _FARTHEST = 2**26
 """Bytes within which a loss must turn up: a corpus is no log, however long one looks."""
 
 
+@cache
+def installed_readers() -> tuple[type[FileSource], ...]:
+    """Return the readers that installed packages offer; looked for once, for a folder may hold many logs."""
+    return tuple(plugins(READERS_GROUP))
+
+
 class LogReading:
     """A log as step records, and how it was understood.
 
@@ -38,6 +48,8 @@ class LogReading:
         given: Tag, or ``step``, to the column that was asked for; found by name where None.
         format: What it is; found by its content when absent.
         growing: Whether it may grow: its last line is left until it has ended.
+        readers: Formats of the user's own, asked before the built-in ones, and before those that installed
+            packages offer under ``stabilitykit.logs``.
 
     Raises:
         DataError: There is no such log, nothing in it, or no loss; one line says which.
@@ -49,9 +61,11 @@ class LogReading:
         given: Mapping[str, str | None],
         format: LogFormat | None = None,
         growing: bool = False,
+        readers: Sequence[type[FileSource]] = (),
     ) -> None:
         self.path = path
         self._given, self._format, self._growing = given, format, growing
+        self._readers = (*readers, *installed_readers())
         self._begun = False
         self._begin()
 
@@ -120,6 +134,10 @@ class LogReading:
         except DataError as error:
             self.close()
             raise type(error)(f"{self.path}: {error}") from error
+        if is_named_validation(self.path.name):
+            self._omissions.say(
+                f"the name {self.path.name!r} speaks of validation; judged as training all the same"
+            )
         names = self._columns.names
         self._timeline = Timeline(names, self._omissions)
         step = list(names).index(STEP) if STEP in names else None
@@ -134,6 +152,9 @@ class LogReading:
             return self._events()
         file = LogFile(self.path)
         head = file.peek(HEAD)
+        own = (each for each in self._readers if self._format is None and each.recognises(self.path, head))
+        if (reader := next(own, None)) is not None:
+            return reader(file, encoding_of(head), self._omissions)
         try:
             format = self._format or recognise(self.path, head)
         except DataError as error:

@@ -60,6 +60,7 @@ VALIDATION = _set(
     " dev holdout heldout vl vloss"
 )
 """Words that say that a number is not of training."""
+_TEST = _set("test testing dev")
 _NO_LOSS = VALIDATION | _set(
     "scale scaler scaling aux auxiliary balance balancing z min max std var grad weight weights coef coeff"
     " lambda target best delta change diff difference ratio ema smooth smoothed threshold count"
@@ -96,6 +97,11 @@ def words(name: str) -> list[str]:
 def is_validation(text: str) -> bool:
     """Return whether a name, or what a column of splits holds, speaks of validation."""
     return not VALIDATION.isdisjoint(words(text))
+
+
+def is_named_validation(name: str) -> bool:
+    """Return whether a file's or folder's name says that it is of validation; ``test.log`` leaves it open."""
+    return not (VALIDATION - _TEST).isdisjoint(words(name))
 
 
 def splits_rows(name: str) -> bool:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import ClassVar
 
 from stabilitykit.store.logs.lines import Characters, Lines
@@ -80,7 +81,32 @@ class RowSource(ABC):
         """
 
 
-class LineSource(RowSource):
+class FileSource(RowSource):
+    """Rows of a log that is one file.
+
+    Args:
+        file: The log.
+        encoding: How its characters are most likely written.
+        omissions: Where it counts what it passes over.
+    """
+
+    def __init__(self, file: LogFile, encoding: str, omissions: Omissions) -> None:
+        super().__init__([file], omissions)
+        self.characters = Characters(file, encoding)
+        """The log's text."""
+
+    @classmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Return whether a file is of this format; asked of formats that were added to the built-in ones.
+
+        Args:
+            path: The file.
+            head: Its first 65,536 bytes, decompressed.
+        """
+        return False
+
+
+class LineSource(FileSource):
     """Rows of a log that is made of lines.
 
     Args:
@@ -90,8 +116,8 @@ class LineSource(RowSource):
     """
 
     def __init__(self, file: LogFile, encoding: str, omissions: Omissions) -> None:
-        super().__init__([file], omissions)
-        self._lines = Lines(Characters(file, encoding), omissions)
+        super().__init__(file, encoding, omissions)
+        self._lines = Lines(self.characters, omissions)
         self._head: list[list[str]] = []
 
     def head(self, ended: bool) -> list[str]:

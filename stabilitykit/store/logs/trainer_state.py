@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from stabilitykit.store.logs.columns import NoLossError
-from stabilitykit.store.logs.lines import LONGEST, Characters
+from stabilitykit.store.logs.lines import LONGEST
 from stabilitykit.store.logs.objects import ObjectPicker
 from stabilitykit.store.logs.omissions import Omissions
-from stabilitykit.store.logs.row_source import Row, RowSource, Sample, Selection
+from stabilitykit.store.logs.row_source import FileSource, Row, Sample, Selection
 from stabilitykit.store.opening import LogFile
 
 _HISTORY = re.compile(r'"log_history"\s*:\s*\[')
@@ -20,7 +20,7 @@ _FARTHEST = 2**26
 """Characters within which the history must begin."""
 
 
-class TrainerStateRows(RowSource):
+class TrainerStateRows(FileSource):
     """Rows of ``log_history``, taken from the document object by object: it is never parsed as a whole.
 
     Args:
@@ -33,8 +33,7 @@ class TrainerStateRows(RowSource):
     rewritten = True
 
     def __init__(self, file: LogFile, encoding: str, omissions: Omissions) -> None:
-        super().__init__([file], omissions)
-        self._characters = Characters(file, encoding)
+        super().__init__(file, encoding, omissions)
         self._picker = ObjectPicker(omissions, "entry")
         self._objects = self._parsed()
         self._head: list[dict[str, Any]] = []
@@ -83,7 +82,7 @@ class TrainerStateRows(RowSource):
                 return
             except ValueError:
                 text, at = text[at:], 0
-                more = self._characters.read() if len(text) < LONGEST else ""
+                more = self.characters.read() if len(text) < LONGEST else ""
                 if not more:
                     self.omissions.say("the document is cut or damaged; read as far as it goes")
                     return
@@ -94,13 +93,13 @@ class TrainerStateRows(RowSource):
 
     def _to_history(self) -> str:
         """Return the text from within the array of objects on."""
-        text, looked = self._characters.read(), 0
+        text, looked = self.characters.read(), 0
         while looked < _FARTHEST and text:
             begins = _HISTORY.search(text) or (_ARRAY.match(text) if looked == 0 else None)
             if begins is not None:
                 return text[begins.end() :]
             # The key may stand across the border of two pieces.
             looked += len(text)
-            more = self._characters.read()
+            more = self.characters.read()
             text = text[-100:] + more if more else ""
         raise NoLossError("no 'log_history' in it, as trainer_state.json has, and no array of objects")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stabilitykit.errors import DataError
 from stabilitykit.store.logs.lines import encoding_of
+from stabilitykit.store.logs.names import is_named_validation
 from stabilitykit.store.logs.recognition import HEAD, recognise, suffix_of
 from stabilitykit.store.opening import LogFile
 from stabilitykit.store.run import is_run_folder
@@ -31,12 +32,14 @@ class FoundLogs:
     """Runs' folders, folders of event files, and ``trainer_state.json``."""
     likely: list[Path] = field(default_factory=list)
     """Files that are logs if a loss is in them."""
+    of_validation: list[Path] = field(default_factory=list)
+    """What is not of training, by its name: Keras writes a folder ``validation`` beside ``train``."""
     complete: bool = True
     """False where there was too much to look at all of it."""
 
     @property
     def paths(self) -> list[Path]:
-        """All of them, sorted."""
+        """All of training, sorted."""
         return sorted([*self.sure, *self.likely])
 
 
@@ -53,7 +56,9 @@ def find_logs(folder: Path) -> FoundLogs:
     found = FoundLogs()
     states: dict[Path, list[Path]] = {}
     for path in _walk(folder, found):
-        if path.is_dir():
+        if any(is_named_validation(part) for part in path.relative_to(folder).parts):
+            found.of_validation.append(path)
+        elif path.is_dir():
             found.sure.append(path)
         elif path.name == _STATE:
             run = path.parent.parent if _CHECKPOINT.fullmatch(path.parent.name) else path.parent

@@ -30,9 +30,9 @@ def test_every_log_below_a_folder(tmp_path: Path, stabilitykit):
     assert (ended.status, ended.err) == (3, "")
     assert (document["verdict"], document["path"]) == ("recovered", str(bad))
     assert [run["path"] for run in document["runs"]] == [str(good), str(bad)]
-    assert (document["failed"], document["without_loss"]) == ([], [str(tmp_path / "notes.txt")])
+    assert (document["failed"], document["passed_over"]) == ([], [str(tmp_path / "notes.txt")])
     out = stabilitykit("diagnose", str(tmp_path)).out
-    assert "note: 1 file without a loss passed over" in out
+    assert "note: without a training loss and passed over: 1 (--json lists them)" in out
 
 
 def test_the_only_log_below_a_folder_is_told_as_one(tmp_path: Path, stabilitykit):

@@ -46,6 +46,15 @@ def test_of_a_runs_checkpoints_the_newest_counts(tmp_path: Path):
     assert find_logs(tmp_path).paths == [tmp_path / "a" / "checkpoint-1500" / "trainer_state.json", newest]
 
 
+def test_what_is_of_validation_by_its_name_is_kept_apart(tmp_path: Path):
+    for name in ("train", "validation"):
+        EventFile(tmp_path / name).close()
+    log, of_validation = put(tmp_path / "test.log"), put(tmp_path / "loss_val.csv")
+    found = find_logs(tmp_path)
+    assert found.paths == [log, tmp_path / "train"]
+    assert set(found.of_validation) == {tmp_path / "validation", of_validation}
+
+
 def test_links_that_lead_in_circles_end(tmp_path: Path):
     log = put(tmp_path / "a" / "log.csv")
     (tmp_path / "a" / "up").symlink_to("..")

@@ -30,14 +30,16 @@ class NoLossError(DataError):
     """There is no loss, not in what was looked at: of many files this one may be no log at all."""
 
 
-def find_columns(sample: Sample, given: Mapping[str, str | None], prose: bool) -> Columns:
+def find_columns(
+    sample: Sample, given: Mapping[str, str | None], prose: bool = False, lone_loss: bool = True
+) -> Columns:
     """Return what is in a log, and under which name. A column that bears a registered tag's name is that tag.
 
     Args:
         sample: Its columns and first rows.
         given: Tag, or ``step``, to the name that was asked for.
-        prose: Whether names are words of a text: of known ones the most frequent is meant, and unknown ones
-            are never guessed at.
+        prose: Whether names are words of a text: of known ones the most frequent is meant.
+        lone_loss: Whether the only column that may be the loss is it, whatever its name.
 
     Raises:
         NoLossError: A column that was asked for is not there, or none may be the loss.
@@ -46,7 +48,7 @@ def find_columns(sample: Sample, given: Mapping[str, str | None], prose: bool) -
     asked = {what: _asked(name, sample.names) for what, name in given.items() if name is not None}
     found = {name: name for name in sample.names if split(name)[0] in REGISTRY}
     notes: list[str] = []
-    loss = asked.get(LOSS) or _loss(sample, set(asked.values()), prose, notes)
+    loss = asked.get(LOSS) or _loss(sample, set(asked.values()), prose, lone_loss, notes)
     beside = _beside(sample, loss)
     elsewhere = _recurring(sample, loss) if prose else sample.names
     for what in (what for what in NAMES if what != LOSS):
@@ -82,7 +84,7 @@ def _named(what: str, names: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _loss(sample: Sample, taken: set[str], prose: bool, notes: list[str]) -> str:
+def _loss(sample: Sample, taken: set[str], prose: bool, lone_loss: bool, notes: list[str]) -> str:
     free = [name for name in sample.names if name not in taken]
     named = _named(LOSS, _frequent(sample, free) if prose else free)
     if named is not None:
@@ -93,7 +95,7 @@ def _loss(sample: Sample, taken: set[str], prose: bool, notes: list[str]) -> str
     # Of several losses that of training is the one, and of several of training none is.
     training = [name for name in likely if "train" in known.words(name) or "training" in known.words(name)]
     likely = training if len(training) == 1 else likely
-    if not likely and not prose:
+    if not likely and lone_loss:
         others = {name for what in NAMES if (name := _named(what, free)) is not None}
         rising = _rising(sample.rows, others)
         likely = [

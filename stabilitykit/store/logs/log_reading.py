@@ -177,7 +177,7 @@ class LogReading:
         doubtful: Columns | None = None
         while (sample := self._source.sample(not self._growing)) is not None:
             try:
-                found = find_columns(sample, self._given, self._source.prose)
+                found = find_columns(sample, self._given, self._source.prose, self._source.lone_loss)
             except NoLossError as none:
                 error = error or none
             else:

@@ -51,6 +51,8 @@ class RowSource(ABC):
     """The format's name for people."""
     prose: ClassVar[bool] = False
     """Whether anything may have a number: a name says little, and that it recurs says much."""
+    lone_loss: ClassVar[bool] = True
+    """Whether a column may be the loss because no other can be, whatever its name."""
     rewritten: ClassVar[bool] = False
     """Whether a log that grows is written anew as a whole."""
 

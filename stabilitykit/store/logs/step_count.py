@@ -11,6 +11,10 @@ from stabilitykit.store.logs.names import EPOCH, STEP
 from stabilitykit.store.logs.omissions import Omissions
 
 
+_FARTHEST = 2**60
+"""Steps beyond which none are counted on: no run is so long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The steps of some rows."""
@@ -38,7 +42,7 @@ class StepCount:
         self._offset = 0
         self._last = 0
         self._stride = 1
-        self._epoch = -math.inf
+        self._next_epoch: float = math.inf
 
     def steps(self, cells: NDArray[np.float64], read: NDArray[np.bool_]) -> Steps:
         """Return the rows' steps, and which rows have one."""
@@ -67,12 +71,13 @@ class StepCount:
     ) -> None:
         """Add to the steps those of the epochs before, where a step goes back as an epoch begins."""
         for at in np.flatnonzero(valid).tolist():
-            step, epoch = int(steps[at]), epochs[at]
-            if step < self._last and epoch >= math.floor(self._epoch) + 1:
+            step, epoch = int(steps[at]), float(epochs[at])
+            if step < self._last and epoch >= self._next_epoch and self._offset < _FARTHEST:
                 self._offset += self._last + self._stride - step
                 self._omissions.say("steps begin anew with each epoch, so they are counted on")
             elif step > self._last:
                 self._stride = step - self._last
             self._last = step
-            self._epoch = epoch if math.isfinite(epoch) else self._epoch
+            if math.isfinite(epoch):
+                self._next_epoch = math.floor(epoch) + 1
             steps[at] = step + self._offset

@@ -33,6 +33,8 @@ class TensorBoardRows(RowSource):
     """
 
     title: ClassVar[str] = "TensorBoard events"
+    # A folder may hold one scalar of anything, as that of hyperparameters does.
+    lone_loss: ClassVar[bool] = False
 
     def __init__(self, path: Path, omissions: Omissions) -> None:
         super().__init__([], omissions)

@@ -21,6 +21,7 @@ class TextRows(LineSource):
 
     title = "text log"
     prose = True
+    lone_loss = False
 
     def __init__(self, file: LogFile, encoding: str, omissions: Omissions) -> None:
         super().__init__(file, encoding, omissions)

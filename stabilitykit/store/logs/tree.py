@@ -29,9 +29,9 @@ class FoundLogs:
     """What there is below a folder."""
 
     sure: list[Path] = field(default_factory=list)
-    """Runs' folders, folders of event files, and ``trainer_state.json``."""
+    """Runs' folders and ``trainer_state.json``."""
     likely: list[Path] = field(default_factory=list)
-    """Files that are logs if a loss is in them."""
+    """Files, and folders of event files, that are logs if a loss is in them."""
     of_validation: list[Path] = field(default_factory=list)
     """What is not of training, by its name: Keras writes a folder ``validation`` beside ``train``."""
     complete: bool = True
@@ -58,7 +58,7 @@ def find_logs(folder: Path) -> FoundLogs:
     for path in _walk(folder, found):
         if any(is_named_validation(part) for part in path.relative_to(folder).parts):
             found.of_validation.append(path)
-        elif path.is_dir():
+        elif is_run_folder(path):
             found.sure.append(path)
         elif path.name == _STATE:
             run = path.parent.parent if _CHECKPOINT.fullmatch(path.parent.name) else path.parent

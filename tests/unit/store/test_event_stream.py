@@ -97,6 +97,16 @@ def test_a_growing_folder_goes_on_in_a_new_file(tmp_path: Path):
     reading.close()
 
 
+def test_one_scalar_of_anything_is_no_loss(tmp_path: Path):
+    file = EventFile(tmp_path)
+    for step in range(5):
+        file.write(scalars(reward=1.0), step)
+    file.close()
+    with pytest.raises(DataError, match="no loss column"):
+        LogReading(tmp_path, {})
+    assert len(list(LogReading(tmp_path, {"train/loss": "reward"}).records)) == 5
+
+
 def test_garbage_with_the_name_is_one_line(tmp_path: Path):
     (tmp_path / "events.out.tfevents.1").write_bytes(b"garbage" * 100)
     with pytest.raises(

@@ -33,8 +33,8 @@ def test_every_kind_of_log_is_found_once(tmp_path: Path):
     put(tmp_path / "config.json", json.dumps({"loss": 1}))
     history = put(tmp_path / "history.json", json.dumps([{"loss": 1, "step": 0}]))
     found = find_logs(tmp_path)
-    assert set(found.sure) == {tmp_path / "ours", tmp_path / "tb" / "version_0"}
-    assert set(found.likely) == {csv, jsonl, history}
+    assert found.sure == [tmp_path / "ours"]
+    assert set(found.likely) == {csv, jsonl, history, tmp_path / "tb" / "version_0"}
     assert found.complete
 
 

@@ -66,6 +66,8 @@ def test_steps_that_begin_anew_with_each_epoch_are_counted_on():
     records, notes = through(rows, columns, batch=5)
     assert [record.step for record in records] == list(range(0, 120, 10))
     assert notes == ("steps begin anew with each epoch, so they are counted on",)
+    below: list[Row] = [[1.0, -3.0, None], [1.0, -5.0, 2.0], [1.0, -4.0, math.inf]]
+    assert [record.step for record in through(below, columns)[0]] == [-5, -4, -3]
     restarted: list[Row] = [[1.0, float(step), 0.5] for step in (*range(10), *range(5, 10))]
     assert [record.step for record in through(restarted, columns)[0]] == list(range(10))
 

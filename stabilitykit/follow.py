@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -57,7 +57,6 @@ class Follow:
             names.check_unused(self.path)
         self._growing: _Growing | None = None
         self._diagnosis = Diagnosis()
-        self._error: DataError | None = None
 
     def look(self) -> News:
         """Judge what was written since the last look."""
@@ -69,7 +68,6 @@ class Follow:
             try:
                 self._growing = self._begun()
             except DataError as error:
-                self._error = error
                 return News(anew=anew, waiting=str(error))
         return News(tuple(self._judged(self._growing.more())), anew, finished=self._growing.finished)
 
@@ -82,9 +80,11 @@ class Follow:
         if self._is_run:
             # A run may have been resumed between two looks.
             return replay(self.path, detectors=copy.deepcopy(self._detectors))
-        if self._growing is None:
-            raise self._error or DataError(f"{self.path}: nothing was read")
         self.look()
+        if self._growing is None:
+            # Too little of it to follow may be enough to judge.
+            ended = replay(self.path, format=self._format, names=self._names, detectors=self._detectors)
+            return replace(ended, verdict=replace(ended.verdict, complete=False))
         if self._growing.outdated() is not None:
             # What the last look saw made it so: a step back.
             self.look()
@@ -93,7 +93,7 @@ class Follow:
         self._growing.close()
         verdict = self._diagnosis.verdict(complete=False)
         if not verdict.steps:
-            raise DataError(f"{self.path}: no step has a loss yet")
+            raise DataError(f"{self.path}: no step has a loss")
         return Replay(verdict, self._growing.source, self._growing.notes)
 
     def _begun(self) -> "_Growing":

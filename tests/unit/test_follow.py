@@ -52,6 +52,17 @@ def test_incidents_are_told_as_they_open_and_close(log: Log):
     assert not ended.verdict.complete
 
 
+def test_a_log_is_understood_when_it_shows_enough(log: Log):
+    log.add("step 0: train loss 9.9, val loss 9.9\n", "iter 0: loss 3.0\n")
+    follow = Follow(log.path)
+    assert "fewer than 3 losses in it so far" in str(follow.look().waiting)
+    assert Follow(log.path).end().verdict.steps == 1
+    log.add(*(f"iter {i}: loss 3.0\n" for i in range(1, 9)))
+    assert follow.look().waiting is None
+    ended = follow.end()
+    assert (ended.source, ended.verdict.steps) == ("text log: train/loss from 'loss', step from 'iter'", 9)
+
+
 def test_a_step_back_is_judged_as_in_a_finished_log(log: Log):
     follow = Follow(log.path)
     log.add(*map(line, range(100)))

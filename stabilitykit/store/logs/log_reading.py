@@ -29,7 +29,10 @@ _SOURCES: Mapping[str, type[FileSource]] = {
     "trainer_state": TrainerStateRows,
 }
 _RECURS = 3
-"""Lines of a text that must have a loss; with fewer, one looks whether more follow."""
+"""Rows with a loss after which a text, or a log that grows, is understood.
+
+What comes first may be a line of another sort, as nanoGPT's estimate before its first step.
+"""
 _FARTHEST = 2**26
 """Bytes within which a loss must turn up: a corpus is no log, however long one looks."""
 
@@ -181,13 +184,16 @@ class LogReading:
             except NoLossError as none:
                 error = error or none
             else:
-                if not self._source.prose or sum(found.names[LOSS] in row for row in sample.rows) >= _RECURS:
+                times = sum(found.names[LOSS] in row for row in sample.rows)
+                if times >= _RECURS or not (self._source.prose or self._growing):
                     return found
                 doubtful = found
             if sum(file.position for file in self._source.files) > _FARTHEST:
                 raise NoLossError(f"{error} (in its first {_FARTHEST // 2**20} MiB)")
-        if doubtful is not None:
+        if doubtful is not None and not self._growing:
             return doubtful
+        if doubtful is not None:
+            raise NoLossError(f"fewer than {_RECURS} losses in it so far")
         if error is None:
             left_out = "; ".join(self._left_out())
             raise NoLossError(f"nothing can be read from it ({left_out})" if left_out else "empty")

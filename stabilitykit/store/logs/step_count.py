@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from stabilitykit.store.logs.names import EPOCH, STEP
 from stabilitykit.store.logs.omissions import Omissions
 
-
 _FARTHEST = 2**60
 """Steps beyond which none are counted on: no run is so long."""
 

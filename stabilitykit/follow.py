@@ -8,7 +8,7 @@ from typing import Protocol
 
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
-from stabilitykit.errors import DataError
+from stabilitykit.errors import DataError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.replay import GUESSED, ColumnNames, Format, Replay, is_run, open_log, replay, source_of
 from stabilitykit.store import LogReading, Run, open_run
@@ -59,7 +59,14 @@ class Follow:
         self._diagnosis = Diagnosis()
 
     def look(self) -> News:
-        """Judge what was written since the last look."""
+        """Judge what was written since the last look; what cannot be read now may be by the next one."""
+        try:
+            return self._looked()
+        except (DataError, RunFolderError) as error:
+            self._growing = None
+            return News(waiting=str(error))
+
+    def _looked(self) -> News:
         anew = None
         if self._growing is not None and (anew := self._growing.outdated()) is not None:
             self._growing.close()
@@ -67,7 +74,7 @@ class Follow:
         if self._growing is None:
             try:
                 self._growing = self._begun()
-            except DataError as error:
+            except (DataError, RunFolderError) as error:
                 return News(anew=anew, waiting=str(error))
         return News(tuple(self._judged(self._growing.more())), anew, finished=self._growing.finished)
 

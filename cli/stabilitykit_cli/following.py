@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stabilitykit_cli import consoles
-from stabilitykit_cli.logs import AskedFor, Diagnosed, attempt, each_log
+from stabilitykit_cli.logs import AskedFor, Diagnosed, attempt, each_log, refuse_none
 
 if TYPE_CHECKING:
     from stabilitykit.follow import Follow, News
@@ -44,8 +44,10 @@ def follow_all(asked: AskedFor, quiet: bool) -> Diagnosed:
             time.sleep(_INTERVAL)
     except KeyboardInterrupt:
         found.interrupted = True
+    alone = len(followed) == 1
     for each in followed:
-        attempt(each.path, found, partial(_end, each, found), asked.debug, alone=len(followed) == 1)
+        attempt(each.path, found, partial(_end, each, found), asked.debug, may_be_none=not alone, alone=alone)
+    refuse_none(asked, found)
     return found
 
 

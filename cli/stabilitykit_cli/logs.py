@@ -80,6 +80,7 @@ def read_all(asked: AskedFor) -> Diagnosed:
             each_log(asked, found, judge)
         except KeyboardInterrupt:
             found.interrupted = True
+    refuse_none(asked, found)
     return found
 
 
@@ -99,7 +100,15 @@ def each_log(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> 
     found.asked = len(asked.paths)
     for path, may_be_none in logs:
         attempt(path, found, partial(use, path), asked.debug, may_be_none, alone=len(logs) == 1)
-    if logs and not {path for path, _ in logs} - set(found.passed_over):
+
+
+def refuse_none(asked: AskedFor, found: Diagnosed) -> None:
+    """Refuse what turned out to hold no log at all.
+
+    Raises:
+        DataError: Everything was passed over.
+    """
+    if found.passed_over and not found.runs and not found.failures and not found.interrupted:
         raise DataError(f"{asked.paths[0]}: not a run's folder, and no log with a loss is in it or below it")
 
 

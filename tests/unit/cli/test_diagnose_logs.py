@@ -126,6 +126,7 @@ def test_a_log_that_is_emptied_while_followed(tmp_path: Path, stabilitykit, betw
 
 def test_following_prints_one_document(tmp_path: Path, stabilitykit, between):
     paths = log(tmp_path / "a.csv", spike=60), log(tmp_path / "b.csv")
+    (tmp_path / "notes.txt").write_text("nothing\n")
     between(lambda: append(paths[1], "".join(map(row, range(80, 90)))))
     ended = stabilitykit("diagnose", str(tmp_path), "--follow", "--json")
     document = json.loads(ended.out)
@@ -135,6 +136,7 @@ def test_following_prints_one_document(tmp_path: Path, stabilitykit, between):
         (str(paths[1]), 90),
     ]
     assert (document["verdict"], document["complete"]) == ("recovered", False)
+    assert document["passed_over"] == [str(tmp_path / "notes.txt")]
     assert "loss_spike opened" in ended.err
 
 

@@ -20,6 +20,10 @@ class RunFolderError(StabilityKitError, OSError):
     """A run's folder cannot be read or written. The command line exits with status 1."""
 
 
+class MissingExtraError(StabilityKitError, ImportError):
+    """A package that only an extra installs is needed and not there. The command line exits with status 1."""
+
+
 class IncidentError(StabilityKitError, RuntimeError):
     """Raised by ``on_incident="raise"`` when a warning or critical incident opens."""
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import DataError, RunFolderError
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.replay import GUESSED, ColumnNames, Format, Replay, is_run, open_log, replay, source_of
 from stabilitykit.store import LogReading, Run, open_run
@@ -56,7 +57,7 @@ class Follow:
         if self._is_run:
             names.check_unused(self.path)
         self._growing: _Growing | None = None
-        self._diagnosis = Diagnosis()
+        self._diagnosis, self._curves = Diagnosis(), RunCurves()
 
     def look(self) -> News:
         """Judge what was written since the last look; what cannot be read now may be by the next one."""
@@ -101,17 +102,19 @@ class Follow:
         verdict = self._diagnosis.verdict(complete=False)
         if not verdict.steps:
             raise DataError(f"{self.path}: no step has a loss")
-        return Replay(verdict, self._growing.source, self._growing.notes)
+        return Replay(verdict, self._growing.source, self._growing.notes, self._curves)
 
     def _begun(self) -> "_Growing":
         # Detectors remember what they saw: each beginning has new ones.
         self._diagnosis = Diagnosis(all_detectors(copy.deepcopy(self._detectors)))
+        self._curves = RunCurves()
         if self._is_run:
             return _GrowingRun(self.path)
         return _GrowingLog(open_log(self.path, self._format, self._names, growing=True))
 
     def _judged(self, records: Iterable[StepRecord]) -> Iterator[IncidentChange]:
         for record in records:
+            self._curves.add(record)
             yield from self._diagnosis.update(record)
 
 

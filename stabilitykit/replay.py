@@ -1,13 +1,14 @@
 """Afterwards: logs in, verdict out. What ``diagnose`` runs; no torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError
+from stabilitykit.figures import RunCurves
 from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import FileSource, LogReading, NoLossError, Run, find_logs, is_run_folder, open_run
 
@@ -44,10 +45,10 @@ class ColumnNames:
         Raises:
             ConfigError: One was given.
         """
-        for field in ("loss", "step", "grad_norm", "lr"):
-            if (name := getattr(self, field)) is not None:
+        for what in ("loss", "step", "grad_norm", "lr"):
+            if (name := getattr(self, what)) is not None:
                 raise ConfigError(
-                    f"{field}: got {name!r}; a run's folder names its own, so leave it out for {path}"
+                    f"{what}: got {name!r}; a run's folder names its own, so leave it out for {path}"
                 )
 
 
@@ -64,6 +65,8 @@ class Replay:
     """What was read, and which columns were taken."""
     notes: tuple[str, ...]
     """What was damaged or passed over."""
+    curves: RunCurves = field(default_factory=RunCurves)
+    """The loss and the gradient norm, to be drawn."""
 
 
 def diagnose(
@@ -128,8 +131,9 @@ def replay(
         return _replay_folder(path, diagnosis)
     log = open_log(path, format, names, readers=readers)
     records = log.records if on_progress is None else _reported(log, on_progress)
-    verdict = _verdict(diagnosis, records)
-    return Replay(verdict, source_of(log), log.notes)
+    curves = RunCurves()
+    verdict = _verdict(diagnosis, records, curves)
+    return Replay(verdict, source_of(log), log.notes, curves)
 
 
 def is_run(path: Path, format: Format) -> bool:
@@ -198,18 +202,18 @@ def source_of(log: LogReading) -> str:
 
 def _replay_folder(path: Path, diagnosis: Diagnosis) -> Replay:
     run = open_run(path)
-    source = "run folder"
+    source, curves = "run folder", RunCurves()
     if run.thinned:
         step = _take_up(run, diagnosis)
         source += f"; steps are thinned, so replayed from step {step} on, with earlier incidents as recorded"
-        verdict = _verdict(diagnosis, run.records(after=step), run.complete)
+        verdict = _verdict(diagnosis, run.records(), curves, run.complete, after=step)
     else:
-        verdict = _verdict(diagnosis, run.records(), run.complete)
+        verdict = _verdict(diagnosis, run.records(), curves, run.complete)
     if not verdict.steps:
         raise DataError(f"{path}: the run holds no step")
     absent = [kind for kind in run.config.get("detectors", {}) if kind not in diagnosis.settings]
     notes = [f"the run was judged by the detector {kind} as well, which is not here" for kind in absent]
-    return Replay(verdict, source, (*run.notes, *notes))
+    return Replay(verdict, source, (*run.notes, *notes), curves)
 
 
 def _take_up(run: Run, diagnosis: Diagnosis) -> int:
@@ -226,9 +230,17 @@ def _take_up(run: Run, diagnosis: Diagnosis) -> int:
     return run.snapshot.step
 
 
-def _verdict(diagnosis: Diagnosis, records: Iterable[StepRecord], complete: bool = True) -> Verdict:
+def _verdict(
+    diagnosis: Diagnosis,
+    records: Iterable[StepRecord],
+    curves: RunCurves,
+    complete: bool = True,
+    after: int | None = None,
+) -> Verdict:
     for record in records:
-        diagnosis.update(record)
+        curves.add(record)
+        if after is None or record.step > after:
+            diagnosis.update(record)
     return diagnosis.verdict(complete)
 
 

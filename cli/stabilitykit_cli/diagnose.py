@@ -10,6 +10,7 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.following import follow_all
 from stabilitykit_cli.logs import AskedFor, Diagnosed, read_all
 from stabilitykit_cli.options import Debug, FailOn, Json
+from stabilitykit_cli.pictures import Picture, Pictures, Plot
 
 if TYPE_CHECKING:
     from stabilitykit.records import Verdict
@@ -25,7 +26,8 @@ Examples:
   stabilitykit diagnose runs/post_norm-1
   stabilitykit diagnose lightning_logs/ --json --fail-on unstable
   stabilitykit diagnose history.csv --loss train/nll --step it
-  stabilitykit diagnose train.log --follow
+  stabilitykit diagnose train.log --follow --plot
+  stabilitykit diagnose runs/ -o runs.html
 """
 
 Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
@@ -51,6 +53,8 @@ def diagnose(
             help="Go on as the logs grow, tell incidents at once; Ctrl-C ends it with the verdict.",
         ),
     ] = False,
+    plot: Plot = False,
+    picture: Picture = None,
     json: Json = False,
     fail_on: FailOn = None,
     debug: Debug = False,
@@ -59,15 +63,18 @@ def diagnose(
 
     Raises:
         ConfigError: What was typed does not fit the logs.
-        StabilityKitError: The only path given cannot be read.
+        StabilityKitError: The only path given cannot be read, or the picture cannot be made.
     """
+    pictures = Pictures.asked(plot, picture, json)
     asked = AskedFor(tuple(paths), format, loss, step, grad_norm, lr, debug)
     found = follow_all(asked, quiet=json) if follow else read_all(asked)
     if found.runs:
         if json:
             print_document(_document(found))
         else:
+            pictures.draw(found.runs)
             _show(found)
+        pictures.write(found.runs)
     if found.interrupted:
         return exits.INTERRUPTED
     if found.failures:

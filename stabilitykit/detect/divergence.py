@@ -3,108 +3,102 @@
 import math
 from typing import Any, ClassVar
 
+from stabilitykit.detect.climb import Climb
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import LossSeries
-from stabilitykit.detect.rolling import Window, robust_sigma
+from stabilitykit.detect.loss import LOSS, Loss, LossSeries
+from stabilitykit.detect.rolling import SortedWindow
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
 class Divergence(Detector):
-    """Flags a smoothed loss far above its best so far.
+    """Flags a smoothed loss that stands far above its best so far: very far, or for very long.
 
-    Smoothed is the median of the last 7 values. Far is the largest of: a share of all that was learned
-    (first minus best), 6 noise widths, a share of the best loss. It must hold for 5 records; it ends when
-    the smoothed loss is back within half of that.
+    Very far is a median of 7 losses that stands ``far`` of the best above it, for 5 records (in long logs
+    for 1 % of the records so far, up to 20: by then it is no spike). Very long is a median of 31 that stands
+    ``above`` of its best above it for a fifth of the run so far, and for 60 records at least: a loss that
+    swings comes back before. Both rises exceed the noise, and a share of all that was learned, so that
+    ripples of a loss near zero are none.
 
     Args:
-        share: Of the fall from the first smoothed loss to the best.
-        sigmas: Noise widths; the noise is 1.4826 MAD of the last 64 differences to the smoothed loss.
-        relative: Of the best loss.
+        far: Rise that counts at once, as a share of the best loss.
+        above: Rise that counts when it lasts, as a share of the best loss.
+        sigmas: Least rise in noise widths; the noise is 1.4826 MAD of the last 64 differences to the median
+            of the 7 losses before.
+        share: Least rise as a share of the fall from the first loss to the best.
     """
 
     kind: ClassVar[str] = "divergence"
     quiet: ClassVar[int] = 5
 
-    SMOOTH, NOISE, IN_A_ROW = 7, 64, 5
+    NOISE, ARMED = 64, 8
+    SUDDEN, SLOW = 7, 31
+    """Losses that the two medians are taken of."""
 
-    def __init__(self, share: float = 0.15, sigmas: float = 6.0, relative: float = 0.08) -> None:
-        super().__init__(share=share, sigmas=sigmas, relative=relative)
-        self._share, self._sigmas, self._relative = share, sigmas, relative
+    def __init__(
+        self, far: float = 0.3, above: float = 0.08, sigmas: float = 6.0, share: float = 0.02
+    ) -> None:
+        super().__init__(far=far, above=above, sigmas=sigmas, share=share)
+        self._far, self._above, self._sigmas, self._share = far, above, sigmas, share
         self._losses = LossSeries()
-        self._recent = Window(self.SMOOTH)
-        self._residuals = Window(self.NOISE)
+        self._sudden, self._slow = Climb(self.SUDDEN), Climb(self.SLOW)
+        self._differences = SortedWindow(self.NOISE)
         self._first = math.nan
-        self._best = math.inf
-        self._best_loss = math.nan
-        self._since: int | None = None
-        self._run = 0
+        self._seen = 0
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the smoothed loss stands far above its best."""
-        both = self._losses.read(record)
-        if both is None:
+        loss = self._losses.read(record)
+        if loss is None:
             return []
-        loss, excess = both
-        if len(self._recent) == self.SMOOTH:
-            self._residuals.push(excess - self._recent.median())
-        self._recent.push(excess)
-        if len(self._recent) < self.SMOOTH:
-            return []
-        smooth = self._recent.median()
-        threshold = self._threshold()
-        if smooth < self._best:
-            self._best, self._best_loss = smooth, loss - excess + smooth
-            self._first = smooth if math.isnan(self._first) else self._first
-        rise = smooth - self._best
-        limit = 0.5 * threshold if self._run >= self.IN_A_ROW else threshold
-        if rise <= limit:
-            self._run, self._since = 0, None
-            return []
-        self._run += 1
-        self._since = record.step if self._since is None else self._since
-        return self._finding(record.step, loss - excess, smooth, rise, threshold)
+        self._seen += 1
+        self._first = loss.adjusted if math.isnan(self._first) else self._first
+        if not math.isnan(self._sudden.smoothed):
+            self._differences.push(loss.adjusted - self._sudden.smoothed)
+        for climb, share in ((self._sudden, self._far), (self._slow, self._above)):
+            climb.push(loss.adjusted)
+            climb.judge(record.step, self._least(climb.best, share), self._noise)
+        if self._sudden.length >= min(max(5, self._seen // 100), 20):
+            return [self._finding(record.step, loss, self._sudden, self._far)]
+        if self._slow.length >= max(60, self._seen // 5):
+            return [self._finding(record.step, loss, self._slow, self._above)]
+        return []
 
-    def _threshold(self) -> float:
-        """Return the rise above the best that counts as divergence, in nats."""
-        if not math.isfinite(self._best):
-            return math.inf
-        learned = self._share * (self._first - self._best)
-        return max(
-            learned,
-            self._sigmas * robust_sigma(self._residuals.values),
-            self._relative * abs(self._best_loss),
-        )
+    def _least(self, best: float, share: float) -> float:
+        """Return the rise above the best that counts without any noise, in nats."""
+        return max(share * abs(best), self._share * (self._first - best))
 
-    def _finding(
-        self, step: int, shift: float, smooth: float, rise: float, threshold: float
-    ) -> list[Finding]:
-        if self._run < self.IN_A_ROW or self._since is None:
-            return []
+    def _noise(self) -> float:
+        """Return the rise that noise may explain, in nats; Inf while it is not known."""
+        known = len(self._differences) >= self.ARMED
+        return self._sigmas * self._differences.sigma() if known else math.inf
+
+    def _finding(self, step: int, loss: Loss, climb: Climb, share: float) -> Finding:
+        limit = max(self._least(climb.best, share), self._noise())
+        smoothed = loss.difficulty + climb.smoothed
         message = (
-            f"smoothed loss {shift + smooth:.4g} has stood {rise:.3g} above its best for {self._run} steps; "
-            f"{threshold:.3g} is the limit"
+            f"smoothed loss {smoothed:.4g} has stood {climb.rise:.3g} above its best for {climb.length} "
+            f"steps; {limit:.3g} is the limit"
         )
-        severity = Severity.CRITICAL if rise > 2 * threshold else Severity.WARNING
-        limit = shift + self._best + threshold
-        return [Finding(self.kind, "train/loss", step, self._since, shift + smooth, limit, severity, message)]
+        severity = Severity.CRITICAL if climb.rise > 2 * limit else Severity.WARNING
+        since = step if climb.since is None else climb.since
+        threshold = loss.difficulty + climb.best + limit
+        return Finding(self.kind, LOSS, step, since, smoothed, threshold, severity, message)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
         return {
-            "unigram": self._losses.unigram,
-            "recent": list(self._recent.values),
-            "residuals": list(self._residuals.values),
+            "losses": self._losses.state_dict(),
+            "sudden": self._sudden.state_dict(),
+            "slow": self._slow.state_dict(),
+            "differences": self._differences.state_dict(),
             "first": self._first,
-            "best": self._best,
-            "best_loss": self._best_loss,
-            "since": self._since,
-            "run": self._run,
+            "seen": self._seen,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        for window, name in ((self._recent, "recent"), (self._residuals, "residuals")):
-            window.values.clear()
-            window.values.extend(state[name])
-        self._losses.unigram, self._first, self._best = state["unigram"], state["first"], state["best"]
-        self._best_loss, self._since, self._run = state["best_loss"], state["since"], state["run"]
+        self._losses.load_state_dict(state["losses"])
+        self._sudden.load_state_dict(state["sudden"])
+        self._slow.load_state_dict(state["slow"])
+        self._differences.load_state_dict(state["differences"])
+        self._first, self._seen = state["first"], state["seen"]

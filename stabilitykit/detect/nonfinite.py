@@ -20,6 +20,8 @@ class NonFinite(Detector):
     a step and halves the scale. Gradients that are not finite at a skipped step are no alarm, unless
     ``SKIPS`` steps in a row are skipped: by then the scale has fallen a thousandfold, so the cause is
     elsewhere.
+
+    A learning rate is set and not computed: logs write NaN where they do not know it. It is evidence only.
     """
 
     kind: ClassVar[str] = "nonfinite"
@@ -67,7 +69,7 @@ class NonFinite(Detector):
             self._since[tag],
             value,
             float(np.finfo(np.float32).max),
-            Severity.CRITICAL,
+            Severity.INFO if tag == "optim/lr" else Severity.CRITICAL,
             message,
         )
 

@@ -11,6 +11,15 @@ MISSING: Colour = (205, 205, 205)
 NONFINITE: Colour = (222, 45, 38)
 """A cell that holds NaN or Inf."""
 
+LINE: Colour = (0, 114, 178)
+"""A curve."""
+WARNING: Colour = (196, 122, 0)
+"""A warning; its shape is hollow, so that colour alone never tells it."""
+CRITICAL: Colour = (193, 18, 31)
+"""What is critical; its shape is filled."""
+INK: Colour = (38, 38, 38)
+FAINT: Colour = (110, 110, 110)
+
 # Nine even stops of viridis: equal steps look equal, in grey and to colour-blind eyes too.
 _STOPS = ("440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725")
 
@@ -23,6 +32,11 @@ def _table() -> NDArray[np.uint8]:
 
 
 _TABLE = _table()
+
+
+def hexadecimal(colour: Colour) -> str:
+    """Return a colour as ``#rrggbb``."""
+    return "#" + bytes(colour).hex()
 
 
 def colours(fraction: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stabilitykit.errors import DataError
-from stabilitykit.figures.colours import MISSING, NONFINITE, Colour, colours
+from stabilitykit.figures.colours import FAINT, INK, MISSING, NONFINITE, Colour, colours
 from stabilitykit.figures.scale import Scale, step_ticks
 
 WIDTH = 660
 """Width of the cells' area in pixels, where nothing else is asked for."""
 
-_INK: Colour = (38, 38, 38)
-_FAINT: Colour = (110, 110, 110)
 _PAPER: Colour = (255, 255, 255)
 _TOP, _BOTTOM, _BAR_GAP, _BAR_WIDTH = 48, 50, 22, 14
 
@@ -82,7 +80,7 @@ def heat_map(
     _paint_steps(draw, frame, column_range)
     if np.isfinite(values).any():
         _paint_bar(image, draw, frame, scale, unit)
-    draw.text((frame.left, 10), title, _INK, _font(16))
+    draw.text((frame.left, 10), title, INK, _font(16))
     _paint_legend(draw, frame, bool(unread.any()), not np.isfinite(values[~unread]).all())
     return image
 
@@ -148,16 +146,16 @@ def _paint_rows(draw: ImageDraw.ImageDraw, frame: _Frame, labels: Sequence[str])
     every = max(1, int(np.ceil(15 / pitch)))
     for row in range(0, len(labels), every):
         y = frame.bottom - (row + 0.5) * pitch
-        draw.line([(frame.left - 4, y), (frame.left - 1, y)], _FAINT)
-        draw.text((frame.left - 8, y), labels[row], _INK, _font(), anchor="rm")
+        draw.line([(frame.left - 4, y), (frame.left - 1, y)], FAINT)
+        draw.text((frame.left - 8, y), labels[row], INK, _font(), anchor="rm")
 
 
 def _paint_steps(draw: ImageDraw.ImageDraw, frame: _Frame, span: tuple[int, int]) -> None:
     for step in step_ticks(*span, n=frame.width // 75):
         x = _x(frame, span, step)
-        draw.line([(x, frame.bottom), (x, frame.bottom + 4)], _FAINT)
-        draw.text((x, frame.bottom + 7), str(step), _INK, _font(), anchor="ma")
-    draw.text((frame.left + frame.width / 2, frame.bottom + 27), "step", _FAINT, _font(), anchor="ma")
+        draw.line([(x, frame.bottom), (x, frame.bottom + 4)], FAINT)
+        draw.text((x, frame.bottom + 7), str(step), INK, _font(), anchor="ma")
+    draw.text((frame.left + frame.width / 2, frame.bottom + 27), "step", FAINT, _font(), anchor="ma")
 
 
 def _paint_markers(
@@ -169,7 +167,7 @@ def _paint_markers(
             # White on black shows on every colour of the scale.
             draw.line([(x, frame.top), (x, frame.bottom - 1)], (0, 0, 0), width=3)
             draw.line([(x, frame.top), (x, frame.bottom - 1)], (255, 255, 255), width=1)
-            draw.polygon([(x - 5, frame.top - 9), (x + 5, frame.top - 9), (x, frame.top - 1)], _INK)
+            draw.polygon([(x - 5, frame.top - 9), (x + 5, frame.top - 9), (x, frame.top - 1)], INK)
 
 
 def _paint_bar(image: Image.Image, draw: ImageDraw.ImageDraw, frame: _Frame, scale: Scale, unit: str) -> None:
@@ -179,9 +177,9 @@ def _paint_bar(image: Image.Image, draw: ImageDraw.ImageDraw, frame: _Frame, sca
     image.paste(bar, (left, frame.top))
     for value, text in scale.ticks():
         y = frame.bottom - 0.5 - float(scale.fraction(np.array(value))) * (frame.height - 1)
-        draw.line([(left + _BAR_WIDTH, y), (left + _BAR_WIDTH + 3, y)], _FAINT)
-        draw.text((left + _BAR_WIDTH + 7, y), text, _INK, _font(), anchor="lm")
-    draw.text((left, frame.top - 20), unit, _FAINT, _font(), anchor="la")
+        draw.line([(left + _BAR_WIDTH, y), (left + _BAR_WIDTH + 3, y)], FAINT)
+        draw.text((left + _BAR_WIDTH + 7, y), text, INK, _font(), anchor="lm")
+    draw.text((left, frame.top - 20), unit, FAINT, _font(), anchor="la")
 
 
 def _paint_legend(draw: ImageDraw.ImageDraw, frame: _Frame, missing: bool, nonfinite: bool) -> None:
@@ -189,7 +187,7 @@ def _paint_legend(draw: ImageDraw.ImageDraw, frame: _Frame, missing: bool, nonfi
     shown = [("not finite", NONFINITE)] * nonfinite + [("not read", MISSING)] * missing
     for text, colour in shown:
         draw.rectangle([(x, y + 1), (x + 10, y + 11)], colour)
-        draw.text((x + 16, y - 1), text, _FAINT, _font())
+        draw.text((x + 16, y - 1), text, FAINT, _font())
         x += 36 + _font().getlength(text)
 
 

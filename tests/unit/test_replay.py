@@ -195,11 +195,20 @@ def test_the_folder_of_a_newer_version_is_left_alone(tmp_path):
         diagnose(path)
 
 
+def test_a_replay_keeps_the_curves_to_draw(tmp_path):
+    live(tmp_path / "run", eventful())
+    curves = replay(tmp_path / "run").curves
+    assert curves.loss.points == curves.grad_norm.points == N
+    assert curves.loss.span == (0, N + 10)
+    assert curves.loss.near(50) == (50, pytest.approx(loss_at(50)))
+    assert [list(lap.broken) for lap in curves.loss.laps] == [[61, 62]]
+
+
 def test_replaying_loads_no_torch(tmp_path):
     live(tmp_path, eventful())
     code = (
         "import sys; from stabilitykit import diagnose; print(diagnose(sys.argv[1])); "
-        "print(sorted({'torch', 'lightning', 'tensorboard'} & set(sys.modules)))"
+        "print(sorted({'torch', 'lightning', 'tensorboard', 'matplotlib', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True

@@ -111,6 +111,7 @@ def test_a_thinned_run_replays_exactly(tmp_path, small):
     assert len(diagnosis.incidents) > 20
     assert f"replayed from step {run.snapshot.step} on" in replayed.source
     assert replayed.notes == ()
+    assert replayed.curves.loss.span[0] == 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A verdict with its evidence, as it is read after a run."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from stabilitykit.records import Finding, Incident, Verdict
 from stabilitykit_cli.render.words import OUTCOME_STYLES, SEVERITY_STYLES, number, span
 
 _INCIDENTS = 8
-"""Incidents told in full."""
+"""Incidents told in full, at most."""
 _EVIDENCE = 8
 """Lines of evidence an incident."""
 _TITLE = 14
@@ -30,11 +31,23 @@ def verdict_report(verdict: Verdict, summary: str) -> RenderableType:
     if not verdict.incidents:
         parts += [Text("no incidents"), Text()]
     teller = _Teller()
-    for incident in verdict.incidents[:_INCIDENTS]:
+    told = _weightiest(verdict.incidents)
+    for incident in told:
         parts += [teller.tell(incident), Text()]
-    if (more := len(verdict.incidents) - _INCIDENTS) > 0:
-        parts += [Text(f"and {more} more incidents (--json lists all)", style="dim"), Text()]
+    if more := [incident for incident in verdict.incidents if incident not in told]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for each in more).items())
+        parts += [
+            Text(f"and {len(more)} more incidents: {kinds} (--json and -o FILE.html list all)", style="dim")
+        ]
+        parts += [Text()]
     return Group(*parts)
+
+
+def _weightiest(incidents: Sequence[Incident]) -> list[Incident]:
+    """Return those that are told in full, in time order: the first of each kind, then the severest."""
+    kinds = {incident.kind: incident.id for incident in reversed(incidents)}
+    order = sorted(incidents, key=lambda i: (kinds[i.kind] != i.id, -i.severity.rank, i.id))
+    return sorted(order[:_INCIDENTS], key=lambda incident: incident.id)
 
 
 def probe_summary(arch: str, steps: int, final_loss: float | None, best_loss: float | None) -> str:

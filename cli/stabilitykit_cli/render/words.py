@@ -31,6 +31,10 @@ class Glyphs:
     dot: str
     tick: str
     ellipsis: str
+    warning: str
+    critical: str
+    above: str
+    edge: str
 
     def mark(self, incident: Incident) -> str:
         """Return the mark of an incident, by whether it is open."""
@@ -41,8 +45,8 @@ class Glyphs:
         return text if self is UNICODE else text.replace("·", ",").encode("ascii", "replace").decode()
 
 
-UNICODE = Glyphs("●", "○", "━", "╸", "─", "╌", "×", "–", " · ", "┤", "…")
-ASCII = Glyphs("*", "o", "=", "-", ".", "-", "x", "-", ", ", "|", "...")
+UNICODE = Glyphs("●", "○", "━", "╸", "─", "╌", "×", "–", " · ", "┤", "…", "△", "◆", "▲", "│")
+ASCII = Glyphs("*", "o", "=", "-", ".", "-", "x", "-", ", ", "|", "...", "^", "#", "^", "|")
 
 
 def number(value: float | None) -> str:

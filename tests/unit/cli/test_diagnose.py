@@ -91,3 +91,14 @@ def test_incidents_order_verdicts_of_one_outcome():
     order = [a_verdict("stable"), warned, alarmed, a_verdict("recovered"), a_verdict("diverged")]
     shuffled = [order[index] for index in (3, 1, 4, 0, 2)]
     assert sorted(shuffled, key=badness) == order
+
+
+def test_of_many_incidents_the_first_of_each_kind_and_the_severest_are_told(stabilitykit, library):
+    spikes = [an_incident(id=n, kind="loss_spike", start=n, end=n, message=f"spike {n}") for n in range(60)]
+    spikes[50] = an_incident(id=50, kind="loss_spike", severity=Severity.CRITICAL, message="spike 50")
+    late = an_incident(id=60, kind="divergence", start=99, message="it left")
+    library.logs = {"a": a_verdict("diverged", incidents=(*spikes, late))}
+    out = stabilitykit("diagnose", "a").out
+    assert out.index("spike 0") < out.index("spike 50") < out.index("it left")
+    assert out.count("announced at step") == 8
+    assert "and 53 more incidents: 53 loss_spike (--json and -o FILE.html list all)" in out

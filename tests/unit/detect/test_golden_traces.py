@@ -50,7 +50,7 @@ GOLDEN = {
         "recovered",
         [("loss_spike", 80, 80, 80, 81, "critical"), ("loss_spike", 95, 95, 96, 96, "critical")],
     ),
-    "slow divergence": (DIVERGENCE, "diverged", [("divergence", 116, 120, 158, None, "critical")]),
+    "slow divergence": (DIVERGENCE, "diverged", [("divergence", 128, 132, 158, None, "warning")]),
     "NaN at step 0": (NAN_AT_0, "recovered", [("nonfinite", 0, 0, 0, 0, "critical")]),
     "NaN in between": (NAN_IN_BETWEEN, "recovered", [("nonfinite", 70, 70, 70, 71, "critical")]),
     "NaN for good": (

@@ -3,6 +3,7 @@
 import pytest
 
 from stabilitykit.detect import KNOWLEDGE, Detector, default_detectors
+from stabilitykit.detect.noise import LossNoise
 from stabilitykit.records import KINDS
 
 DETECTED = [detector.kind for detector in default_detectors()]
@@ -64,12 +65,20 @@ def test_conditional_advice_is_given_when_one_of_its_kinds_is_there():
 
 def test_the_numbers_that_are_told_are_the_defaults():
     by_kind = {detector.kind: detector for detector in default_detectors()}
+    text = {kind: " ".join(entry.text.split()) for kind, entry in KNOWLEDGE.items()}
     spike, divergence = by_kind["loss_spike"], by_kind["divergence"]
-    assert f"median of its last {spike.BASE}" in KNOWLEDGE["loss_spike"].text.replace("\n", " ")
-    assert f"last {spike.NOISE} differences" in KNOWLEDGE["loss_spike"].text
-    assert f"armed after {spike.ARMED} differences" in KNOWLEDGE["loss_spike"].text
-    assert f"stays up for {spike.LEVEL} steps" in KNOWLEDGE["loss_spike"].text
-    assert f"Median of the last {divergence.SMOOTH} losses" in KNOWLEDGE["divergence"].text
-    assert f"must hold {divergence.IN_A_ROW} steps" in KNOWLEDGE["divergence"].text
+    assert f"median of its last {spike.BASE}" in text["loss_spike"]
+    assert (
+        f"last {LossNoise.LONG} differences, as far as it agrees with the last {LossNoise.SHORT}"
+        in text["loss_spike"]
+    )
+    assert f"armed after {spike.ARMED} differences" in text["loss_spike"]
+    assert f"stays up for {spike.LEVEL} steps" in text["loss_spike"]
+    assert f"{spike.settings['sigmas']:g} noise widths" in text["loss_spike"]
+    assert f"{spike.settings['relative']:.0%}".replace("%", " %") in text["loss_spike"]
+    assert f"Median of the last {divergence.SUDDEN} losses" in text["divergence"]
+    assert f"median of the last {divergence.SLOW} losses" in text["divergence"]
+    assert f"{divergence.settings['far']:.0%}".replace("%", " % above") in text["divergence"]
+    assert f"{divergence.settings['above']:.0%}".replace("%", " % above") in text["divergence"]
     for kind in ("gradient_spike", "update_spike"):
-        assert f"last {by_kind[kind].WINDOW}" in " ".join(KNOWLEDGE[kind].text.split())
+        assert f"last {by_kind[kind].WINDOW}" in text[kind]

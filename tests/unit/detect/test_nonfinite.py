@@ -91,3 +91,8 @@ def test_sites_that_come_and_go_and_gaps_between_steps():
     series = records({RMS[0]: [1.0, None, nan, None], RMS[1]: [None, nan, 1.0, None]}, [0, 10, 20, 30])
     found = run(NonFinite(), series)
     assert [(finding.site[:9], finding.step) for finding in found] == [("blocks.01", 10), ("blocks.00", 20)]
+
+
+def test_a_learning_rate_that_the_log_does_not_know_is_no_alarm():
+    found = run(NonFinite(), records({LOSS: [3.0] * 3, "optim/lr": [1e-3, math.nan, math.nan]}))
+    assert [(f.site, f.step, f.severity) for f in found] == [("optim/lr", s, Severity.INFO) for s in (1, 2)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stabilitykit.detect.detector import SiteColumns
-from stabilitykit.detect.rolling import RowWindow, Streak, Window, median, robust_sigma
+from stabilitykit.detect.rolling import RowWindow, SortedWindow, Streak, Window, median
 from stabilitykit.records import StepRecord
 
 finite = st.floats(-1e6, 1e6)
@@ -19,11 +19,29 @@ tables = hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4))
 
 
 @given(st.lists(finite, min_size=1))
-def test_median_and_sigma_are_numpys(values):
+def test_a_median_is_numpys(values):
     assert median(values) == pytest.approx(np.median(values))
-    mad = np.median(np.abs(np.array(values) - median(values)))
-    assert robust_sigma(values) == pytest.approx(1.4826 * mad)
     assert math.isnan(median([]))
+
+
+@given(st.lists(finite, min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 40))
+def test_a_sorted_window_is_numpy_on_the_tail_at_any_cut(values, size, cut):
+    window = SortedWindow(size)
+    for n, value in enumerate(values, start=1):
+        if n == cut:
+            state = json.loads(json.dumps(window.state_dict()))
+            window = SortedWindow(size)
+            window.load_state_dict(state)
+        window.push(value)
+        tail = np.array(values[max(0, n - size) : n])
+        assert (len(window), window.full) == (len(tail), len(tail) == size)
+        assert window.median() == pytest.approx(np.median(tail))
+        assert window.sigma() == pytest.approx(1.4826 * np.median(np.abs(tail - window.median())))
+
+
+def test_an_empty_sorted_window_has_no_median():
+    assert math.isnan(SortedWindow(3).median())
+    assert math.isnan(SortedWindow(3).sigma())
 
 
 def test_a_window_holds_the_last_that_were_let_in():

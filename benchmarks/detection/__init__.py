@@ -1,0 +1,1 @@
+"""How detectors of loss events are scored: rules of peers, made-up runs of known truth, tables."""

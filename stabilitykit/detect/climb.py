@@ -1,0 +1,71 @@
+"""A smoothed series that stands above its best so far, and for how long."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from stabilitykit.detect.rolling import SortedWindow
+
+
+class Climb:
+    """Counts for how many records the median of the last ``smooth`` values has stood far above its best.
+
+    A climb begins when the rise exceeds the limit, and ends when it is back within half of that.
+
+    Args:
+        smooth: Values that the median is taken of.
+    """
+
+    def __init__(self, smooth: int) -> None:
+        self._recent = SortedWindow(smooth)
+        self.best = math.inf
+        """The lowest median so far."""
+        self.smoothed = math.nan
+        """The median now; NaN until the window is full."""
+        self.since: int | None = None
+        """Step at which the present climb began, if there is one."""
+        self.length = 0
+        """Records that it has lasted."""
+
+    def push(self, value: float) -> None:
+        """Let the next value in."""
+        self._recent.push(value)
+        if self._recent.full:
+            self.smoothed = self._recent.median()
+            self.best = min(self.best, self.smoothed)
+
+    @property
+    def rise(self) -> float:
+        """How far the median stands above its best; NaN until the window is full."""
+        return self.smoothed - self.best
+
+    def judge(self, step: int, least: float, noise: Callable[[], float]) -> None:
+        """Say how far is far at this step.
+
+        Args:
+            step: The step.
+            least: Least limit.
+            noise: Returns another one; asked only where the rise exceeds the first.
+        """
+        share = 0.5 if self.length else 1.0
+        if not (self.rise > share * least and self.rise > share * noise()):
+            self.since, self.length = None, 0
+            return
+        self.since = step if self.since is None else self.since
+        self.length += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {
+            "recent": self._recent.state_dict(),
+            "best": self.best,
+            "smoothed": self.smoothed,
+            "since": self.since,
+            "length": self.length,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._recent.load_state_dict(state["recent"])
+        self.best, self.smoothed = state["best"], state["smoothed"]
+        self.since, self.length = state["since"], state["length"]

@@ -1,0 +1,98 @@
+"""How much a series scatters about its own recent level."""
+
+import math
+from typing import Any
+
+from stabilitykit.detect.rolling import SortedWindow
+
+
+class Noise:
+    """The width of the differences between values and the level before them, robust against outliers.
+
+    Widths are 1.4826 MAD, about the median, so that a steady fall is not taken for noise. 256 differences
+    say it to a few per cent, but a schedule changes the noise faster than that: so the long window counts
+    only as far as it agrees with the last 64.
+
+    Args:
+        sigmas: Noise widths that make a limit.
+    """
+
+    SHORT, LONG = 64, 256
+    AGREE = 1.2
+    """Ratio to the short window's width within which the long one counts."""
+    FEW = 3.0
+    """Limits from n differences are widened by the factor 1 + FEW / n while n is below ``SHORT``."""
+
+    def __init__(self, sigmas: float) -> None:
+        self._sigmas = sigmas
+        self._short, self._long = SortedWindow(self.SHORT), SortedWindow(self.LONG)
+
+    def __len__(self) -> int:
+        return len(self._short)
+
+    def push(self, difference: float) -> None:
+        """Let in the difference of an ordinary value to the level before it."""
+        self._short.push(difference)
+        self._long.push(difference)
+
+    def limit(self) -> float:
+        """Return the difference that noise does not explain; NaN before any is known."""
+        width = self._short.sigma()
+        n = len(self._short)
+        if n < self.SHORT:
+            return self._sigmas * width * (1 + self.FEW / n) if n else math.nan
+        return self._sigmas * min(max(self._long.sigma(), width / self.AGREE), width * self.AGREE)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {"long": self._long.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._long.load_state_dict(state["long"])
+        self._short.load_state_dict(state["long"][-self.SHORT :])
+
+
+class LossNoise(Noise):
+    """Noise that knows of a loss falling through decades.
+
+    On a smooth curve towards zero the noise is in proportion to the level, and older differences say nothing
+    of it: where the relative width is small, it counts instead, if it is the smaller one.
+    """
+
+    SMOOTH = 2.0
+    """Largest limit, as a share of the level, up to which noise is taken to follow the level."""
+
+    def __init__(self, sigmas: float) -> None:
+        super().__init__(sigmas)
+        self._relative = SortedWindow(self.SHORT)
+        self._positive = True
+        """Whether all levels were above zero; noise is in proportion only to what has a natural zero."""
+
+    def push_at(self, difference: float, level: float) -> None:
+        """Let in the difference of an ordinary loss to the level before it."""
+        self.push(difference)
+        self._positive = self._positive and level > 0
+        if self._positive:
+            self._relative.push(difference / level)
+
+    def limit_at(self, level: float) -> float:
+        """Return the rise above a level that noise does not explain; NaN before any is known."""
+        limit = self.limit()
+        n = len(self._relative)
+        if not (self._positive and n and level > 0):
+            return limit
+        relative = self._sigmas * self._relative.sigma()
+        widened = 1.0 if n == self.SHORT else 1 + self.FEW / n
+        return min(limit, relative * widened * level) if relative <= self.SMOOTH else limit
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        mine = {"relative": self._relative.state_dict(), "positive": self._positive}
+        return {**super().state_dict(), **mine}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        super().load_state_dict(state)
+        self._relative.load_state_dict(state["relative"])
+        self._positive = state["positive"]

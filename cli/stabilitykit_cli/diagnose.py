@@ -1,13 +1,14 @@
-"""``stabilitykit diagnose``: the incidents of finished logs."""
+"""``stabilitykit diagnose``: the incidents of anybody's logs, finished or growing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stabilitykit.errors import ConfigError, StabilityKitError
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
+from stabilitykit_cli.following import follow_all
+from stabilitykit_cli.logs import AskedFor, Diagnosed, read_all
 from stabilitykit_cli.options import Debug, FailOn, Json
 from stabilitykit_cli.pictures import Picture, Pictures, Plot
 
@@ -15,28 +16,43 @@ if TYPE_CHECKING:
     from stabilitykit.records import Verdict
     from stabilitykit.replay import Replay
 
-HELP = """Say from the logs of a finished run whether it held, and what left its band first.
+HELP = """Say from the logs of a run whether it held, and what left its band first.
 
-Reads folders of stabilitykit and CSV files of anybody; no torch is needed.
+Reads TensorBoard event files, CSV, JSONL, trainer_state.json, text logs,
+and folders of stabilitykit; compressed or not. Of a folder, every log in it
+and below it. Loss, steps, gradient norm and learning rate are found by name.
 
 Examples:
   stabilitykit diagnose runs/post_norm-1
-  stabilitykit diagnose history.csv --loss train/nll
-  stabilitykit diagnose runs/* --json --fail-on unstable
-  stabilitykit diagnose history.csv --plot
-  stabilitykit diagnose runs/* -o runs.html
+  stabilitykit diagnose lightning_logs/ --json --fail-on unstable
+  stabilitykit diagnose history.csv --loss train/nll --step it
+  stabilitykit diagnose train.log --follow --plot
+  stabilitykit diagnose runs/ -o runs.html
 """
 
-Format = Literal["auto", "run", "csv"]
-Runs = list[tuple[Path, "Replay"]]
+Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
 
 
 def diagnose(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Run folders or log files.")],
-    format: Annotated[Format, typer.Option("--format", help="What the logs are.")] = "auto",
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="Logs, or folders with logs below them.")
+    ],
+    format: Annotated[
+        Format, typer.Option("--format", help="What the logs are; found out by their content.")
+    ] = "auto",
     loss: Annotated[
-        str | None, typer.Option("--loss", help="Name of the loss in the logs, where it cannot be guessed.")
+        str | None, typer.Option("--loss", help="Name of the training loss, where it cannot be guessed.")
     ] = None,
+    step: Annotated[str | None, typer.Option("--step", help="Name of the steps.")] = None,
+    grad_norm: Annotated[str | None, typer.Option("--grad-norm", help="Name of the gradient norm.")] = None,
+    lr: Annotated[str | None, typer.Option("--lr", help="Name of the learning rate.")] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Go on as the logs grow, tell incidents at once; Ctrl-C ends it with the verdict.",
+        ),
+    ] = False,
     plot: Plot = False,
     picture: Picture = None,
     json: Json = False,
@@ -50,38 +66,20 @@ def diagnose(
         StabilityKitError: The only path given cannot be read, or the picture cannot be made.
     """
     pictures = Pictures.asked(plot, picture, json)
-    runs, failures = _read_all(paths, format, loss, debug)
-    if runs:
+    asked = AskedFor(tuple(paths), format, loss, step, grad_norm, lr, debug)
+    found = follow_all(asked, quiet=json) if follow else read_all(asked)
+    if found.runs:
         if json:
-            print_document(_document(runs, failures, several=len(paths) > 1))
+            print_document(_document(found))
         else:
-            pictures.draw(runs)
-            _show(runs, several=len(paths) > 1)
-        pictures.write(runs)
-    if failures:
+            pictures.draw(found.runs)
+            _show(found)
+        pictures.write(found.runs)
+    if found.interrupted:
+        return exits.INTERRUPTED
+    if found.failures:
         return exits.FAILED
-    return exits.stability_status((run.verdict.outcome for _, run in runs), fail_on)
-
-
-def _read_all(
-    paths: list[Path], format: Format, loss: str | None, debug: bool
-) -> tuple[Runs, dict[Path, StabilityKitError]]:
-    from stabilitykit.replay import replay
-
-    runs: Runs = []
-    failures: dict[Path, StabilityKitError] = {}
-    for path in paths:
-        try:
-            runs.append((path, replay(path, format=format, loss=loss)))
-        except ConfigError:
-            raise
-        except StabilityKitError as error:
-            # With several paths the others still get their verdicts; the exit status tells of the failure.
-            if len(paths) == 1:
-                raise
-            failures[path] = error
-            exits.report(error, debug)
-    return runs, failures
+    return exits.stability_status((run.verdict.outcome for _, run in found.runs), fail_on)
 
 
 def badness(verdict: "Verdict") -> tuple[int, int, int]:
@@ -92,28 +90,35 @@ def badness(verdict: "Verdict") -> tuple[int, int, int]:
     return OUTCOMES.index(verdict.outcome), severest, len(verdict.incidents)
 
 
-def _worst(runs: Runs) -> "tuple[Path, Replay]":
-    return max(runs, key=lambda run: badness(run[1].verdict))
+def _worst(found: Diagnosed) -> "tuple[Path, Replay]":
+    return max(found.runs, key=lambda run: badness(run[1].verdict))
 
 
-def _document(runs: Runs, failures: dict[Path, StabilityKitError], several: bool) -> dict[str, Any]:
-    worst = _one(*_worst(runs))
-    if not several:
+def _document(found: Diagnosed) -> dict[str, Any]:
+    worst = _one(*_worst(found))
+    if not found.several:
         return worst
-    failed = [{"path": str(path), "error": str(error)} for path, error in failures.items()]
-    return {**worst, "runs": [_one(path, run) for path, run in runs], "failed": failed}
+    return {
+        **worst,
+        "runs": [_one(path, run) for path, run in found.runs],
+        "failed": [{"path": str(path), "error": str(error)} for path, error in found.failures.items()],
+        "passed_over": [str(path) for path in found.passed_over],
+    }
 
 
 def _one(path: Path, run: "Replay") -> dict[str, Any]:
     return {**run.verdict.to_json(), "path": str(path), "source": run.source, "notes": list(run.notes)}
 
 
-def _show(runs: Runs, several: bool) -> None:
+def _show(found: Diagnosed) -> None:
     from stabilitykit_cli.render import note_lines, runs_table, verdict_report
 
-    path, worst = _worst(runs)
-    if several:
-        consoles.show(runs_table([(str(each), run.verdict) for each, run in runs]))
+    path, worst = _worst(found)
+    if found.several:
+        consoles.show(runs_table([(str(each), run.verdict) for each, run in found.runs]))
     consoles.show(verdict_report(worst.verdict, f"{path} · {worst.source} · {worst.verdict.steps} steps"))
-    if worst.notes:
-        consoles.show(note_lines(worst.notes))
+    notes = list(worst.notes)
+    if found.passed_over:
+        notes.append(f"without a training loss and passed over: {len(found.passed_over)} (--json lists them)")
+    if notes:
+        consoles.show(note_lines(notes))

@@ -9,14 +9,18 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
-    from stabilitykit.store.logs import LogReading, read_csv
+    from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
     from stabilitykit.store.run import Run, Snapshot, Thinned, is_run_folder, open_run
     from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
 __all__ = [
     "FOLDER_MB",
+    "FileSource",
+    "FoundLogs",
+    "LogFormat",
     "LogReading",
+    "NoLossError",
     "Run",
     "RunWriter",
     "Scalars",
@@ -24,9 +28,9 @@ __all__ = [
     "TensorBoardWriter",
     "Thinned",
     "check_folder_mb",
+    "find_logs",
     "is_run_folder",
     "open_run",
-    "read_csv",
     "read_scalars",
     "tensorboard_command",
     "tensorboard_url",
@@ -35,7 +39,11 @@ __all__ = [
 
 _MODULES = {
     "FOLDER_MB": "run_folder",
+    "FileSource": "logs",
+    "FoundLogs": "logs",
+    "LogFormat": "logs",
     "LogReading": "logs",
+    "NoLossError": "logs",
     "Run": "run",
     "RunWriter": "run_folder",
     "Scalars": "event_file",
@@ -43,9 +51,9 @@ _MODULES = {
     "TensorBoardWriter": "tensorboard",
     "Thinned": "run",
     "check_folder_mb": "run_folder",
+    "find_logs": "logs",
     "is_run_folder": "run",
     "open_run": "run",
-    "read_csv": "logs",
     "read_scalars": "event_file",
     "tensorboard_command": "tensorboard",
     "tensorboard_url": "tensorboard",

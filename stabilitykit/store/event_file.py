@@ -7,20 +7,21 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from stabilitykit.errors import DataError, RunFolderError
 from stabilitykit.store.checksum import masked_crc32c
-from stabilitykit.store.disk import AppendFile, reason
+from stabilitykit.store.disk import AppendFile
+from stabilitykit.store.event_stream import EventStream, scalar
+from stabilitykit.store.opening import LogFile
 
 _NUMBER = itertools.count()
-_HEADER = struct.Struct("<Q4x")
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 
 
@@ -101,7 +102,7 @@ def read_scalars(folder: str | Path) -> Scalars:
     for file in files:
         for event in _events(file, notes):
             for value in event.summary.value:
-                number = _number(value)
+                number = scalar(value)
                 if number is not None:
                     steps, values = found[value.tag]
                     steps.append(event.step)
@@ -109,42 +110,16 @@ def read_scalars(folder: str | Path) -> Scalars:
     return Scalars({tag: _newest(*series) for tag, series in found.items()}, notes)
 
 
-def _events(file: Path, notes: list[str]) -> Iterator[Event]:
+def _events(path: Path, notes: list[str]) -> Iterator[Event]:
     try:
-        data = memoryview(file.read_bytes())
-    except OSError as error:
-        raise RunFolderError(f"{file}: cannot be read ({reason(error)})") from error
-    at, number = 0, 0
-    while at < len(data):
-        length = _HEADER.unpack_from(data, at)[0] if at + _HEADER.size <= len(data) else 0
-        start = at + _HEADER.size
-        # The shortest event holds a time, so a length of 0 is a zeroed stretch, not a record.
-        if length == 0 or start + length + 4 > len(data):
-            notes.append(
-                f"{file.name}: cut or damaged after record {number}; {len(data) - at} bytes passed over"
-            )
-            return
-        try:
-            yield Event.FromString(bytes(data[start : start + length]))
-        except DecodeError:
-            notes.append(f"{file.name}: record {number} is damaged; passed over")
-        at, number = start + length + 4, number + 1
-
-
-def _number(value: Summary.Value) -> float | None:
-    """Return a scalar in the older form, or in that of TensorFlow 2: a tensor without dimensions."""
-    if value.HasField("simple_value"):
-        return float(value.simple_value)
-    tensor = value.tensor
-    if not value.HasField("tensor") or tensor.tensor_shape.dim:
-        return None
-    if tensor.float_val:
-        return float(tensor.float_val[0])
-    kinds = {1: "<f4", 2: "<f8"}
-    size = {1: 4, 2: 8}.get(tensor.dtype)
-    if size is None or len(tensor.tensor_content) != size:
-        return None
-    return float(np.frombuffer(tensor.tensor_content, kinds[tensor.dtype])[0])
+        file = LogFile(path)
+    except DataError as error:
+        raise RunFolderError(str(error)) from error
+    with closing(file):
+        stream = EventStream(file)
+        yield from stream.events()
+        stream.end()
+    notes += [f"{path.name}: {damage}" for damage in stream.damage]
 
 
 def _newest(steps: list[int], values: list[float]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from stabilitykit import diagnose
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.errors import ConfigError, DataError, RunFolderError
 from stabilitykit.records import StepRecord, Verdict
-from stabilitykit.replay import replay
+from stabilitykit.replay import ColumnNames, replay
 from stabilitykit.store import RunWriter, open_run
 
 LOSS, UNIGRAM = "train/loss", "train/unigram_cross_entropy"
@@ -169,13 +169,13 @@ def empty(folder):
         (missing, {}, DataError, "no such file or folder"),
         (missing, {"format": "csv"}, DataError, "no such file or folder"),
         (no_run, {}, DataError, "not a run's folder"),
-        (no_run, {"format": "csv"}, DataError, "cannot be read"),
+        (no_run, {"format": "csv"}, DataError, "no log with a loss"),
         (a_log, {"format": "run"}, DataError, "not a run's folder"),
         (no_step, {}, DataError, "the run holds no step"),
         (no_loss, {}, DataError, "no loss column"),
         (empty, {}, DataError, "empty"),
-        (a_log, {"loss": "los"}, DataError, "no column 'los'; did you mean 'loss'?"),
-        (a_run, {"loss": "train/loss"}, ConfigError, "loss: got 'train/loss'"),
+        (a_log, {"names": ColumnNames(loss="los")}, DataError, "no column 'los'; did you mean 'loss'?"),
+        (a_run, {"names": ColumnNames(loss="train/loss")}, ConfigError, "loss: got 'train/loss'"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_said_in_one_line(tmp_path, make, arguments, error, text):

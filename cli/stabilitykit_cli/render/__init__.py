@@ -1,5 +1,6 @@
 """The only place with tables and colours: everything here returns renderables, commands print them."""
 
+from stabilitykit_cli.render.change import change_line
 from stabilitykit_cli.render.frame import LiveFrame, starting_line
 from stabilitykit_cli.render.knowledge import explanation
 from stabilitykit_cli.render.verdict import (
@@ -12,6 +13,7 @@ from stabilitykit_cli.render.verdict import (
 
 __all__ = [
     "LiveFrame",
+    "change_line",
     "explanation",
     "folder_lines",
     "note_lines",

@@ -1,214 +1,167 @@
-"""Reading a CSV log: a header, one row a step, columns found by name."""
+"""CSV: a header, one row a step, or a few; ``,``, ``;``, tabs or blanks between the cells."""
 
 import csv
-import gzip
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-from numpy.typing import NDArray
+from stabilitykit.store.logs.columns import NoLossError
+from stabilitykit.store.logs.names import is_validation, splits_rows
+from stabilitykit.store.logs.numbers import number
+from stabilitykit.store.logs.omissions import Omissions, shortened
+from stabilitykit.store.logs.row_source import LineSource, Row, Sample, Selection
+from stabilitykit.store.opening import LogFile
 
-from stabilitykit.errors import DataError
-from stabilitykit.store.disk import reason
-from stabilitykit.store.logs.log_reading import LogReading, RecordTable
-from stabilitykit.store.logs.names import STEP, find_columns
-
-_MISSING = ("", "None", "null")
+_SAMPLED = 500
+"""Rows that show what the columns hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """The header, and where the rows begin."""
-
-    names: tuple[str, ...]
-    lines: int
-    """Lines up to and with the header."""
-    delimiter: str
-
-
-def read_csv(
-    path: str | Path,
-    *,
-    loss: str | None = None,
-    step: str | None = None,
-    grad_norm: str | None = None,
-    lr: str | None = None,
-    unigram_cross_entropy: str | None = None,
-) -> LogReading:
-    """Return the step records of a CSV log, plain or gzipped.
-
-    An empty cell is a reading that was not taken; ``nan`` and ``inf`` are values. Rows without a loss
-    make no record of their own; what they hold joins the record of their step. Where a step comes
-    twice, the newer value counts. Without a column of steps, rows are counted from 0.
+class CsvRows(LineSource):
+    """Rows of a CSV log. The first line names the columns, unless it holds nothing but numbers.
 
     Args:
-        path: The log.
-        loss: The loss's column; found by name when absent, as are the others.
-        step: The steps' column.
-        grad_norm: The gradient norm's column.
-        lr: The learning rate's column.
-        unigram_cross_entropy: The column of the batches' unigram cross-entropy.
-
-    Raises:
-        DataError: There is no such file, nothing in it, no loss, or a cell is no number; one line says which.
+        file: The log.
+        encoding: How its characters are written.
+        omissions: Where it counts what it passes over.
     """
-    path = Path(path)
-    given = {
-        STEP: step,
-        "train/loss": loss,
-        "optim/grad_norm": grad_norm,
-        "optim/lr": lr,
-        "train/unigram_cross_entropy": unigram_cross_entropy,
-    }
-    header = _read_header(path)
-    columns = find_columns(path, header.names, given)
-    notes: list[str] = []
-    names = {what: header.names[at] for what, at in columns.items()}
-    cells = _read_cells(path, header, columns, notes)
-    counted = _Cells(np.arange(len(cells["train/loss"].values)), np.array(True))
-    steps = _whole(path, names.get(STEP, ""), cells.pop(STEP, counted))
-    records = _records(steps, cells, notes)
-    if not len(records):
-        raise DataError(f"{path}: column {names['train/loss']!r} holds no loss at any step")
-    return LogReading(records, names, tuple(notes))
 
+    title = "CSV"
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """One column."""
+    def __init__(self, file: LogFile, encoding: str, omissions: Omissions) -> None:
+        super().__init__(file, encoding, omissions)
+        self._header: list[str] = []
+        self._delimiter = ","
+        self._above = 0
+        """Lines up to and with the header."""
+        self._read = 0
+        """Lines read so far."""
+        self._places: list[int] = []
+        self._step: int | None = None
+        self._split_at: int | None = None
 
-    values: NDArray[Any]
-    read: NDArray[np.bool_]
-    """Where the cell is not empty."""
+    def sample(self, ended: bool) -> Sample | None:
+        """Return the header and what its first rows hold."""
+        if self._header:
+            return None
+        lines = self.head(ended)
+        at = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
+        if at is None and self.omissions.notes:
+            return None
+        if at is None:
+            raise NoLossError("empty; a CSV log begins with a header such as 'step,loss'")
+        first = lines[at]
+        self._delimiter = delimiter_of(first)
+        cells = cells_of(first, self._delimiter)
+        if all(_is_number(cell) for cell in cells):
+            self._header = self._names_above(lines[:at], len(cells))
+            self._above = at
+        else:
+            self._header, self._above = cells, at + 1
+        self._note_duplicates()
+        self._split_at = next((i for i, name in enumerate(self._header) if splits_rows(name)), None)
+        rows = []
+        for line in lines[self._above : self._above + _SAMPLED]:
+            row = _split(line, self._delimiter)
+            if len(row) == len(self._header):
+                rows.append(_numbers(dict(zip(self._header, row, strict=True))))
+        return Sample(tuple(dict.fromkeys(self._header)), rows)
 
+    def select(self, selection: Selection) -> None:
+        """Say which columns rows shall hold."""
+        self._places = [self._header.index(name) for name in selection.names]
+        self._step = selection.step
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
-    except (OSError, EOFError) as error:
-        what = reason(error) if isinstance(error, OSError) else "the archive is cut"
-        raise DataError(f"{path}: cannot be read ({what})") from error
+    def rows(self, ended: bool) -> Iterator[list[Row]]:
+        """Yield rows in batches until there are none for now."""
+        for batch in self.batches(ended):
+            before, self._read = self._read, self._read + len(batch)
+            skipped = min(len(batch), max(0, self._above - before))
+            yield list(self._picked(batch[skipped:], before + skipped))
 
-
-def _read_header(path: Path) -> _Header:
-    with _opened(path) as file:
-        for lines, line in enumerate(file, start=1):
-            text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
-            if text.strip():
-                delimiter = max(",;\t", key=text.count)
-                names = tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter)))
-                return _Header(names, lines, delimiter)
-    raise DataError(f"{path}: empty; a CSV log begins with a header such as 'step,loss'")
-
-
-def _read_cells(
-    path: Path, header: _Header, columns: Mapping[str, int], notes: list[str]
-) -> dict[str, _Cells]:
-    ragged: list[str] = []
-    try:
-        table = _read_fast(path, header, set(columns.values()), ragged)
-    except pa.ArrowInvalid:
-        # Arrow is quick, and strict; Python knows the line, and takes blanks for empty.
-        ragged.clear()
-        table = _read_slowly(path, header, set(columns.values()), ragged)
-    if ragged:
-        shown = ragged[0] if len(ragged[0]) <= 40 else ragged[0][:40] + "…"
-        notes.append(
-            f"rows without {len(header.names)} cells passed over: {len(ragged)}, the first {shown!r}"
-        )
-    return {what: table[at] for what, at in columns.items()}
-
-
-def _read_fast(path: Path, header: _Header, columns: set[int], ragged: list[str]) -> dict[int, _Cells]:
-    def pass_over(row: Any) -> str:
-        ragged.append(row.text)
-        return "skip"
-
-    with _opened(path) as file:
-        table = pa.csv.read_csv(
-            file,
-            # Numbers for names: the header's own may occur twice. One thread: the handler is ours.
-            pa.csv.ReadOptions(
-                use_threads=False,
-                skip_rows=header.lines,
-                column_names=[str(at) for at in range(len(header.names))],
-            ),
-            pa.csv.ParseOptions(delimiter=header.delimiter, invalid_row_handler=pass_over),
-            pa.csv.ConvertOptions(
-                include_columns=[str(at) for at in columns],
-                column_types={str(at): pa.float64() for at in columns},
-                null_values=list(_MISSING),
-            ),
-        )
-    arrays = {at: table.column(str(at)).combine_chunks() for at in columns}
-    return {
-        at: _Cells(array.fill_null(0.0).to_numpy(), array.is_valid().to_numpy(zero_copy_only=False))
-        for at, array in arrays.items()
-    }
-
-
-def _read_slowly(path: Path, header: _Header, columns: set[int], ragged: list[str]) -> dict[int, _Cells]:
-    values: dict[int, list[float | None]] = {at: [] for at in columns}
-    with _opened(path) as file:
-        lines = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
-        reader = csv.reader(islice(lines, header.lines, None), delimiter=header.delimiter)
-        for row in reader:
-            if len(row) != len(header.names):
-                ragged += [header.delimiter.join(row)] if row else []
+    def _picked(self, lines: Sequence[str], before: int) -> Iterator[Row]:
+        width, places, split_at = len(self._header), self._places, self._split_at
+        for number_of_it, line in enumerate(lines, start=before + 1):
+            cells = _split(line, self._delimiter)
+            if len(cells) != width and (len(cells) < width or any(cells[width:])):
+                self._passed_over(line)
                 continue
-            for at, column in values.items():
-                where = f"{path}: line {header.lines + reader.line_num}: column {header.names[at]!r}"
-                column.append(_number(row[at].strip(), where))
-    read = {at: np.array([value is not None for value in column], bool) for at, column in values.items()}
-    return {
-        at: _Cells(np.array([0.0 if value is None else value for value in column], float), read[at])
-        for at, column in values.items()
-    }
+            if split_at is not None and is_validation(cells[split_at]):
+                self.omissions.count("rows of validation passed over")
+                continue
+            try:
+                yield [float(cells[at]) for at in places]
+            except ValueError:
+                row = self._slowly(cells, number_of_it)
+                if row is not None:
+                    yield row
+
+    def _slowly(self, cells: Sequence[str], line: int) -> Row | None:
+        """Return a row some of whose cells are empty, or written otherwise; None where one is no number."""
+        row: Row = []
+        for at in self._places:
+            try:
+                row.append(number(cells[at], whole=len(row) == self._step))
+            except ValueError:
+                if [cell.strip() for cell in cells] == self._header:
+                    self.omissions.count("headers that stand again among the rows")
+                    return None
+                name, cell = self._header[at], shortened(cells[at])
+                self.omissions.cannot_read(
+                    f"line {line}: column {name!r} holds {cell!r}; accepted: a number, nan, inf or nothing"
+                )
+                return None
+        return row
+
+    def _passed_over(self, line: str) -> None:
+        if line.strip(self._delimiter + " \r"):
+            self.omissions.count(f"rows without {len(self._header)} cells passed over", line)
+
+    def _names_above(self, comments: Sequence[str], width: int) -> list[str]:
+        """Return the names of columns without a header: those of a comment above, or numbers."""
+        for comment in reversed(comments):
+            names = cells_of(comment.lstrip("# "), self._delimiter)
+            if len(names) == width:
+                return names
+        self.omissions.say("no header: columns are called by their number")
+        return [f"column {at}" for at in range(1, width + 1)]
+
+    def _note_duplicates(self) -> None:
+        for name in dict.fromkeys(self._header):
+            if name and (times := self._header.count(name)) > 1:
+                self.omissions.say(f"column {name!r} stands {times} times in the header; the first is read")
 
 
-def _number(cell: str, where: str) -> float | None:
-    if cell in _MISSING:
-        return None
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """Return the cells of one line, without the blanks around them."""
+    return [cell.strip() for cell in _split(line, delimiter)]
+
+
+def delimiter_of(line: str) -> str:
+    """Return what stands between the cells of a header."""
+    found = max(",;\t", key=line.count)
+    return found if found in line or len(line.split()) < 2 else " "
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    """Return the cells of one line. A quote that is never closed must not swallow the lines below it."""
+    if '"' not in line:
+        return line.split(None if delimiter == " " else delimiter)
+    # A quoted cell of 131,072 characters is no number.
+    with suppress(csv.Error):
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    return []
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return float(cell)
+        return number(cell) is not None
     except ValueError:
-        raise DataError(f"{where} holds {cell!r}; accepted: a number, nan, inf or nothing") from None
+        return False
 
 
-def _whole(path: Path, name: str, steps: _Cells) -> _Cells:
-    numbers = steps.values
-    wrong = steps.read & ~(np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53))
-    if wrong.any():
-        value = numbers[wrong][0]
-        raise DataError(f"{path}: column {name!r} holds {value:g}; accepted: whole numbers of steps")
-    return _Cells(numbers.astype(np.int64), steps.read)
-
-
-def _records(steps: _Cells, cells: Mapping[str, _Cells], notes: list[str]) -> RecordTable:
-    series = {tag: _newest(steps, column) for tag, column in cells.items()}
-    at, _ = series["train/loss"]
-    repeated = int((steps.read & cells["train/loss"].read).sum()) - len(at)
-    if repeated:
-        notes.append(f"steps that come more than once: {repeated} older rows gave way to the newest")
-    values, read = {}, {}
-    for tag, (own, numbers) in series.items():
-        place = np.searchsorted(own, at).clip(max=max(0, len(own) - 1))
-        read[tag] = own[place] == at if len(own) else np.zeros(len(at), bool)
-        values[tag] = np.where(read[tag], numbers[place] if len(own) else 0.0, 0.0)
-    return RecordTable(at, values, read)
-
-
-def _newest(steps: _Cells, column: _Cells) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    rows = np.flatnonzero(steps.read & column.read)[::-1]
-    # Reversed, because np.unique keeps the first of equals.
-    unique, first = np.unique(steps.values[rows], return_index=True)
-    return unique, column.values[rows][first]
+def _numbers(cells: dict[str, str]) -> dict[str, float]:
+    found = {}
+    for name, cell in cells.items():
+        with suppress(ValueError):
+            if (value := number(cell)) is not None:
+                found[name] = value
+    return found

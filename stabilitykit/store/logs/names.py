@@ -1,69 +1,139 @@
 """What people call a step, a loss and the rest in their logs."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from stabilitykit.errors import DataError, closest
-from stabilitykit.tags import REGISTRY, split
+import re
+from collections.abc import Mapping
 
 STEP = "step"
 """What the column of steps is filed under, beside tags."""
+EPOCH = "epoch"
+"""What the column of epochs is filed under: steps may begin anew with each."""
+LOSS = "train/loss"
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "step": (
+    STEP: (
         *("step", "global_step", "trainer/global_step", "train/global_step", "_step", "iteration", "iter"),
-        *("iterations", "steps", "num_updates", "update"),
+        *("iterations", "steps", "num_updates", "update", "updates", "train_step", "training_step", "it"),
+        *("iter_num", "current_step", "train/step", "batch", "s"),
     ),
-    "train/loss": (
+    LOSS: (
         *("train/loss", "loss", "train_loss", "training_loss", "train/loss_step", "train_loss_step"),
-        *("loss_step", "loss/train", "training/loss", "lm_loss", "train/ce_loss", "train_loss_epoch"),
-        # TensorBoard's own export of one scalar.
-        "value",
+        *("loss_step", "loss/train", "training/loss", "lm_loss", "train/ce_loss", "loss_train"),
+        *("reduced_train_loss", "total_loss", "train/total_loss", "train_inner/loss", "train_loss_epoch"),
+        *("loss/train/total", "train_loss/train/total", "train/crossentropyloss", "lm_loss_value"),
+        # llm.c's and build-nanogpt's; then TensorBoard's own export of one scalar.
+        *("trl", "train", "value"),
     ),
     "optim/grad_norm": (
         *("optim/grad_norm", "grad_norm", "train/grad_norm", "gradient_norm", "global_grad_norm"),
-        *("gradnorm", "grad-norm", "gnorm", "train_grad_norm", "optim/total_grad_norm"),
+        *("gradnorm", "gnorm", "train_grad_norm", "optim/total_grad_norm", "total_grad_norm"),
+        *("train/grad_norm_step", "grad_norm_step", "train_inner/gnorm", "grad/norm", "norm"),
     ),
     "optim/lr": (
-        *("optim/lr", "lr", "learning_rate", "train/lr", "train/learning_rate", "learning-rate", "train_lr"),
-        *("lr-adamw", "lr-adam", "lr-sgd", "lr-adamw/pg1", "lr-adam/pg1", "lr-sgd/pg1"),
+        *("optim/lr", "lr", "learning_rate", "train/lr", "train/learning_rate", "train_lr"),
+        *("lr_adamw", "lr_adam", "lr_sgd", "lr_adamw/pg1", "lr_adam/pg1", "lr_sgd/pg1"),
+        *("optim/learning_rate", "lr_abs", "optim/learning_rate_group0", "train_inner/lr", "lr/group_0"),
     ),
     "train/unigram_cross_entropy": (
         *("train/unigram_cross_entropy", "unigram_cross_entropy", "train_unigram_cross_entropy"),
         "unigram_ce",
     ),
+    EPOCH: (
+        "epoch",
+        "ep",
+        "train_epoch",
+        "train/epoch",
+        "trainer/epoch",
+        "epochs",
+        "current_epoch",
+        "_epoch",
+    ),
 }
-"""Names in lower case, the surest first. Of W&B's ``run - train/loss`` what follows the dash counts."""
+"""Names as ``plain`` writes them, the surest first."""
 
 
-def find_columns(path: Path, names: Sequence[str], given: Mapping[str, str | None]) -> dict[str, int]:
-    """Return what is in a log, and in which column: tag, or ``step``, to the column's number.
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
 
-    A column that bears a registered tag's name is that tag.
 
-    Args:
-        path: The log, for messages.
-        names: The columns' names, in order.
-        given: Tag, or ``step``, to the name that was asked for, or None to find it by name.
+VALIDATION = _set(
+    "val valid validate validating validation validations eval evaluate evaluating evaluation test testing"
+    " dev holdout heldout vl vloss"
+)
+"""Words that say that a number is not of training."""
+_TEST = _set("test testing dev")
+_NO_LOSS = VALIDATION | _set(
+    "scale scaler scaling aux auxiliary balance balancing z min max std var grad weight weights coef coeff"
+    " lambda target best delta change diff difference ratio ema smooth smoothed threshold count"
+)
+"""Words that a column called some sort of loss must not bear."""
+_OTHER = _set(
+    "acc accuracy time timestamp runtime wall walltime date datetime epoch step steps iter iteration lr rate"
+    " learning mfu tok toks token tokens sample samples throughput speed memory mem gpu cpu norm ppl"
+    " perplexity bleu rouge f1 score reward return id seed rank size batch temperature wd decay momentum beta"
+    " eta precision recall auc index entropy confidence duration elapsed seconds sec ms flops power util"
+    " utilization kl length len version bytes count num number"
+)
+"""Words of columns that are no loss even where nothing else is left."""
+_NO_STEP = _set(
+    "time timestamp runtime wall walltime date datetime epoch tokens token samples sample seen flops bytes"
+    " memory mem seconds sec ms elapsed duration seed id total max"
+)
+_SPLITS = _set("split phase mode stage subset partition dataset type event")
+_LOSSES = _set("losses nll ce xent crossentropy")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_BLANKS = re.compile(r"[\s\-]+")
 
-    Raises:
-        DataError: A column that was asked for is not there; no column, or more than one, may be the loss.
-    """
-    columns = {name: at for at, name in enumerate(names) if split(name)[0] in REGISTRY}
-    plain = [name.lower().rpartition(" - ")[2] for name in names]
-    for what, asked in given.items():
-        if asked is not None and asked not in names:
-            raise DataError(f"{path}: no column {asked!r}; {closest(asked, names)}")
-        wanted = next((name for name in NAMES[what] if name in plain), None)
-        found = [at for at, name in enumerate(plain) if name == wanted]
-        if asked is not None:
-            found = [names.index(asked)]
-        if len(found) > 1 and what == "train/loss":
-            several = ", ".join(repr(names[at]) for at in found)
-            raise DataError(f"{path}: several columns may be the loss: {several}; name one")
-        if len(found) == 1:
-            columns[what] = found[0]
-    if "train/loss" not in columns:
-        raise DataError(f"{path}: no loss column (as 'loss' or 'train/loss'); found: {', '.join(names)}")
-    # The loss first, as in a live record.
-    return {"train/loss": columns.pop("train/loss"), **columns}
+
+def plain(name: str) -> str:
+    """Return a name for comparing: lower case, one sort of blank; of W&B's ``run - loss`` what follows."""
+    return _BLANKS.sub("_", name.rpartition(" - ")[2].strip().lower())
+
+
+def words(name: str) -> list[str]:
+    """Return the words of a name: ``trainLoss`` has two, as has ``train/loss``."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
+def is_validation(text: str) -> bool:
+    """Return whether a name, or what a column of splits holds, speaks of validation."""
+    return not VALIDATION.isdisjoint(words(text))
+
+
+def is_named_validation(name: str) -> bool:
+    """Return whether a file's or folder's name says that it is of validation; ``test.log`` leaves it open."""
+    return not (VALIDATION - _TEST).isdisjoint(words(name))
+
+
+def splits_rows(name: str) -> bool:
+    """Return whether a column says of each row whether it is of training or of validation."""
+    return plain(name) in (
+        "split",
+        "phase",
+        "mode",
+        "stage",
+        "subset",
+        "partition",
+        "dataset",
+        "type",
+        "event",
+    )
+
+
+def may_be_loss(name: str) -> bool:
+    """Return whether a name speaks of a training loss, however it is written."""
+    found = words(name)
+    speaks = any(
+        word.endswith("loss") or word in ("losses", "nll", "ce", "xent", "crossentropy") for word in found
+    )
+    speaks = speaks or {"cross", "entropy"} <= set(found)
+    return speaks and _NO_LOSS.isdisjoint(found)
+
+
+def may_be_anything(name: str) -> bool:
+    """Return whether a name leaves open that the column is a loss."""
+    return (_NO_LOSS | _OTHER).isdisjoint(words(name))
+
+
+def may_be_step(name: str) -> bool:
+    """Return whether a name leaves open that the column counts steps."""
+    return _NO_STEP.isdisjoint(words(name))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stabilitykit.records import Finding, Incident, IncidentChange, Severity, StepRecord, Verdict
+from stabilitykit.replay import ColumnNames
 from stabilitykit_cli.app import main
 
 N_BLOCKS = 6
@@ -134,6 +135,7 @@ class FakeLibrary:
 
     def replay(self, path: Path, **settings: Any) -> Any:
         """Stand in for ``stabilitykit.replay.replay``."""
+        settings.pop("on_progress")
         self.replayed.append((path, settings))
         found = self.logs[str(path)]
         if isinstance(found, Exception):
@@ -147,7 +149,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     fake = FakeLibrary()
     modules: dict[str, dict[str, Callable[..., Any]]] = {
         "stabilitykit.experiments": {"build_spec": fake.build_spec, "probe": fake.probe},
-        "stabilitykit.replay": {"replay": fake.replay},
+        "stabilitykit.replay": {"replay": fake.replay, "ColumnNames": ColumnNames},
         "stabilitykit.store.tensorboard": {
             "tensorboard_command": lambda folder: f"tensorboard at {folder}",
             "tensorboard_url": lambda: "http://localhost:6006/",

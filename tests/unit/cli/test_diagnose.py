@@ -7,6 +7,7 @@ import pytest
 
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.records import Severity
+from stabilitykit.replay import ColumnNames
 from stabilitykit_cli.diagnose import badness
 
 from .conftest import a_verdict, an_incident
@@ -19,7 +20,7 @@ def test_one_path(stabilitykit, library):
     assert "recovered  the loss says recovered" in ended.out
     assert "vanishing_gradient" in ended.out
     assert "note: no unigram cross-entropy" in ended.out
-    assert library.replayed == [(Path("a.csv"), {"format": "csv", "loss": "nll"})]
+    assert library.replayed == [(Path("a.csv"), {"format": "csv", "names": ColumnNames(loss="nll")})]
 
 
 def test_json_of_one_path_has_the_verdict_on_top(stabilitykit, library):

@@ -25,6 +25,9 @@ _EVIDENCE = 12
 _MEMORY = 50
 """Records for which a finding that has gone quiet may still be evidence of what comes."""
 
+_SCHEMAS = 8
+"""Tuples of tags for which the detectors that look at them are kept."""
+
 _LOSS_KINDS = ("loss_spike", "divergence", "stuck")
 
 
@@ -56,6 +59,9 @@ class Diagnosis:
         self._detectors = list(default_detectors() if detectors is None else detectors)
         _check(self._detectors)
         self._by_kind = {detector.kind: detector for detector in self._detectors}
+        self._tags: tuple[str, ...] | None = None
+        self._running: list[Detector] = []
+        self._choices: dict[tuple[str, ...], list[Detector]] = {}
         self._open: dict[str, _Span] = {}
         self._closed: list[Incident] = []
         self._closed_now: list[Incident] = []
@@ -82,7 +88,9 @@ class Diagnosis:
         self._seen += 1
         if LOSS in record.readings:
             self._loss, self._step = record.readings[LOSS], record.step
-        findings = [finding for detector in self._detectors for finding in self._findings(detector, record)]
+        if record.tags is not self._tags:
+            self._choose(record.tags)
+        findings = [finding for detector in self._running for finding in self._findings(detector, record)]
         fresh = self._remember(findings)
         changes = self._close(record.step)
         for kind in dict.fromkeys(f.kind for f in findings if f.severity is not Severity.INFO):
@@ -91,6 +99,14 @@ class Diagnosis:
             if change is not None:
                 changes.append(change)
         return changes
+
+    def _choose(self, tags: tuple[str, ...]) -> None:
+        """Find the detectors that have something to look at; a log of losses leaves most without."""
+        if tags not in self._choices:
+            if len(self._choices) >= _SCHEMAS:
+                self._choices.clear()
+            self._choices[tags] = [each for each in self._detectors if each.concerns(tags)]
+        self._tags, self._running = tags, self._choices[tags]
 
     def _findings(self, detector: Detector, record: StepRecord) -> Sequence[Finding]:
         if detector.kind in self.failed:
@@ -190,6 +206,9 @@ class Diagnosis:
         return IncidentChange("updated", worst.step, new)
 
     def _close(self, step: int) -> list[IncidentChange]:
+        self._closed_now = []
+        if not self._open:
+            return []
         silence = {kind: self._seen - span.last_seen for kind, span in self._open.items()}
         over = [kind for kind, records in silence.items() if records > self._by_kind[kind].quiet]
         spans = [self._open.pop(kind) for kind in over]

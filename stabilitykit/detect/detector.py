@@ -33,6 +33,14 @@ class Detector(ABC):
         self.settings = settings
         """The limits it judges by; kept with the run."""
 
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether records with these tags can tell it anything; it is not given others.
+
+        Args:
+            tags: What is read at some step.
+        """
+        return True
+
     @abstractmethod
     def update(self, record: StepRecord) -> Sequence[Finding]:
         """Return what is out of its band at this step, the first to leave first.

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from stabilitykit.detect.climb import Climb
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import LOSS, Loss, LossSeries
+from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -44,6 +44,10 @@ class Divergence(Detector):
         self._differences = Window(self.NOISE)
         self._first = math.nan
         self._seen = 0
+
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether what it looks at is read."""
+        return LOSS in tags or CROSS_ENTROPY in tags
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the smoothed loss stands far above its best."""

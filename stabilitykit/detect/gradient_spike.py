@@ -35,6 +35,10 @@ class GradientSpike(Detector):
         self._past = Window(self.WINDOW)
         self._noise = Noise(sigmas)
 
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether what it looks at is read."""
+        return GRADIENT_NORM in tags
+
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding where the norm of this step jumps."""
         norm = record.readings.get(GRADIENT_NORM, math.nan)

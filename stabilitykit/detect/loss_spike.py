@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.loss import LOSS, Loss, LossSeries
+from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
@@ -41,6 +41,10 @@ class LossSpike(Detector):
         self._first = math.nan
         self._lowest = math.inf
         self._since = -1
+
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether what it looks at is read."""
+        return LOSS in tags or CROSS_ENTROPY in tags
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""

@@ -38,6 +38,10 @@ class Stuck(Detector):
         self._since: int | None = None
         self._near: int | None = None
 
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether what it looks at is read."""
+        return LOSS in tags and UNIGRAM in tags
+
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the loss is parked."""
         readings = record.readings

@@ -15,6 +15,16 @@ Row = NDArray[np.float64]
 """One value a site."""
 
 
+def log_row(row: Row) -> Row:
+    """Return natural logarithms; NaN for what has none, which is an event of its own and no baseline's part."""
+    # The ordinary case first, in two passes: NaN makes the smallest value NaN and so fails the comparison.
+    if np.minimum.reduce(row) > 0 and np.maximum.reduce(row) < math.inf:
+        return np.log(row)
+    log = np.full(row.size, math.nan)
+    np.log(row, out=log, where=np.isfinite(row) & (row > 0))
+    return log
+
+
 class Detector(ABC):
     """Consumes step records in order and yields findings.
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stabilitykit.detect.detector import Detector, Row, SiteColumns
+from stabilitykit.detect.detector import Detector, Row, SiteColumns, log_row
+from stabilitykit.detect.extremes import Extremes
 from stabilitykit.detect.rolling import RowWindow, Streak
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -43,6 +44,7 @@ class Growth(Detector):
         self._recent = RowWindow(self.SMOOTH)
         self._past = RowWindow(self.LAG)
         self._streak = Streak()
+        self._extremes = Extremes(block=self.LAG, blocks=15, spare=5, stretch=2.0, before=1.0)
         self._seen = 0
 
     def update(self, record: StepRecord) -> list[Finding]:
@@ -53,25 +55,24 @@ class Growth(Detector):
         smooth = self._smooth(row)
         reference = self._reference(smooth)
         self._seen += 1
-        holds = self._holds(smooth, reference)
+        limit = self._extremes.limit if row.size > 1 else 1.0
+        holds = self._holds(smooth, reference, limit)
         self._streak.update(record.step, holds)
         if not holds.any():
             self._past.push(smooth)
             return []
         self._past.push(np.where(holds & (self._streak.length < self.FORGET), reference, smooth))
         places = np.flatnonzero(self._streak.length >= self.IN_A_ROW).tolist()
+        band = reference + self.direction * limit * self._limits
         return [
-            self._finding(record.step, place, math.exp(smooth[place]), math.exp(reference[place]))
+            self._finding(record.step, place, *map(math.exp, (smooth[place], reference[place], band[place])))
             for place in sorted(places, key=self._streak.since)
         ]
 
     def _smooth(self, row: Row) -> Row:
         if self.direction < 0:
             row = np.maximum(row, _NOTHING)
-        # A value that is not a number is an event of its own and no part of any baseline.
-        log = np.full(row.size, math.nan)
-        np.log(row, out=log, where=np.isfinite(row) & (row > 0))
-        self._recent.push(log)
+        self._recent.push(log_row(row))
         return self._recent.median()
 
     def _reference(self, smooth: Row) -> Row:
@@ -82,12 +83,24 @@ class Growth(Detector):
         reference = self._past.oldest
         return np.where(np.isnan(reference), smooth, reference)
 
-    def _holds(self, smooth: Row, reference: Row) -> NDArray[np.bool_]:
-        """Return where a site is outside its band; a comparison with NaN is not."""
+    def _holds(self, smooth: Row, reference: Row, limit: float) -> NDArray[np.bool_]:
+        """Return where a site is outside its band, and remember how far the farthest one is.
+
+        A comparison with NaN is false. A level that has only come back from a short dip is no growth: it
+        must also stand a quarter of its limit beyond the median of the past.
+        """
         if self._seen <= self.ARMED:
             return np.zeros(smooth.size, dtype=bool)
-        holds: NDArray[np.bool_] = self.direction * (smooth - reference) > self._limits_of_sites()
-        return holds & self._also(np.exp(smooth)) if holds.any() else holds
+        limits = self._limits_of_sites()
+        growth = self.direction * (smooth - reference) / limits
+        holds: NDArray[np.bool_] = growth > limit
+        if holds.any():
+            usual = self._past.median()
+            holds &= self.direction * (smooth - usual) > 0.25 * limits
+            holds &= self._also(np.exp(smooth))
+            growth[holds] = limit
+        self._extremes.push(float(np.fmax.reduce(growth)))
+        return holds
 
     def _limits_of_sites(self) -> Row:
         """Return the log growth that counts at each site, worked out when sites appear."""
@@ -103,7 +116,7 @@ class Growth(Detector):
         """Return where a second condition holds that a site must meet; by default everywhere."""
         return np.ones(level.size, dtype=bool)
 
-    def _finding(self, step: int, place: int, value: float, reference: float) -> Finding:
+    def _finding(self, step: int, place: int, value: float, reference: float, band: float) -> Finding:
         since = self._streak.since(place)
         site = self._columns.sites[place]
         return Finding(
@@ -112,7 +125,7 @@ class Growth(Detector):
             step,
             since,
             value,
-            self._threshold(reference * math.exp(self.direction * self._limits[place])),
+            self._threshold(band),
             self._severity(site, value, reference),
             self._message(site, value, reference, since),
         )
@@ -135,6 +148,7 @@ class Growth(Detector):
             "recent": self._recent.state_dict(),
             "past": self._past.state_dict(),
             "streak": self._streak.state_dict(),
+            "extremes": self._extremes.state_dict(),
             "seen": self._seen,
         }
 
@@ -145,4 +159,5 @@ class Growth(Detector):
         self._recent.load_state_dict(state["recent"])
         self._past.load_state_dict(state["past"])
         self._streak.load_state_dict(state["streak"])
+        self._extremes.load_state_dict(state["extremes"])
         self._seen = state["seen"]

@@ -122,7 +122,7 @@ class Streak:
             self.length = np.concatenate([self.length, np.zeros(missing)])
             self._since += [None] * missing
         if not holds.any():
-            self.length[:] = 0
+            self.length.fill(0)
             return
         for place in np.flatnonzero(holds & (self.length == 0)):
             self._since[place] = step

@@ -125,7 +125,7 @@ def false_rate(case: Case, null: Callable[..., Logs], steps: int, sites: int) ->
 
 
 def detected(case: Case, null: Callable[..., Logs], sites: int, events: int) -> tuple[float, float]:
-    """Return the share of events at one site that are found within 20 steps, and the median delay in steps."""
+    """Return the share of events at one site that are found within 20 steps, and their median delay."""
     delays = []
     for seed in range(events):
         draw = np.random.default_rng(1000 + seed)

@@ -67,7 +67,7 @@ GOLDEN = {
         STUCK,
         "stuck",
         [
-            ("vanishing_gradient", 12, 14, 32, None, "critical"),
+            ("vanishing_gradient", 12, 14, 31, None, "critical"),
             ("stuck", 20, 52, 60, None, "warning"),
         ],
     ),

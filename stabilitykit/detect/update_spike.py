@@ -1,8 +1,11 @@
 """A jump of an update relative to its weights, or of the learning rate itself."""
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
+from stabilitykit.detect.rolling import Window
 from stabilitykit.detect.spike import Spike
+from stabilitykit.records import Finding, Severity, StepRecord
 
 RATE = "optim/lr"
 
@@ -15,16 +18,47 @@ class UpdateSpike(Spike):
 
     Args:
         sigmas: How many noise widths of the log ratio above its median.
-        factor: Least ratio to the median.
+        factor: Least ratio to the median; of the rate, which has no noise, the only limit.
     """
 
     kind: ClassVar[str] = "update_spike"
-    statistics: ClassVar[tuple[str, ...]] = ("optim/update_ratio", RATE)
+    statistics: ClassVar[tuple[str, ...]] = ("optim/update_ratio",)
 
     def __init__(self, sigmas: float = 7.0, factor: float = 4.0) -> None:
         super().__init__(sigmas, factor)
+        self._times = factor
+        self._rates = Window(self.WINDOW)
+
+    def update(self, record: StepRecord) -> list[Finding]:
+        """Return a finding for the rate and for each group that jumps at this step."""
+        return self._jump_of_rate(record) + super().update(record)
+
+    def _jump_of_rate(self, record: StepRecord) -> list[Finding]:
+        rate = record.readings.get(RATE, math.nan)
+        if not (math.isfinite(rate) and rate > 0):
+            return []
+        past = self._rates
+        # The median is not below the least: most steps need no more than that.
+        if len(past) < self.ARMED or rate <= self._times * min(past.values):
+            past.push(rate)
+            return []
+        usual = past.median()
+        limit = self._times * usual
+        past.push(min(rate, limit))
+        if rate <= limit:
+            return []
+        message = f"the learning rate, {rate:.3g}, is {rate / usual:.3g} times the usual"
+        return [Finding(self.kind, RATE, record.step, record.step, rate, limit, Severity.INFO, message)]
 
     def _message(self, site: str, value: float, usual: float) -> str:
-        if site == RATE:
-            return f"the learning rate, {value:.3g}, is {value / usual:.3g} times the usual"
         return f"updates of {site} are {value:.3g} of its weights, {value / usual:.3g} times the usual"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {**super().state_dict(), "rates": list(self._rates.values)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        super().load_state_dict(state)
+        self._rates.values.clear()
+        self._rates.values.extend(state["rates"])

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stabilitykit import watch
 from stabilitykit.detect import default_detectors
+from stabilitykit.detect.knowledge import explained
 from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.records import Finding, Incident, StepRecord, Verdict
 from stabilitykit.training import TextDataModule
@@ -31,7 +31,9 @@ class Moment:
     model: Transformer
     optimizer: torch.optim.Optimizer
     weight: float = 1.0
-    """Factor on the step's loss."""
+    """Factor on the step's gradient."""
+    added: float = 0.0
+    """What is added to the step's loss."""
 
 
 def nothing(moment: Moment) -> None:
@@ -49,7 +51,7 @@ class Run:
     seed: int = 0
     clip: float | None = 1.0
     beta2: float = 0.95
-    model: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict, hash=False)
     batches: int | None = None
     """Number of batches that are repeated in turn; fresh ones unless given."""
     disturb: Callable[[Moment], None] = nothing
@@ -67,18 +69,37 @@ class Outcome:
     losses: tuple[float, ...]
     findings: tuple[Finding, ...]
 
-    def incident(self, kind: str) -> Incident:
-        """Return the first incident of a kind."""
-        return next(incident for incident in self.verdict.incidents if incident.kind == kind)
-
-    def kinds(self) -> set[str]:
-        """Return the kinds of all incidents."""
-        return {incident.kind for incident in self.verdict.incidents}
+    def first(self, kind: str) -> Incident | None:
+        """Return the first incident of a kind; of a kind that is evidence only, what would be one."""
+        incidents = [incident for incident in self.verdict.incidents if incident.kind == kind]
+        if incidents:
+            return incidents[0]
+        found = [finding for finding in self.findings if finding.kind == kind]
+        return _as_incident(found[0], self.findings) if found else None
 
     @property
     def final(self) -> float:
         """Mean loss of the last ten steps, in nats."""
         return float(np.mean(self.losses[-10:]))
+
+
+def _as_incident(first: Finding, evidence: tuple[Finding, ...]) -> Incident:
+    incident = Incident(
+        id=0,
+        kind=first.kind,
+        start=first.since,
+        detected=first.step,
+        peak=first.step,
+        end=None,
+        site=first.site,
+        severity=first.severity,
+        value=first.value,
+        threshold=first.threshold,
+        message=first.message,
+        evidence=evidence,
+    )
+    causes, remedies = explained(incident, inside=True)
+    return replace(incident, causes=causes, remedies=remedies)
 
 
 @cache
@@ -89,8 +110,9 @@ def text(steps: int, seed: int) -> TextDataModule:
     return data
 
 
+@cache
 def train(run: Run) -> Outcome:
-    """Train and return what the monitor said."""
+    """Train, once for each run, and return what the monitor said."""
     torch.set_num_threads(1)
     data = text(10_000, run.seed)
     surprise = torch.from_numpy(-np.log(data.corpus.unigram)).float()
@@ -111,17 +133,20 @@ def train(run: Run) -> Outcome:
             logits = model(moment.batch[:, :-1]).flatten(0, 1)
             parts = cross_entropy_with_z_loss(logits, targets.flatten(), config.head.z_loss)
             optimizer.zero_grad()
-            (moment.weight * parts.total).backward()
+            loss = parts.total + moment.added
+            (moment.weight * loss).backward()
             if run.clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), run.clip)
             optimizer.step()
             monitor.step(
-                parts.total.detach(),
+                loss.detach(),
                 cross_entropy=parts.cross_entropy,
                 unigram_cross_entropy=surprise[targets].mean(),
             )
             losses.append(float(parts.cross_entropy))
             records.append(monitor.latest())
         verdict = monitor.verdict()
-    findings = [finding for detector in default_detectors() for r in records for finding in detector.update(r)]
+    findings = [
+        finding for detector in default_detectors() for r in records for finding in detector.update(r)
+    ]
     return Outcome(verdict, tuple(losses), tuple(sorted(findings, key=lambda f: (f.since, f.step))))

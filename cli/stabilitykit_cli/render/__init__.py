@@ -1,7 +1,7 @@
 """The only place with tables and colours: everything here returns renderables, commands print them."""
 
 from stabilitykit_cli.render.frame import LiveFrame, starting_line
-from stabilitykit_cli.render.knowledge import explanation
+from stabilitykit_cli.render.knowledge import explained
 from stabilitykit_cli.render.verdict import (
     folder_lines,
     note_lines,
@@ -12,7 +12,7 @@ from stabilitykit_cli.render.verdict import (
 
 __all__ = [
     "LiveFrame",
-    "explanation",
+    "explained",
     "folder_lines",
     "note_lines",
     "probe_summary",

@@ -1,4 +1,4 @@
-"""The limit of the maximum over sites: what it says before, with and without events, and of any law of noise."""
+"""The limit of the maximum over sites: before it is known, with events and without, for any noise."""
 
 import json
 import math

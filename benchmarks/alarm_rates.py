@@ -95,6 +95,7 @@ CASES = (
     Case("update_spike", "optim/update_ratio/blocks.{:03d}", 30.0, 1),
     Case("attention_logit_growth", "attn/logit_max_bound/blocks.{:03d}", 100.0, 60),
     Case("activation_blow_up", "act/rms/blocks.{:03d}.resid_post", 3000.0, 60),
+    Case("norm_gain_drift", "norm/gain_rms/blocks.{:03d}.attn_norm", 10.0, 60),
     Case("vanishing_gradient", "grad/share/blocks.{:03d}", 1e-4, 60),
 )
 

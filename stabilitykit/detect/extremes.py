@@ -20,21 +20,25 @@ class Extremes:
     of n others with probability r/(n + 1), whatever the law. Since b is not the largest of a full history,
     an event or two raise nothing; what goes on happening becomes the usual.
 
-    The newest block is left out, so that what has just begun does not raise its own limit.
+    The newest blocks are left out, so that what has just begun does not raise its own limit.
 
     Args:
         block: Records in a block; levels that move slowly need long ones, since neighbours are alike.
         blocks: Blocks that are remembered.
         spare: Of so many blocks one more may hold an event: the rank is 1 + blocks // spare.
         stretch: How far beyond b the limit lies.
-        before: The limit while fewer than ``FEWEST`` blocks are known.
+        fresh: Newest blocks that do not count yet.
+        before: The limit while fewer than ``FEWEST`` blocks count.
     """
 
     FEWEST = 4
 
-    def __init__(self, block: int, blocks: int, spare: int, stretch: float, before: float) -> None:
+    def __init__(
+        self, block: int, blocks: int, spare: int, stretch: float, before: float, fresh: int = 1
+    ) -> None:
         self._block, self._spare, self._stretch, self._before = block, spare, stretch, before
-        self._maxima: deque[float] = deque(maxlen=blocks + 1)
+        self._fresh = fresh
+        self._maxima: deque[float] = deque(maxlen=blocks + fresh)
         self._largest = 0.0
         self._records = 0
         self.limit = before
@@ -53,7 +57,7 @@ class Extremes:
         self.limit = self._limit()
 
     def _limit(self) -> float:
-        ordered = sorted(list(self._maxima)[:-1])
+        ordered = sorted(list(self._maxima)[: -self._fresh])
         n = len(ordered)
         if n < self.FEWEST:
             return self._before

@@ -54,7 +54,7 @@ class Growth(Detector):
         self._left = _NONE
         """The level that each site left when it went out, NaN where it is not out; empty where none is."""
         self._streak = Streak()
-        self._extremes = Extremes(block=self.LAG, blocks=15, spare=5, stretch=2.0, before=1.0)
+        self._extremes = Extremes(self.LAG // 2, blocks=30, spare=10, stretch=3.0, before=1.0, fresh=2)
         self._seen = 0
 
     def update(self, record: StepRecord) -> list[Finding]:
@@ -66,20 +66,20 @@ class Growth(Detector):
         smooth = self._recent.median()
         reference = self._reference(smooth)
         self._seen += 1
-        limit = self._extremes.limit if row.size > 1 else 1.0
-        holds = self._holds(smooth, reference, limit)
+        bar = self._bar(row.size)
+        holds = self._holds(smooth, reference, bar)
         self._streak.update(record.step, holds)
         if not holds.any():
             self._left = _NONE
             self._past.push(smooth)
             return []
-        found = self._findings(record.step, smooth, reference, limit)
+        found = self._findings(record.step, smooth, reference, bar)
         self._left = np.where(holds & (self._streak.length < self.FORGET), reference, math.nan)
         self._past.push(smooth)
         return found
 
-    def _findings(self, step: int, smooth: Row, reference: Row, limit: float) -> list[Finding]:
-        band = reference + self.direction * limit * self._limits
+    def _findings(self, step: int, smooth: Row, reference: Row, bar: Row | float) -> list[Finding]:
+        band = reference + self.direction * bar * self._limits
         places = np.flatnonzero(self._streak.length >= self.IN_A_ROW).tolist()
         return [
             self._finding(step, place, float(smooth[place]), float(reference[place]), float(band[place]))
@@ -106,7 +106,12 @@ class Growth(Detector):
         unknown = np.isnan(reference)
         return np.where(unknown, smooth, reference) if unknown.any() else reference
 
-    def _holds(self, smooth: Row, reference: Row, limit: float) -> NDArray[np.bool_]:
+    def _bar(self, n_sites: int) -> Row | float:
+        """Return the multiple of its limit beyond which a site is out; to stay out its own limit will do."""
+        limit = self._extremes.limit if n_sites > 1 else 1.0
+        return np.where(np.isnan(self._left), limit, 1.0) if self._left.size else limit
+
+    def _holds(self, smooth: Row, reference: Row, bar: Row | float) -> NDArray[np.bool_]:
         """Return where a site is outside its band, and remember how far the farthest one is.
 
         A comparison with NaN is false.
@@ -115,12 +120,12 @@ class Growth(Detector):
             return np.zeros(smooth.size, dtype=bool)
         limits = self._limits_of_places()
         growth = self.direction * (smooth - reference) / limits
-        holds: NDArray[np.bool_] = growth > limit
+        holds: NDArray[np.bool_] = growth > bar
         if holds.any():
             is_out = ~np.isnan(self._left) if self._left.size else False
             holds &= (self._is_new(smooth) | is_out) & self._also(smooth)
-            # What is out already says nothing of what is usual.
-            growth[holds] = limit
+            # A site that stays out says no more of what is usual than that it went out.
+            growth[holds & is_out] = 1.0
         self._extremes.push(float(np.fmax.reduce(growth)))
         return holds
 

@@ -54,7 +54,7 @@ class Growth(Detector):
         self._left = _NONE
         """The level that each site left when it went out, NaN where it is not out; empty where none is."""
         self._streak = Streak()
-        self._extremes = Extremes(self.LAG // 2, blocks=30, spare=10, stretch=3.0, before=1.0, fresh=2)
+        self._extremes = Extremes(self.LAG // 2, blocks=30, spare=10, stretch=2.0, before=1.0, fresh=2)
         self._seen = 0
 
     def update(self, record: StepRecord) -> list[Finding]:

@@ -38,6 +38,7 @@ class OutputLogitDrift(Growth):
 
     def _reference(self, smooth: Row) -> Row:
         """Return the first level of all, not that of some records ago: a slow drift is one as well."""
+        super()._reference(smooth)  # Makes room for sites that have appeared.
         first = widened(self._first, smooth.size)
         self._first = np.where(np.isnan(first), smooth, first)
         return self._first

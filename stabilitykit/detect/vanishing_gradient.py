@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Row, SiteColumns
 from stabilitykit.detect.growth import Growth
+from stabilitykit.detect.loss import LOSS
 from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 from stabilitykit.tags import select
@@ -25,8 +26,8 @@ class VanishingGradient(Growth):
     """Flags a block that is starved of gradient and was not before.
 
     The share is the block's gradient norm over the global one. Four conditions together: the share is
-    small; it has fallen far within a short time; other blocks still get far more; and the global norm is not
-    itself a small rest of what it was, as where everything is learned. Each alone is ordinary:
+    small; it has fallen far within a short time; other blocks still get far more; and the loss is not a small
+    rest of what it was, for where everything is learned no share means anything. Each alone is ordinary:
     shares of deep healthy models with wide vocabularies fall below any fixed limit, twentyfold within 20
     steps, but there all blocks fall together. The others are those of the same stack: beside a decoder that
     has learned its task, an encoder may get little for good.
@@ -35,7 +36,7 @@ class VanishingGradient(Growth):
         factor: Fall within 20 steps that counts.
         share: Share below which a block counts as starved.
         behind: Ratio of the largest share in the stack to this one's from which it counts as left behind.
-        rest: Share of its largest value so far below which the global norm says that little is left to learn.
+        rest: Share of its largest value so far below which the loss says that little is left to learn.
     """
 
     kind: ClassVar[str] = "vanishing_gradient"
@@ -49,23 +50,23 @@ class VanishingGradient(Growth):
         super().__init__(math.log(factor), factor=factor, share=share, behind=behind, rest=rest)
         self._columns = _BlockColumns(*self.statistics)
         self._share, self._behind, self._rest = share, behind, rest
-        self._norms = Window(self.SMOOTH)
+        self._losses = Window(self.SMOOTH)
         self._largest = 0.0
         self._stacks: NDArray[np.intp] = np.empty(0, dtype=np.intp)
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each starved block, the first to starve first."""
-        norm = record.readings.get("optim/grad_norm", math.nan)
-        if math.isfinite(norm):
-            self._norms.push(norm)
-            # Of the smoothed norm: one bad batch is no measure of what there was to learn.
-            if norm > self._largest:
-                self._largest = max(self._largest, self._norms.median())
+        loss = record.readings.get(LOSS, math.nan)
+        if math.isfinite(loss):
+            self._losses.push(loss)
+            # Of the smoothed loss: one bad batch is no measure of what there was to learn.
+            if loss > self._largest and len(self._losses) == self.SMOOTH:
+                self._largest = max(self._largest, self._losses.median())
         return super().update(record)
 
     def _also(self, smooth: Row) -> NDArray[np.bool_]:
         level = np.exp(smooth)
-        if self._norms.median() < self._rest * self._largest:
+        if self._losses.median() < self._rest * self._largest:
             return np.zeros(level.size, dtype=bool)
         if self._stacks.size != level.size:
             names = [site.partition("blocks.")[0] for site in self._columns.sites]
@@ -88,11 +89,11 @@ class VanishingGradient(Growth):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {**super().state_dict(), "norms": list(self._norms.values), "largest": self._largest}
+        return {**super().state_dict(), "losses": list(self._losses.values), "largest": self._largest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         super().load_state_dict(state)
-        self._norms.values.clear()
-        self._norms.values.extend(state["norms"])
+        self._losses.values.clear()
+        self._losses.values.extend(state["losses"])
         self._largest = state["largest"]

@@ -127,5 +127,5 @@ def test_an_encoder_is_not_compared_with_its_decoder():
 @pytest.mark.parametrize(("rest", "found"), [(0.019, False), (0.021, True)])
 def test_where_everything_is_learned_a_small_share_means_nothing(rest, found):
     columns = {"grad/share/blocks.00": step_to(0.005), "grad/share/blocks.01": FULL}
-    columns["optim/grad_norm"] = [2.0] * 20 + [2.0 * rest] * 60
+    columns["train/loss"] = [2.0] * 20 + [2.0 * rest] * 60
     assert bool(run(VanishingGradient(), records(columns))) is found

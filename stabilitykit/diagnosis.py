@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from stabilitykit.detect import KNOWLEDGE, Detector, default_detectors
+from stabilitykit.detect import Detector, default_detectors
+from stabilitykit.detect.knowledge import explained
 from stabilitykit.detect.loss import LOSS
 from stabilitykit.errors import ConfigError
 from stabilitykit.records import (
@@ -22,11 +24,16 @@ from stabilitykit.records import (
 
 _EVIDENCE = 12
 """Findings an incident lists, at most."""
+_OF_A_KIND = 3
+"""Sites of one kind that it lists, at most: a blow-up is seen at every site and would hide all else."""
 _MEMORY = 50
 """Records for which a finding that has gone quiet may still be evidence of what comes."""
 
 _SCHEMAS = 8
 """Tuples of tags for which the detectors that look at them are kept."""
+
+_INSIDE = ("act/", "grad/", "optim/update_ratio/")
+"""How the tags begin that tell of a model's inside."""
 
 _LOSS_KINDS = ("loss_spike", "divergence", "stuck")
 
@@ -68,6 +75,8 @@ class Diagnosis:
         self._announced = 0
         self._episodes: dict[tuple[str, str], tuple[Finding, int]] = {}
         self._seen = 0
+        self._inside = False
+        """Whether anything but scalars of the step was ever read."""
         self._step = -1
         self._loss: float | None = None
         self.failed: dict[str, str] = {}
@@ -105,8 +114,15 @@ class Diagnosis:
         if tags not in self._choices:
             if len(self._choices) >= _SCHEMAS:
                 self._choices.clear()
-            self._choices[tags] = [each for each in self._detectors if each.concerns(tags)]
+            self._choices[tags] = [each for each in self._detectors if self._concerns(each, tags)]
         self._tags, self._running = tags, self._choices[tags]
+        self._inside = self._inside or any(tag.startswith(_INSIDE) for tag in tags)
+
+    def _concerns(self, detector: Detector, tags: tuple[str, ...]) -> bool:
+        try:
+            return detector.concerns(tags)
+        except Exception:  # It will say at its first record what is wrong with it.
+            return True
 
     def _findings(self, detector: Detector, record: StepRecord) -> Sequence[Finding]:
         if detector.kind in self.failed:
@@ -181,7 +197,7 @@ class Diagnosis:
             message=first.message,
             evidence=_cut(evidence, first),
         )
-        incident = _explained(incident)
+        incident = self._explained(incident)
         self._announced += 1
         self._open[kind] = _Span(incident, self._seen, first.step, told=incident)
         return IncidentChange("opened", first.step, incident)
@@ -197,13 +213,18 @@ class Diagnosis:
         if self._margin(worst) > self._margin(old):
             new = dataclasses.replace(new, peak=worst.step, value=worst.value, threshold=worst.threshold)
         if fresh:
-            new = _explained(dataclasses.replace(new, evidence=_joined(old.evidence, fresh)))
+            new = self._explained(dataclasses.replace(new, evidence=_joined(old.evidence, fresh)))
         span.incident = new
         # The peak moves at many steps and is told when the incident or the run ends; these two are news.
         if new.severity is old.severity and new.evidence == old.evidence:
             return None
         span.told = new
         return IncidentChange("updated", worst.step, new)
+
+    def _explained(self, incident: Incident) -> Incident:
+        """Return the incident with the causes and remedies that its evidence carries."""
+        causes, remedies = explained(incident, self._inside)
+        return dataclasses.replace(incident, causes=causes, remedies=remedies)
 
     def _close(self, step: int) -> list[IncidentChange]:
         self._closed_now = []
@@ -241,6 +262,7 @@ class Diagnosis:
             "announced": self._announced,
             "episodes": [[finding.to_json(), seen] for finding, seen in self._episodes.values()],
             "seen": self._seen,
+            "inside": self._inside,
             "step": self._step,
             "loss": self._loss,
             "failed": dict(self.failed),
@@ -280,6 +302,7 @@ class Diagnosis:
         episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
         self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
         self._seen, self._step, self._loss = state["seen"], state["step"], state["loss"]
+        self._inside = state["inside"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -318,8 +341,8 @@ def _time(finding: Finding) -> tuple[int, int]:
 
 
 def _cut(evidence: Sequence[Finding], first: Finding) -> tuple[Finding, ...]:
-    """Return at most ``_EVIDENCE`` findings in time order, the opening one among them."""
-    kept = list(evidence[:_EVIDENCE])
+    """Return the first findings of each kind in time order, the opening one among them."""
+    kept = _first_of_kinds(evidence)[:_EVIDENCE]
     if first not in kept:
         kept = sorted([*kept[: _EVIDENCE - 1], first], key=_time)
     return tuple(kept)
@@ -329,13 +352,16 @@ def _joined(evidence: Sequence[Finding], fresh: Sequence[Finding]) -> tuple[Find
     """Return the evidence with what is new of its kind and site, in time order, as far as there is room."""
     known = {(finding.kind, finding.site) for finding in evidence}
     more = [finding for finding in fresh if (finding.kind, finding.site) not in known]
-    return tuple(sorted([*evidence, *more[: _EVIDENCE - len(evidence)]], key=_time))
+    kept = [*evidence, *(f for f in _first_of_kinds([*evidence, *more]) if f in more)]
+    return tuple(sorted(kept[:_EVIDENCE], key=_time))
 
 
-def _explained(incident: Incident) -> Incident:
-    """Return the incident with the causes and remedies that its evidence carries."""
-    kinds = frozenset(finding.kind for finding in incident.evidence)
-    knowledge = KNOWLEDGE.get(incident.kind)
-    if knowledge is None:
-        return incident
-    return dataclasses.replace(incident, causes=knowledge.causes(kinds), remedies=knowledge.remedies(kinds))
+def _first_of_kinds(findings: Iterable[Finding]) -> list[Finding]:
+    """Return as many findings of each kind as an incident lists, the first ones."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for finding in findings:
+        counts[finding.kind] += 1
+        if counts[finding.kind] <= _OF_A_KIND:
+            kept.append(finding)
+    return kept

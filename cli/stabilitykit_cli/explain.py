@@ -29,15 +29,16 @@ def explain(
     Raises:
         ConfigError: There is no such kind.
     """
+    from stabilitykit.detect.explanation import explanation
     from stabilitykit.detect.knowledge import KNOWLEDGE
 
     if kind not in KNOWLEDGE:
         raise ConfigError(f"KIND {kind!r} is not known: {closest(kind, KNOWLEDGE)}")
-    known = KNOWLEDGE[kind]
+    known, text = KNOWLEDGE[kind], explanation(kind)
     if json:
-        print_document({"kind": known.kind, "text": known.text, "sources": known.sources})
+        print_document({"kind": known.kind, "text": text, "sources": known.sources})
         return exits.OK
-    from stabilitykit_cli.render import explanation
+    from stabilitykit_cli.render import explained
 
-    consoles.show(explanation(known))
+    consoles.show(explained(known, text))
     return exits.OK

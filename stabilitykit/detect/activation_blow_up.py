@@ -26,10 +26,10 @@ class ActivationBlowUp(Growth):
     statistics: ClassVar[tuple[str, ...]] = ("act/rms",)
 
     def __init__(self, factor: float = 50.0, inside: float = 10.0) -> None:
-        super().__init__(factor, inside=inside)
+        super().__init__(math.log(factor), factor=factor, inside=inside)
         self._inside = math.log(inside)
 
-    def _limit_at(self, site: str) -> float:
+    def _limit_at(self, site: str, view: int) -> float:
         return self._limit if _on_line(site) else self._inside
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
@@ -37,7 +37,7 @@ class ActivationBlowUp(Growth):
             return Severity.INFO
         return Severity.CRITICAL if value * 8 > HALF_MAX else Severity.WARNING
 
-    def _message(self, site: str, value: float, reference: float, since: int) -> str:
+    def _message(self, site: str, value: float, reference: float) -> str:
         return (
             f"activations at {site} have grown {value / reference:.3g}-fold, to RMS {value:.3g}, "
             f"within {self.LAG} steps"

@@ -15,6 +15,29 @@ Row = NDArray[np.float64]
 """One value a site."""
 
 
+def log_row(row: Row) -> Row:
+    """Return natural logarithms; NaN for what has none: it is an event of its own, not of any baseline."""
+    # The ordinary case first, in two passes: NaN makes the smallest value NaN and so fails the comparison.
+    if np.minimum.reduce(row) > 0 and np.maximum.reduce(row) < math.inf:
+        return np.log(row)
+    log = np.full(row.size, math.nan)
+    np.log(row, out=log, where=np.isfinite(row) & (row > 0))
+    return log
+
+
+def interleaved(one: Row, other: Row) -> Row:
+    """Return two rows as one, in which the values of a site stand side by side and so keep their places."""
+    both = np.empty(2 * one.size)
+    both[0::2], both[1::2] = one, other
+    return both
+
+
+def widened(row: Row, n_sites: int) -> Row:
+    """Return a row with room for sites that have appeared; NaN at those."""
+    missing = n_sites - row.size
+    return np.concatenate([row, np.full(missing, math.nan)]) if missing else row
+
+
 class Detector(ABC):
     """Consumes step records in order and yields findings.
 

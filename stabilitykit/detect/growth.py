@@ -7,114 +7,169 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stabilitykit.detect.detector import Detector, Row, SiteColumns
+from stabilitykit.detect.detector import Detector, Row, SiteColumns, log_row, widened
+from stabilitykit.detect.extremes import Extremes
 from stabilitykit.detect.rolling import RowWindow, Streak
 from stabilitykit.records import Finding, Severity, StepRecord
+from stabilitykit.tags import select
 
 _NOTHING = 1e-12
 """What falls below this is gone; zero has no logarithm."""
 
+_NONE: Row = np.empty(0)
+
 
 class Growth(Detector):
-    """Base of detectors that compare a smoothed log level with the same level some steps ago.
+    """Base of detectors that compare a smoothed log level with the same level some records ago.
 
     Smoothed is the median of the last ``SMOOTH`` values. A site leaves its band when its smoothed value has
-    grown (or fallen) by more than ``factor`` within ``LAG`` steps, ``IN_A_ROW`` times in a row; armed from
-    step ``ARMED``. While it is out, its reference stays where it was: flagged values are not admitted. A
-    level that holds for ``FORGET`` steps becomes the new reference.
+    grown (or fallen) by more than ``factor`` within ``LAG`` records, ``IN_A_ROW`` times in a row; armed from
+    record ``ARMED``. Growth that many records of the run have shown is none: of several sites, the farthest
+    out must also be beyond what the farthest of them usually is (``Extremes``).
+
+    While a site is out, it is compared with the level that it left. One that has stayed out for ``FORGET``
+    records is compared with its past again.
 
     Args:
-        factor: Growth that counts, above 1.
+        limit: Growth of the logarithm that counts, above 0.
+        settings: What the limits were made from.
     """
 
     statistics: ClassVar[tuple[str, ...]]
     """Families of tags that are looked at."""
+    VIEWS: ClassVar[int] = 1
+    """Rows that are made of one: two where both directions are looked at."""
     SMOOTH: ClassVar[int] = 5
     LAG: ClassVar[int] = 20
     ARMED: ClassVar[int] = 8
     IN_A_ROW: ClassVar[int] = 3
     FORGET: ClassVar[int] = 200
 
-    def __init__(self, factor: float, **settings: float) -> None:
-        super().__init__(factor=factor, **settings)
-        self._limit = math.log(factor)
+    def __init__(self, limit: float, **settings: float) -> None:
+        super().__init__(**settings)
+        self._limit = limit
         self._limits: Row = np.empty(0)
         self._columns = SiteColumns(*self.statistics)
         self._recent = RowWindow(self.SMOOTH)
         self._past = RowWindow(self.LAG)
+        self._left = _NONE
+        """The level that each site left when it went out, NaN where it is not out; empty where none is."""
         self._streak = Streak()
+        self._extremes = Extremes(self.LAG // 2, blocks=30, spare=10, stretch=2.0, before=1.0, fresh=2)
         self._seen = 0
+
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether a site of its statistics is read."""
+        return any(select(tags, name) for name in self.statistics)
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each site out of its band, the first to leave first."""
         row = self._columns.row(record)
         if not row.size:
             return []
-        smooth = self._smooth(row)
+        self._recent.push(self._logs(row))
+        smooth = self._recent.median()
         reference = self._reference(smooth)
         self._seen += 1
-        holds = self._holds(smooth, reference)
+        bar = self._bar(row.size)
+        holds = self._holds(smooth, reference, bar)
         self._streak.update(record.step, holds)
         if not holds.any():
+            self._left = _NONE
             self._past.push(smooth)
             return []
-        self._past.push(np.where(holds & (self._streak.length < self.FORGET), reference, smooth))
+        found = self._findings(record.step, smooth, reference, bar)
+        self._left = np.where(holds & (self._streak.length < self.FORGET), reference, math.nan)
+        self._past.push(smooth)
+        return found
+
+    def _findings(self, step: int, smooth: Row, reference: Row, bar: Row | float) -> list[Finding]:
+        band = reference + self.direction * bar * self._limits
         places = np.flatnonzero(self._streak.length >= self.IN_A_ROW).tolist()
         return [
-            self._finding(record.step, place, math.exp(smooth[place]), math.exp(reference[place]))
+            self._finding(step, place, float(smooth[place]), float(reference[place]), float(band[place]))
             for place in sorted(places, key=self._streak.since)
         ]
 
-    def _smooth(self, row: Row) -> Row:
-        if self.direction < 0:
-            row = np.maximum(row, _NOTHING)
-        # A value that is not a number is an event of its own and no part of any baseline.
-        log = np.full(row.size, math.nan)
-        np.log(row, out=log, where=np.isfinite(row) & (row > 0))
-        self._recent.push(log)
-        return self._recent.median()
+    def _logs(self, row: Row) -> Row:
+        """Return what growth is measured on, ``VIEWS`` values a site: by default the logarithm."""
+        return log_row(np.maximum(row, _NOTHING) if self.direction < 0 else row)
+
+    def _level(self, place: int, log: float) -> float:
+        """Return the reading that a value of ``_logs`` stands for."""
+        return math.exp(log)
 
     def _reference(self, smooth: Row) -> Row:
-        """Return the level some steps ago; a site without a past is its own."""
+        """Return the level that each site left, or had some records ago; without a past it is its own."""
         if not len(self._past):
             return smooth
         self._past.widen(smooth.size)
         reference = self._past.oldest
-        return np.where(np.isnan(reference), smooth, reference)
+        if self._left.size:
+            self._left = widened(self._left, smooth.size)
+            reference = np.where(np.isnan(self._left), reference, self._left)
+        unknown = np.isnan(reference)
+        return np.where(unknown, smooth, reference) if unknown.any() else reference
 
-    def _holds(self, smooth: Row, reference: Row) -> NDArray[np.bool_]:
-        """Return where a site is outside its band; a comparison with NaN is not."""
+    def _bar(self, n_sites: int) -> Row | float:
+        """Return the multiple of its limit beyond which a site is out; to stay out its own limit will do."""
+        limit = self._extremes.limit if n_sites > 1 else 1.0
+        return np.where(np.isnan(self._left), limit, 1.0) if self._left.size else limit
+
+    def _holds(self, smooth: Row, reference: Row, bar: Row | float) -> NDArray[np.bool_]:
+        """Return where a site is outside its band, and remember how far the farthest one is.
+
+        A comparison with NaN is false.
+        """
         if self._seen <= self.ARMED:
             return np.zeros(smooth.size, dtype=bool)
-        holds: NDArray[np.bool_] = self.direction * (smooth - reference) > self._limits_of_sites()
-        return holds & self._also(np.exp(smooth)) if holds.any() else holds
+        limits = self._limits_of_places()
+        growth = self.direction * (smooth - reference) / limits
+        holds: NDArray[np.bool_] = growth > bar
+        if holds.any():
+            is_out = ~np.isnan(self._left) if self._left.size else False
+            holds &= (self._is_new(smooth) | is_out) & self._also(smooth)
+            # A site that stays out says no more of what is usual than that it went out.
+            growth[holds & is_out] = 1.0
+        self._extremes.push(float(np.fmax.reduce(growth)))
+        return holds
 
-    def _limits_of_sites(self) -> Row:
-        """Return the log growth that counts at each site, worked out when sites appear."""
-        if self._limits.size != len(self._columns.tags):
-            self._limits = np.array([self._limit_at(site) for site in self._columns.sites])
+    def _limits_of_places(self) -> Row:
+        """Return the log growth that counts at each place, worked out when sites appear."""
+        if self._limits.size != self.VIEWS * len(self._columns.tags):
+            views = range(self.VIEWS)
+            self._limits = np.array([self._limit_at(site, v) for site in self._columns.sites for v in views])
         return self._limits
 
-    def _limit_at(self, site: str) -> float:
-        """Return the log growth that counts at a site; by default the same at all."""
+    def _limit_at(self, site: str, view: int) -> float:
+        """Return the log growth that counts in one view of a site; by default the same in all."""
         return self._limit
 
-    def _also(self, level: Row) -> NDArray[np.bool_]:
-        """Return where a second condition holds that a site must meet; by default everywhere."""
-        return np.ones(level.size, dtype=bool)
+    def _is_new(self, smooth: Row) -> NDArray[np.bool_]:
+        """Return where a level has not just come back from a short dip, which is no growth.
 
-    def _finding(self, step: int, place: int, value: float, reference: float) -> Finding:
+        To go out, a site must also stand a quarter of its limit beyond the median of its past.
+        """
+        new: NDArray[np.bool_] = self.direction * (smooth - self._past.median()) > 0.25 * self._limits
+        return new
+
+    def _also(self, smooth: Row) -> NDArray[np.bool_]:
+        """Return where a second condition holds that a level must meet; by default everywhere."""
+        return np.ones(smooth.size, dtype=bool)
+
+    def _finding(self, step: int, place: int, smooth: float, reference: float, band: float) -> Finding:
         since = self._streak.since(place)
-        site = self._columns.sites[place]
+        site = self._columns.sites[place // self.VIEWS]
+        value, before, edge = (self._level(place, each) for each in (smooth, reference, band))
         return Finding(
             self.kind,
             site,
             step,
             since,
             value,
-            self._threshold(reference * math.exp(self.direction * self._limits[place])),
-            self._severity(site, value, reference),
-            self._message(site, value, reference, since),
+            self._threshold(edge),
+            self._severity(site, value, before),
+            self._message(site, value, before),
         )
 
     def _threshold(self, band: float) -> float:
@@ -125,7 +180,7 @@ class Growth(Detector):
         return Severity.INFO
 
     @abstractmethod
-    def _message(self, site: str, value: float, reference: float, since: int) -> str:
+    def _message(self, site: str, value: float, reference: float) -> str:
         """Return what is said of a site: the numbers and what they mean."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,7 +189,9 @@ class Growth(Detector):
             "tags": list(self._columns.tags),
             "recent": self._recent.state_dict(),
             "past": self._past.state_dict(),
+            "left": self._left.tolist(),
             "streak": self._streak.state_dict(),
+            "extremes": self._extremes.state_dict(),
             "seen": self._seen,
         }
 
@@ -144,5 +201,7 @@ class Growth(Detector):
         self._limits = np.empty(0)
         self._recent.load_state_dict(state["recent"])
         self._past.load_state_dict(state["past"])
+        self._left = np.array(state["left"], dtype=np.float64)
         self._streak.load_state_dict(state["streak"])
+        self._extremes.load_state_dict(state["extremes"])
         self._seen = state["seen"]

@@ -1,22 +1,53 @@
 """What is known of each kind: what it is, how computed, healthy values, causes, remedies, sources."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
-from stabilitykit.records import KINDS
+from stabilitykit.records import KINDS, Finding, Incident
+
+INSIDE = "inside"
+"""Evidence that there is where activations, gradients or updates were read: then silence means something."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A cause or a remedy, and the evidence that must stand beside an incident for it to be named."""
+    """A cause or a remedy, and the evidence that must stand beside an incident for it to be named.
+
+    Evidence is named by its kind, or as ``kind@site``, and counts only if it began no later than the
+    incident: what came after it is no cause.
+    """
 
     text: str
-    when: frozenset[str] = frozenset()
-    """Kinds of findings of which at least one must be among the evidence; none: always."""
+    when: tuple[str, ...] = ()
+    """Evidence of which at least one must be there; none: always."""
+    unless: tuple[str, ...] = ()
+    """Evidence that names something better."""
+    first: str = ""
+    """How the site must begin that left its band first, where it matters."""
+
+    def applies(self, names: frozenset[str], site: str) -> bool:
+        """Return whether this may be said of an incident.
+
+        Args:
+            names: What its evidence is called.
+            site: The site at which it began.
+        """
+        if not site.startswith(self.first):
+            return False
+        return (not self.when or bool(names.intersection(self.when))) and names.isdisjoint(self.unless)
+
+    @property
+    def condition(self) -> str:
+        """The evidence that is asked for, in words; empty where it is always said."""
+        words = ["readings of the model's inside" if name == INSIDE else name for name in self.when]
+        parts = [f"with {' or '.join(words)}"] if words else []
+        parts += [f"without {' and '.join(self.unless)}"] if self.unless else []
+        parts += [f"begins at {self.first}"] if self.first else []
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +58,33 @@ class Knowledge:
     title: str
     text: str
     """Markdown: what it is, how it is computed, healthy values, known false alarms."""
-    advice: Mapping[str, tuple[Advice, ...]]
+    causes: tuple[Advice, ...]
+    remedies: tuple[Advice, ...]
     sources: tuple[str, ...]
 
-    def causes(self, evidence: frozenset[str]) -> tuple[str, ...]:
-        """Return the likely causes that the kinds of some evidence carry."""
-        return self._matching("causes", evidence)
 
-    def remedies(self, evidence: frozenset[str]) -> tuple[str, ...]:
-        """Return what to try, for the kinds of some evidence."""
-        return self._matching("remedies", evidence)
+def explained(incident: Incident, inside: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the likely causes of an incident and what to try, as far as its evidence carries them.
 
-    def _matching(self, what: str, evidence: frozenset[str]) -> tuple[str, ...]:
-        return tuple(a.text for a in self.advice[what] if not a.when or a.when & evidence)
+    Args:
+        incident: The incident with its evidence.
+        inside: Whether the model's inside was read at all, or the loss alone.
+    """
+    known = KNOWLEDGE.get(incident.kind)
+    if known is None:
+        return (), ()
+    names = evidence_names(incident.evidence, incident.start) | ({INSIDE} if inside else set())
+    causes, remedies = (
+        tuple(advice.text for advice in each if advice.applies(names, incident.site))
+        for each in (known.causes, known.remedies)
+    )
+    return causes, remedies
+
+
+def evidence_names(evidence: Iterable[Finding], start: int) -> frozenset[str]:
+    """Return what the findings that began at a step or before are called in conditions."""
+    earlier = [finding for finding in evidence if finding.since <= start]
+    return frozenset(name for f in earlier for name in (f.kind, f"{f.kind}@{f.site}"))
 
 
 def _load() -> dict[str, Knowledge]:
@@ -49,13 +94,15 @@ def _load() -> dict[str, Knowledge]:
 
 
 def _knowledge(kind: str, entry: Mapping[str, Any]) -> Knowledge:
-    advice = {
-        what: tuple(
-            Advice(a) if isinstance(a, str) else Advice(a["text"], frozenset(a["when"])) for a in entry[what]
-        )
-        for what in ("causes", "remedies")
-    }
-    return Knowledge(kind, entry["title"], entry["text"].strip(), advice, tuple(entry["sources"]))
+    causes, remedies = (tuple(map(_advice, entry[what])) for what in ("causes", "remedies"))
+    return Knowledge(kind, entry["title"], entry["text"].strip(), causes, remedies, tuple(entry["sources"]))
+
+
+def _advice(entry: str | Mapping[str, Any]) -> Advice:
+    if isinstance(entry, str):
+        return Advice(entry)
+    conditions = {name: tuple(entry.get(name, ())) for name in ("when", "unless")}
+    return Advice(entry["text"], **conditions, first=entry.get("first", ""))
 
 
 KNOWLEDGE: Mapping[str, Knowledge] = _load()

@@ -136,7 +136,7 @@ class Streak:
             self.length = np.concatenate([self.length, np.zeros(missing)])
             self._since += [None] * missing
         if not holds.any():
-            self.length[:] = 0
+            self.length.fill(0)
             return
         for place in np.flatnonzero(holds & (self.length == 0)):
             self._since[place] = step
@@ -161,8 +161,9 @@ def _median(rows: Row) -> Row:
     """Return each column's median over the values that are numbers; several times faster than nanmedian."""
     ordered = np.sort(rows, axis=0)  # NaN goes last
     n = len(ordered)
-    middle: Row = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-    if not np.isnan(ordered[-1]).any():
+    middle: Row = ordered[n // 2] if n % 2 else 0.5 * (ordered[n // 2 - 1] + ordered[n // 2])
+    # The largest of a row with NaN is NaN.
+    if not math.isnan(np.maximum.reduce(ordered[-1])):
         return middle
     count = n - np.isnan(ordered).sum(axis=0)
     place = np.arange(ordered.shape[1])

@@ -6,16 +6,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stabilitykit.detect.detector import Detector, SiteColumns
+from stabilitykit.detect.detector import Detector, Row, SiteColumns, log_row
+from stabilitykit.detect.extremes import Extremes
 from stabilitykit.detect.rolling import RowWindow
 from stabilitykit.records import Finding, Severity, StepRecord
+from stabilitykit.tags import select
 
 
 class Spike(Detector):
     """Base of detectors that flag one step's value far above the median of the last ``WINDOW`` steps.
 
-    Works on logs, since gradient and update norms scatter by factors. Noise is 1.4826 MAD. A flagged value
-    is replaced by the limit before it is let into the window, so that a new level is learned in the end.
+    Works on logs, since gradient and update norms scatter by factors. A site's own limit is the larger of so
+    many noise widths (1.4826 MAD, renewed every ``RENEWED`` steps) and a factor. Of several sites the one
+    that is farthest out must also be beyond what the farthest of them usually is (``Extremes``). A flagged
+    value is replaced by the limit before it is let into the window, so that a new level is learned in the
+    end.
 
     Args:
         sigmas: How many noise widths above the median.
@@ -24,7 +29,11 @@ class Spike(Detector):
 
     statistics: ClassVar[tuple[str, ...]]
     WINDOW: ClassVar[int] = 32
+    FEWEST: ClassVar[int] = 8
+    """Values of a site from which on it counts among what sites usually do."""
     ARMED: ClassVar[int] = 16
+    """Values of a site from which on it may be flagged."""
+    RENEWED: ClassVar[int] = 4
     quiet: ClassVar[int] = 5
 
     def __init__(self, sigmas: float, factor: float, **settings: float) -> None:
@@ -32,32 +41,56 @@ class Spike(Detector):
         self._sigmas, self._factor = sigmas, math.log(factor)
         self._columns = SiteColumns(*self.statistics)
         self._past = RowWindow(self.WINDOW)
+        self._reach: Row = np.empty(0)
+        """What each site's log may rise above its median; infinite while there is too little past."""
+        self._renewal = self.RENEWED
+        """Records until the reach is worked out again."""
+        self._extremes = Extremes(block=4, blocks=32, spare=16, stretch=4.0, before=math.inf)
+
+    def concerns(self, tags: tuple[str, ...]) -> bool:
+        """Return whether a site of its statistics is read."""
+        return any(select(tags, name) for name in self.statistics)
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each site that jumps at this step, the largest jump first."""
         row = self._columns.row(record)
         if not row.size:
             return []
-        # A value that is not a number is an event of its own and no part of any baseline.
-        log = np.full(row.size, math.nan)
-        np.log(row, out=log, where=np.isfinite(row) & (row > 0))
+        log = log_row(row)
         self._past.widen(row.size)
-        center = self._past.median() if len(self._past) else log
-        suspect = log > center + self._factor
-        if suspect.any():
-            suspect &= self._past.count() >= self.ARMED
+        if not len(self._past):
+            self._past.push(log)
+            return []
+        center = self._past.median()
+        score = (log - center) / self._reaches(center)
+        limit = self._limit(score)
+        suspect = score > 1.0
         if not suspect.any():
             self._past.push(log)
             return []
-        limit = center + np.maximum(self._sigmas * self._past.sigma(center), self._factor)
-        self._past.push(np.where(suspect, np.minimum(log, limit), log))
-        jump = np.where(suspect, log - limit, -math.inf)
-        value, usual, most = np.exp(log), np.exp(center), np.exp(limit)
-        return [
-            self._finding(record.step, place, float(value[place]), float(usual[place]), float(most[place]))
-            for place in np.argsort(-jump).tolist()
-            if jump[place] > 0
-        ]
+        armed = self._past.count() >= self.ARMED
+        self._past.push(np.where(suspect, np.minimum(log, center + self._reach), log))
+        places = [p for p in np.argsort(-score).tolist() if score[p] > limit and armed[p]]
+        most = center + limit * self._reach
+        return [self._finding(record.step, p, *map(math.exp, (log[p], center[p], most[p]))) for p in places]
+
+    def _limit(self, score: Row) -> float:
+        """Return the score beyond which sites are out at this record, and remember its largest one."""
+        if score.size < 2:
+            return 1.0
+        limit = self._extremes.limit
+        if len(self._past) >= self.FEWEST:
+            self._extremes.push(float(np.fmax.reduce(score)))
+        return limit
+
+    def _reaches(self, center: Row) -> Row:
+        """Return how far each site's log may rise, renewed now and then: noise widths change slowly."""
+        self._renewal -= 1
+        if self._renewal == 0 or self._reach.size != center.size:
+            self._renewal = self._renewal or self.RENEWED
+            reach = np.maximum(self._sigmas * self._past.sigma(center), self._factor)
+            self._reach = np.where(self._past.count() >= self.FEWEST, reach, math.inf)
+        return self._reach
 
     def _finding(self, step: int, place: int, value: float, usual: float, limit: float) -> Finding:
         site = self._columns.sites[place]
@@ -73,9 +106,17 @@ class Spike(Detector):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"tags": list(self._columns.tags), "past": self._past.state_dict()}
+        return {
+            "tags": list(self._columns.tags),
+            "past": self._past.state_dict(),
+            "reach": self._reach.tolist(),
+            "renewal": self._renewal,
+            "extremes": self._extremes.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         self._columns.load(state["tags"])
         self._past.load_state_dict(state["past"])
+        self._reach, self._renewal = np.array(state["reach"], dtype=np.float64), state["renewal"]
+        self._extremes.load_state_dict(state["extremes"])

@@ -165,8 +165,8 @@ def test_evidence_is_what_was_found_shortly_before_in_time_order():
         ("update_spike", "blocks.01", 59),
         ("loss_spike", LOSS, 60),
     ]
-    assert any("unusually large update" in cause for cause in spike.causes)
-    assert "look at the learning-rate schedule around this step" in spike.remedies
+    assert any("far above the usual size" in cause for cause in spike.causes)
+    assert "restore the optimizer's state together with the weights" in spike.remedies
     # What was last seen more than 50 records ago is none.
     later, _ = play(Script("loss_spike", {61: line()}), *scripts[2:3])
     assert "old" not in [finding.site for finding in later.incidents[0].evidence]
@@ -191,7 +191,7 @@ def test_new_evidence_during_an_incident_is_news_and_stands_in_time_order():
         ("activation_blow_up", 71),
     ]
     assert ("updated", 70, 0) in told(changes)
-    assert "activations that multiplied before the loss rose" in divergence.causes
+    assert divergence.causes[0].startswith("activations multiplied before the loss rose")
     assert "activations that multiplied before the loss rose" not in changes[0].incident.causes
 
 
@@ -204,14 +204,17 @@ def test_a_kind_and_site_that_comes_back_is_not_told_again():
 
 
 def test_evidence_is_bounded_and_the_opening_finding_is_never_left_out():
+    kinds = ("entropy_collapse", "rank_collapse", "norm_gain_drift", "update_spike", "attention_logit_growth")
     before = [finding for i in range(30) for finding in line(severity=INFO, site=f"blocks.{i:02d}", since=-9)]
     scripts = (
-        Script("entropy_collapse", {20: before, 30: before}),
+        *(Script(kind, {20: before, 30: before}) for kind in kinds),
         Script("loss_spike", {15: line(), 40: line(), 41: line()}),
     )
     diagnosis, _ = play(*scripts)
     first, second = diagnosis.incidents
     assert len(second.evidence) == 12
+    # Of each kind the first sites: one that is seen at every site does not hide the others.
+    assert [f.site for f in second.evidence if f.kind == kinds[1]] == ["blocks.00", "blocks.01", "blocks.02"]
     assert (LOSS, 40) in [(f.site, f.step) for f in second.evidence]
     assert [f.since for f in second.evidence] == sorted(f.since for f in second.evidence)
     assert [f.kind for f in first.evidence] == ["loss_spike"]
@@ -229,11 +232,11 @@ def test_the_second_of_two_incidents_keeps_the_evidence_between_them():
         ("update_spike", 39),
         ("loss_spike", 40),
     ]
-    assert any("unusually large update" in cause for cause in second.causes)
+    assert any("far above the usual size" in cause for cause in second.causes)
 
 
 def test_a_kind_that_nobody_can_explain_is_an_incident_all_the_same(monkeypatch):
-    monkeypatch.setattr("stabilitykit.diagnosis.KNOWLEDGE", {})
+    monkeypatch.setattr("stabilitykit.detect.knowledge.KNOWLEDGE", {})
     diagnosis, _ = play(Script("rank_collapse", {10: line()}))
     assert [(i.kind, i.causes) for i in diagnosis.incidents] == [("rank_collapse", ())]
 

@@ -2,7 +2,7 @@
 
 from stabilitykit_cli.render.change import change_line
 from stabilitykit_cli.render.frame import LiveFrame, starting_line
-from stabilitykit_cli.render.knowledge import explanation
+from stabilitykit_cli.render.knowledge import explained
 from stabilitykit_cli.render.verdict import (
     folder_lines,
     note_lines,
@@ -14,7 +14,7 @@ from stabilitykit_cli.render.verdict import (
 __all__ = [
     "LiveFrame",
     "change_line",
-    "explanation",
+    "explained",
     "folder_lines",
     "note_lines",
     "probe_summary",

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from stabilitykit.detect.knowledge import Knowledge
 
 
-def explanation(known: "Knowledge") -> RenderableType:
+def explained(known: "Knowledge", text: str) -> RenderableType:
     """Return the title, the text and the sources of one kind of incident."""
     parts: list[RenderableType] = [
         Text.assemble((known.kind, "bold cyan"), "  ", (known.title, "bold")),
         Text(),
-        Markdown(known.text),
+        Markdown(text),
     ]
     if known.sources:
         parts += [Text(), Text("Sources", style="dim")]

@@ -1,4 +1,4 @@
-"""Growth of a level within twenty steps: the same rules for five kinds, and what each has of its own."""
+"""Growth of a level within some records: the same rules for all kinds, and what each has of its own."""
 
 import math
 from collections.abc import Callable
@@ -8,10 +8,8 @@ import pytest
 
 from stabilitykit.detect.activation_blow_up import ActivationBlowUp
 from stabilitykit.detect.attention_logit_growth import AttentionLogitGrowth
-from stabilitykit.detect.entropy_collapse import EntropyCollapse
 from stabilitykit.detect.growth import Growth
 from stabilitykit.detect.norm_gain_drift import NormGainDrift
-from stabilitykit.detect.output_logit_drift import OutputLogitDrift
 from stabilitykit.records import Severity
 
 from .conftest import noise, records, run, steps, with_values
@@ -36,12 +34,13 @@ LINE = "act/rms/blocks.03.resid_post"
 CASES = [
     Case(ActivationBlowUp, LINE, "blocks.03.resid_post", 50.0, Severity.WARNING),
     Case(ActivationBlowUp, "act/rms/blocks.03.mlp_out", "blocks.03.mlp_out", 10.0),
-    Case(AttentionLogitGrowth, "attn/logit_max_bound/blocks.03", "blocks.03", 4.0),
-    Case(EntropyCollapse, "attn/entropy_min/blocks.03", "blocks.03", 1 / 5.0),
+    Case(AttentionLogitGrowth, "attn/logit_max_bound/blocks.03", "blocks.03", 8.0),
     Case(NormGainDrift, "norm/gain_rms/blocks.03.attn_norm", "blocks.03.attn_norm", 1.5),
-    Case(OutputLogitDrift, "output/log_z", "output/log_z", 3.0),
+    Case(NormGainDrift, "norm/gain_rms/blocks.03.attn_norm", "blocks.03.attn_norm", 1 / 1.5),
 ]
-every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.make.kind} at {case.site}")
+every_kind = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: f"{case.make.kind} at {case.site} x{case.factor:.2g}"
+)
 
 
 @every_kind
@@ -54,13 +53,14 @@ def test_a_step_in_the_level_is_out_from_the_median_on_and_told_in_the_third_rec
         assert finding.severity is case.severity
         assert finding.value == pytest.approx(0.5 * case.factor**1.1)
         assert finding.threshold == pytest.approx(0.5 * case.factor)
-    assert case.site.split("/")[0] in found[0].message or case.make is OutputLogitDrift
+    assert case.site in found[0].message
 
 
 @every_kind
 def test_less_than_the_factor_and_the_other_direction_are_nothing(case):
     assert case.run([case.factor**0.95] * 60) == []
-    assert case.run([case.factor**-3.0] * 30 + [case.factor**-6.0] * 30) == []
+    if case.make is not NormGainDrift:
+        assert case.run([case.factor**-3.0] * 30 + [case.factor**-6.0] * 30) == []
 
 
 @every_kind
@@ -71,9 +71,10 @@ def test_a_level_must_hold_for_three_records(case):
 
 
 @every_kind
-def test_steady_growth_below_the_factor_per_twenty_steps_is_never_out(case):
-    assert case.run([case.factor ** (i / 22) for i in range(150)]) == []
-    assert steps(case.run([case.factor ** (i / 18) for i in range(60)])) != []
+def test_steady_growth_below_the_factor_per_lag_is_never_out(case):
+    lag = case.make.LAG
+    assert case.run([case.factor ** (i / (1.1 * lag)) for i in range(7 * lag)]) == []
+    assert steps(case.run([case.factor ** (i / (0.9 * lag)) for i in range(3 * lag)])) != []
 
 
 @every_kind
@@ -84,12 +85,11 @@ def test_it_is_armed_from_the_ninth_record_on(case):
 
 
 @every_kind
-def test_while_out_the_reference_stays_until_the_level_has_held_for_long(case):
+def test_while_out_it_is_compared_with_what_it_left_until_it_has_been_out_for_long(case):
     found = case.run([case.factor**2] * 300)
-    assert steps(found) == list(range(44, 44 + found[-1].step - 43))
+    assert steps(found) == list(range(44, 42 + Growth.FORGET))
     assert {finding.since for finding in found} == {42}
     assert {finding.threshold for finding in found} == {found[0].threshold}
-    assert 42 + Growth.FORGET < found[-1].step < 42 + Growth.FORGET + Growth.LAG + 3
     again = case.run([case.factor**2] * 300 + [case.factor**4] * 10)
     assert steps(again)[-6:] == list(range(344, 350))
     assert again[-1].since == 342
@@ -106,15 +106,25 @@ def test_a_second_rise_while_out_has_the_same_limit(case):
 @every_kind
 def test_it_ends_when_the_level_comes_back(case):
     found = case.run([case.factor**1.5] * 30 + [1.0] * 100)
-    assert steps(found) == list(range(44, 72))
-    assert case.run([case.factor**1.5] * 30 + [1.0] * 60 + [case.factor**1.5] * 9)[-1].since == 132
+    # Where both directions are looked at, the way back is a second move.
+    assert steps(f for f in found if f.since == 42) == list(range(44, 72))
+    again = [case.factor**1.5] * 30 + [1.0] * 80 + [case.factor**1.5] * 9
+    assert case.run(again)[-1].since == 152
+
+
+@every_kind
+@pytest.mark.parametrize("length", [3, 6, 9])
+def test_coming_back_from_a_short_dip_is_no_growth(case, length):
+    dip = [1.0] * 60 + [case.factor**-0.9] * 3 + [case.factor**-3.0] * length + [1.0] * 200
+    found = [finding for finding in case.run(dip, n_before=0) if finding.step > 60 + 3 + length + 5]
+    assert found == []
 
 
 @every_kind
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])
 def test_what_is_no_number_or_was_not_read_is_no_part_of_it(case, bad):
     values = [0.5 * x for x in [1.0] * 40 + [case.factor**1.1] * 30]
-    beside = case.tag + ".other" if "/blocks" in case.tag else case.tag + "/other"
+    beside = case.tag + ".other"
     holes = with_values(values, dict.fromkeys((10, 30, 31, 50), bad))
     # A second site that is read at every step, so that a record without the first has a row.
     found = run(case.make(), records({case.tag: holes, beside: values}))
@@ -201,16 +211,9 @@ def test_blow_ups_are_critical_without_headroom_for_16_bits(value, severity):
     assert {finding.severity for finding in found} == {severity}
 
 
-def test_entropy_that_falls_to_nothing_is_a_collapse():
-    found = run(EntropyCollapse(), records({"attn/entropy_min/blocks.00": [0.5] * 40 + [0.0] * 20}))
-    assert steps(found) == list(range(44, 60))
-    zeros = records({"attn/entropy_min/blocks.00": [0.0] * 20 + [0.5] * 40})
-    assert run(EntropyCollapse(), zeros) == []
-
-
 def test_logit_messages_name_the_highest_mark_that_was_passed():
     def message(value):
-        series = records({"attn/logit_max_bound/blocks.00": [10.0] * 40 + [value] * 9})
+        series = records({"attn/logit_max_bound/blocks.00": [5.0] * 40 + [value] * 9})
         return run(AttentionLogitGrowth(), series)[-1].message
 
     assert "beyond" not in message(99)

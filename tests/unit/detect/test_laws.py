@@ -33,7 +33,7 @@ def healthy(n=N, seed=3):
         columns[f"act/rms/{block}.resid_post"] = growth
         columns[f"act/rms/{block}.mlp_out"] = [0.1 * x for x in growth]
         columns[f"attn/logit_max_bound/{block}"] = [3 * x * law.lognormvariate(0, 0.1) for x in growth]
-        columns[f"attn/entropy_min/{block}"] = [0.9 / (1 + 0.01 * i) + law.gauss(0, 0.01) for i in range(n)]
+        columns[f"attn/entropy/{block}"] = [0.9 / (1 + 0.01 * i) + law.gauss(0, 0.01) for i in range(n)]
         columns[f"grad/share/{block}"] = [0.57 * law.lognormvariate(0, 0.2) for _ in range(n)]
         columns[f"optim/update_ratio/{block}"] = [1e-3 * law.lognormvariate(0, 0.15) for _ in range(n)]
         columns[f"norm/gain_rms/{block}.attn_norm"] = [1 + 0.001 * i * (k + 1) for i in range(n)]
@@ -58,7 +58,7 @@ def eventful(n=N, seed=3):
         ("act/rms/blocks.00.resid_post", 70, 80.0),
         ("act/rms/blocks.02.mlp_out", 30, 15.0),
         ("attn/logit_max_bound/blocks.02", 35, 20.0),
-        ("attn/entropy_min/blocks.00", 38, 0.05),
+        ("attn/entropy/blocks.00", 38, 0.05),
         ("act/token_spread/blocks.01.resid_post", 55, 0.02),
         ("grad/share/blocks.00", 45, 0.001),
         ("grad/share/blocks.02", 85, 0.0),
@@ -70,7 +70,7 @@ def eventful(n=N, seed=3):
     columns["act/rms/blocks.02.resid_post"][77:79] = [math.nan, math.inf]
     # Sites that come late, go for a while, and are read at every tenth step only.
     columns["act/rms/blocks.01.resid_post"][100:105] = [None] * 5
-    columns["attn/entropy_min/blocks.01"][:25] = [None] * 25
+    columns["attn/entropy/blocks.01"][:25] = [None] * 25
     columns["norm/gain_rms/blocks.01.attn_norm"] = [
         x if i % 10 == 0 else None for i, x in enumerate(columns["norm/gain_rms/blocks.01.attn_norm"])
     ]
@@ -190,9 +190,11 @@ def test_sites_of_one_kind_do_not_disturb_each_other(drawn):
     spoiled = columns | {
         tag: [math.nan if i % 2 else 1e30 for i in range(80)] for tag in columns if "blocks.02" in tag
     }
-    for kind in ("activation_blow_up", "attention_logit_growth", "entropy_collapse", "update_spike"):
-        before = [f for f in run(detector(kind), records(columns)) if "blocks.02" not in f.site]
-        after = [f for f in run(detector(kind), records(spoiled)) if "blocks.02" not in f.site]
+    # Later on the maximum over sites is calibrated by all of them.
+    short, spoiled_short = records(columns)[:60], records(spoiled)[:60]
+    for kind in ("activation_blow_up", "attention_logit_growth", "entropy_collapse", "norm_gain_drift"):
+        before = [f for f in run(detector(kind), short) if "blocks.02" not in f.site]
+        after = [f for f in run(detector(kind), spoiled_short) if "blocks.02" not in f.site]
         assert sorted(map(repr, after)) == sorted(map(repr, before))
 
 
@@ -201,3 +203,58 @@ def test_no_alarm_in_longer_healthy_runs(seed):
     series = records(healthy(400, seed))
     found = [finding for each in default_detectors() for finding in run(each, series)]
     assert [finding for finding in found if finding.severity is not Severity.INFO] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "statistic"),
+    # Shares, entropies, spreads and log Z have a scale of their own.
+    [
+        ("activation_blow_up", "act/rms"),
+        ("attention_logit_growth", "attn/logit_max"),
+        ("norm_gain_drift", "norm/gain_rms"),
+        ("gradient_spike", "optim/grad_norm"),
+        ("update_spike", "optim/update_ratio"),
+    ],
+)
+@given(power=st.integers(-8, 8), seed=st.integers(0, 20))
+@settings(max_examples=4, deadline=None)
+def test_findings_of_a_positive_statistic_do_not_depend_on_its_unit(kind, statistic, power, seed):
+    """Only the marks that tag a severity or end a message are absolute."""
+    scale = 2.0**power
+    columns = eventful(seed=seed)
+    scaled = {
+        tag: [None if x is None else scale * x for x in column] if tag.startswith(statistic) else column
+        for tag, column in columns.items()
+    }
+    before, after = (run(detector(kind), records(each)) for each in (columns, scaled))
+    assert before
+    assert [(f.site, f.step, f.since) for f in after] == [(f.site, f.step, f.since) for f in before]
+    assert [f.value for f in after] == pytest.approx([scale * f.value for f in before], nan_ok=True)
+    assert [f.threshold for f in after] == pytest.approx([scale * f.threshold for f in before])
+
+
+@given(runs())
+@settings(max_examples=6, deadline=None)
+def test_a_drawn_run_that_is_resumed_where_it_was_cut_finds_the_same(drawn):
+    columns, cut, _ = drawn
+    series = records(columns)
+    for whole, broken, resumed in zip(
+        default_detectors(), default_detectors(), default_detectors(), strict=True
+    ):
+        expected = [repr(whole.update(record)) for record in series]
+        for record in series[:cut]:
+            broken.update(record)
+        resumed.load_state_dict(json.loads(json.dumps(broken.state_dict())))
+        assert [repr(resumed.update(record)) for record in series[cut:]] == expected[cut:]
+
+
+@given(runs(), st.integers(2, 50))
+@settings(max_examples=5, deadline=None)
+def test_windows_count_records_whatever_the_interval_between_steps(drawn, interval):
+    columns, _, _ = drawn
+    for one, other in zip(default_detectors(), default_detectors(), strict=True):
+        found = run(one, records(columns))
+        spread = run(other, records(columns, range(0, 80 * interval, interval)))
+        assert [(f.site, f.step, f.since) for f in spread] == [
+            (f.site, f.step * interval, f.since * interval) for f in found
+        ]

@@ -147,3 +147,34 @@ def test_flags_do_not_depend_on_the_unit(make, tag, power, seed):
     scaled = one(make, tag, [x * 2.0**power for x in values])
     assert [(f.step, f.severity) for f in scaled] == [(f.step, f.severity) for f in found]
     assert {40, 43} <= set(steps(found))
+
+
+RATE = "optim/lr"
+
+
+def test_a_rate_that_jumps_is_told_beside_the_groups_and_first():
+    columns = {RATIO.format(0): with_values(FLAT, {50: 60.0}), RATE: with_values([1e-3] * 80, {50: 0.03})}
+    found = run(UpdateSpike(), records(columns))
+    assert [(f.site, f.step) for f in found] == [(RATE, 50), ("blocks.00", 50)]
+    assert found[0].message == "the learning rate, 0.03, is 30 times the usual"
+    assert found[0].threshold == pytest.approx(4e-3)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        [1e-3 * (i + 1) / 60 for i in range(60)] + [1e-3] * 60,
+        [1e-3 * (1 + math.cos(math.pi * i / 120)) / 2 for i in range(120)],
+        [1e-3 * 1.08**i for i in range(120)],
+        [1e-3] * 60 + [0.0, math.nan, 3.9e-3, None] + [1e-3] * 60,
+    ],
+    ids=["warmup", "cosine", "range test", "below"],
+)
+def test_schedules_are_no_jumps(rates):
+    assert run(UpdateSpike(), records({RATE: rates, "train/loss": [3.0] * len(rates)})) == []
+
+
+def test_a_new_rate_is_learned_in_the_end():
+    found = one(UpdateSpike, RATE, [1e-3] * 50 + [1e-1] * 80)
+    assert steps(found)[:16] == list(range(50, 66))
+    assert steps(found)[-1] < 100

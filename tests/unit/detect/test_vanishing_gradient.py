@@ -1,4 +1,4 @@
-"""A block that is starved of gradient: three conditions together."""
+"""A block that is starved of gradient: four conditions together."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_a_tenth_of_the_limit_is_critical(share, severity):
         (step_to(0.4, before=0.001), FULL),
     ],
 )
-def test_two_conditions_of_three_are_ordinary(columns):
+def test_all_but_one_of_the_conditions_are_ordinary(columns):
     assert shares(*columns) == []
 
 
@@ -122,3 +122,10 @@ def test_an_encoder_is_not_compared_with_its_decoder():
     # Within a stack it is.
     alarms = shares(step_to(0.005), FULL, FULL, sites=sites)
     assert {finding.site for finding in alarms} == {"encoder.blocks.00"}
+
+
+@pytest.mark.parametrize(("rest", "found"), [(0.019, False), (0.021, True)])
+def test_where_everything_is_learned_a_small_share_means_nothing(rest, found):
+    columns = {"grad/share/blocks.00": step_to(0.005), "grad/share/blocks.01": FULL}
+    columns["train/loss"] = [2.0] * 20 + [2.0 * rest] * 60
+    assert bool(run(VanishingGradient(), records(columns))) is found

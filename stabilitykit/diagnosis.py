@@ -95,13 +95,16 @@ class Diagnosis:
     def update(self, record: StepRecord) -> list[IncidentChange]:
         """Take the next record and return what happened to incidents at it."""
         self._seen += 1
-        if LOSS in record.readings:
-            self._loss, self._step = record.readings[LOSS], record.step
+        loss = record.readings.get(LOSS)
+        if loss is not None:
+            self._loss, self._step = loss, record.step
         if record.tags is not self._tags:
             self._choose(record.tags)
         findings = [finding for detector in self._running for finding in self._findings(detector, record)]
-        fresh = self._remember(findings)
+        fresh = self._remember(findings) if findings or self._episodes else []
         changes = self._close(record.step)
+        if not findings:
+            return changes
         for kind in dict.fromkeys(f.kind for f in findings if f.severity is not Severity.INFO):
             alarms = [f for f in findings if f.kind == kind and f.severity is not Severity.INFO]
             change = self._extend(kind, alarms, fresh) if kind in self._open else self._start(kind, alarms)

@@ -1,6 +1,7 @@
 """A smoothed series that stands above its best so far, and for how long."""
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,13 @@ class Climb:
     A climb begins when the rise exceeds the limit, and ends when it is back within half of that.
 
     Args:
-        smooth: Values that the median is taken of.
+        smooth: Values that the median is taken of, an odd number.
     """
 
     def __init__(self, smooth: int) -> None:
         self._recent = Window(smooth)
+        self._ordered: list[float] = []
+        """The same values by size, kept so from step to step."""
         self.best = math.inf
         """The lowest median so far."""
         self.smoothed = math.nan
@@ -29,10 +32,14 @@ class Climb:
 
     def push(self, value: float) -> None:
         """Let the next value in."""
-        self._recent.push(value)
         if self._recent.full:
-            self.smoothed = self._recent.median()
-            self.best = min(self.best, self.smoothed)
+            del self._ordered[bisect_left(self._ordered, self._recent.values[0])]
+        self._recent.push(value)
+        insort(self._ordered, value)
+        if self._recent.full:
+            self.smoothed = self._ordered[len(self._ordered) // 2]
+            if self.smoothed < self.best:
+                self.best = self.smoothed
 
     @property
     def rise(self) -> float:
@@ -67,5 +74,6 @@ class Climb:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         self._recent.load(state["recent"])
+        self._ordered = sorted(state["recent"])
         self.best, self.smoothed = state["best"], state["smoothed"]
         self.since, self.length = state["since"], state["length"]

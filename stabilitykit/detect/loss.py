@@ -47,8 +47,8 @@ class LossSeries:
 
     def read(self, record: StepRecord) -> Loss | None:
         """Return the loss; None where the record holds no finite one."""
-        unigram = record.readings.get(UNIGRAM, math.nan)
-        if math.isfinite(unigram):
+        unigram = record.readings.get(UNIGRAM)
+        if unigram is not None and math.isfinite(unigram):
             self._unigram = unigram
             self._seen += 1
             self._mean += (unigram - self._mean) / self._seen

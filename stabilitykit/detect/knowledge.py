@@ -87,9 +87,13 @@ def evidence_names(evidence: Iterable[Finding], start: int) -> frozenset[str]:
     return frozenset(name for f in earlier for name in (f.kind, f"{f.kind}@{f.site}"))
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it, is ten times faster: this is read whenever the room is used."""
+
+
 def _load() -> dict[str, Knowledge]:
     text = files("stabilitykit.detect").joinpath("knowledge.yaml").read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
+    document: dict[str, Any] = yaml.load(text, Loader=_LOADER)
     return {kind: _knowledge(kind, document[kind]) for kind in KINDS if kind in document}
 
 

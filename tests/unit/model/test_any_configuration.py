@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
@@ -214,6 +215,7 @@ def check_one(fields: dict[str, Any], over: dict[str, Any]) -> None:
         assert weight.grad is None or weight.grad.isfinite().all(), name
 
 
+@pytest.mark.slow
 def test_any_configuration_is_refused_or_trains() -> None:
     check_one()
     assert outcomes["built"] > 100, outcomes
@@ -227,6 +229,7 @@ def check_rope(rope: dict[str, Any], pattern: list[dict[str, Any]]) -> None:
     check_one.hypothesis.inner_test(fields, {})
 
 
+@pytest.mark.slow
 def test_any_rope_is_refused_or_trains() -> None:
     before = dict(outcomes)
     check_rope()

@@ -180,6 +180,7 @@ def test_a_resumed_run_is_shown_as_rarely_as_one_that_never_stopped(tmp_path: Pa
     assert steps_of(tmp_path, "depth/residual_rms") == [1_003_000]
 
 
+@pytest.mark.slow
 def test_the_table_of_very_many_incidents_waits_for_the_pictures(
     tmp_path: Path, make_change: Callable[..., IncidentChange]
 ):

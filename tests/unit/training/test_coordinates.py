@@ -23,6 +23,7 @@ def exponents(initialization: dict[str, Any], **fields: Any) -> dict[str, float]
 MUP = {"scheme": "mup", "mup_base_width": 32, "zero_head": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -38,12 +39,14 @@ def test_under_mup_changes_are_flat_over_widths(fields: dict[str, Any]) -> None:
         assert abs(exponent) < 0.2, site
 
 
+@pytest.mark.slow
 def test_a_standard_scheme_changes_more_the_wider_the_model() -> None:
     """The same model at width 32, to the bit; exponents seen: 1.1 to 1.3."""
     for site, exponent in exponents({"scheme": "fan_in", "embed_std": 1.0, "zero_head": True}).items():
         assert exponent > 0.5, site
 
 
+@pytest.mark.slow
 def test_with_a_tied_table_activations_are_flat_and_logits_fall_towards_their_limit() -> None:
     found = exponents({**MUP, "zero_head": False}, head={"tied": True})
     assert -0.6 < found.pop("logits") < 0

@@ -34,6 +34,7 @@ def spec_of(command: str) -> ProbeSpec:
     return build_spec(arch, None, overrides, flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands(PAGE))
 def test_a_command_of_the_page_is_a_model_that_trains(command: str) -> None:
     assert command.startswith("stabilitykit probe --arch ")

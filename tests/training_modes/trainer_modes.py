@@ -105,6 +105,7 @@ def accumulation(folder: Path) -> None:
 @mode(
     "Hugging Face Trainer, bf16, gradient checkpointing, evaluation in between",
     "a record a step, evaluation not recorded",
+    slow=True,
 )
 def options(folder: Path) -> None:
     monitor = StabilityTrainerCallback()
@@ -139,6 +140,7 @@ def diverging(folder: Path) -> None:
 @mode(
     "Hugging Face Trainer, resume from a checkpoint",
     "one run in one folder; loss and gradients of an unbroken one",
+    slow=True,
 )
 def resume(folder: Path) -> None:
     train(folder / "whole", StabilityTrainerCallback(), steps=6)

@@ -185,7 +185,7 @@ class Diagnosis:
     def _start(self, kind: str, alarms: Sequence[Finding]) -> IncidentChange:
         first = min(alarms, key=lambda f: f.since)
         worst = max(alarms, key=self._margin)
-        evidence = sorted((finding for finding, _ in self._episodes.values()), key=_time)
+        evidence = sorted((f for f, _ in self._episodes.values() if not _is_told(f, first)), key=_time)
         incident = Incident(
             id=self._announced,
             kind=kind,
@@ -337,6 +337,12 @@ def _check(detectors: Sequence[Detector]) -> None:
         if detector.kind in kinds:
             raise ConfigError(f"detectors: the kind {detector.kind!r} is there twice")
         kinds.append(detector.kind)
+
+
+def _is_told(finding: Finding, first: Finding) -> bool:
+    """Return whether a finding is of an incident that ended before this one began at the same site."""
+    same = (finding.kind, finding.site) == (first.kind, first.site)
+    return same and finding.severity is not Severity.INFO and finding.step < first.since
 
 
 def _time(finding: Finding) -> tuple[int, int]:

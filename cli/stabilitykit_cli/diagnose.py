@@ -115,7 +115,7 @@ def _show(found: Diagnosed) -> None:
 
     path, worst = _worst(found)
     if found.several:
-        consoles.show(runs_table([(str(each), run.verdict) for each, run in found.runs]))
+        consoles.show(runs_table([(each, run.verdict) for each, run in found.runs]))
     consoles.show(verdict_report(worst.verdict, f"{path} · {worst.source} · {worst.verdict.steps} steps"))
     notes = list(worst.notes)
     if found.passed_over:

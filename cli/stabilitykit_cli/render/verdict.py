@@ -1,5 +1,6 @@
 """A verdict with its evidence, as it is read after a run."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stabilitykit.detect.loss import LOSS
 from stabilitykit.records import Finding, Incident, Verdict
 from stabilitykit_cli.render.words import OUTCOME_STYLES, SEVERITY_STYLES, number, span
 
@@ -16,6 +18,10 @@ _INCIDENTS = 8
 """Incidents told in full, at most."""
 _EVIDENCE = 8
 """Lines of evidence an incident."""
+_NO_CAUSE = (
+    "no cause is named, since nothing else was seen to leave its band; what is known of the kind:"
+    " stabilitykit explain {kind}"
+)
 _TITLE = 14
 """Columns of a title that stands beside its lines."""
 
@@ -40,6 +46,9 @@ def verdict_report(verdict: Verdict, summary: str) -> RenderableType:
             Text(f"and {len(more)} more incidents: {kinds} (--json and -o FILE.html list all)", style="dim")
         ]
         parts += [Text()]
+    if verdict.incidents and not any(incident.causes for incident in verdict.incidents):
+        kind = verdict.incidents[0].kind
+        parts += [Text(_NO_CAUSE.format(kind=kind), style="dim"), Text()]
     return Group(*parts)
 
 
@@ -72,28 +81,43 @@ def note_lines(notes: Iterable[str]) -> RenderableType:
     return Group(*(Text(f"note: {note}", style="dim") for note in notes))
 
 
-def runs_table(runs: Sequence[tuple[str, Verdict]]) -> RenderableType:
-    """Return one row a run: its name, its verdict, and what came first.
+def runs_table(runs: Sequence[tuple[Path, Verdict]]) -> RenderableType:
+    """Return one row a run: its place, its verdict, and what came first.
 
     Args:
-        runs: Name and verdict of each.
+        runs: Path and verdict of each; what the paths have in common is said once.
     """
+    common = _common([path for path, _ in runs])
+    below = "" if common == Path() else f" in {common}"
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("run", overflow="fold")
+    table.add_column(f"run{below}", overflow="fold")
     table.add_column("verdict")
     table.add_column("steps", justify="right")
     table.add_column("incidents", justify="right")
     table.add_column("first", overflow="fold")
-    for name, verdict in runs:
+    for path, verdict in runs:
         first = min(verdict.incidents, key=lambda each: each.detected, default=None)
         table.add_row(
-            Text(name),
+            Text(str(path.relative_to(common) if common != Path() else path)),
             _outcome(verdict),
             str(verdict.steps),
             str(len(verdict.incidents)),
-            Text(f"{first.kind} at step {first.detected}, {first.site}" if first else "-"),
+            Text(_announced(first) if first else "-"),
         )
     return table
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """Return the folder that all paths lie in; the working folder where they are not of one sort."""
+    if len({path.is_absolute() for path in paths}) > 1:
+        return Path()
+    return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _announced(incident: Incident) -> str:
+    """Return what was announced when, and where unless that is the loss itself."""
+    place = "" if incident.site == LOSS else f", {incident.site}"
+    return f"{incident.kind} at step {incident.detected}{place}"
 
 
 def _headline(verdict: Verdict) -> Text:

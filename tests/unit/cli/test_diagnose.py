@@ -1,5 +1,6 @@
 """``diagnose``: one path, several, and those that cannot be read."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def test_several_are_a_table_and_the_worst_in_full(stabilitykit, library):
     assert "vanishing_gradient at step 5, blocks.00" in b
     assert "the loss says stuck" in out
     assert "the loss says stable" not in out
+
+
+def test_what_paths_have_in_common_is_said_once(stabilitykit, library):
+    library.logs = {"logs/x/a": a_verdict("stable"), "logs/x/y/b": a_verdict("stuck")}
+    head, a, b = stabilitykit("diagnose", "logs/x/a", "logs/x/y/b").out.splitlines()[:3]
+    assert head.startswith("run in logs/x ")
+    assert (a.split()[0], b.split()[0]) == ("a", "y/b")
+
+
+def test_an_incident_without_a_cause_points_to_what_is_known(stabilitykit, library):
+    incident = dataclasses.replace(an_incident(), causes=(), remedies=())
+    library.logs = {"a": a_verdict("stuck", incidents=(incident,))}
+    assert "stabilitykit explain vanishing_gradient" in " ".join(stabilitykit("diagnose", "a").out.split())
 
 
 def test_an_interrupted_run_is_marked_in_the_table(stabilitykit, library):

@@ -1,7 +1,8 @@
 """The loss series that all loss detectors look at."""
 
+import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from stabilitykit.records import StepRecord
 
@@ -35,30 +36,78 @@ class LossSeries:
     """The losses of a run, each adjusted for how hard its batch is.
 
     Most of the noise of a loss is its batch: at small batches a bump of 0.9 nat is data, not training. A
-    batch's difficulty is its own unigram cross-entropy, as far as it differs from the mean of all so far;
-    the adjusted loss is the loss less that. Where a log holds no unigram cross-entropy, the loss is left as
-    it is; at a step that lacks it, the last one known stands in, so that the series has no jump.
+    batch's own unigram cross-entropy, as far as it differs from the mean of all so far, says how hard it is;
+    the adjusted loss is the loss less that, as far as the loss follows it: a model that knows its few
+    batches by heart no longer does. Where a log holds no unigram cross-entropy, the loss is left as it is;
+    at a step that lacks it, the last one known stands in, so that the series has no jump.
     """
 
     def __init__(self) -> None:
-        self._seen = 0
         self._mean = 0.0
         self._unigram = 0.0
+        self._seen = 0
+        self._follows = _Regression()
 
     def read(self, record: StepRecord) -> Loss | None:
         """Return the loss; None where the record holds no finite one."""
+        loss = cross_entropy(record)
         unigram = record.readings.get(UNIGRAM)
         if unigram is not None and math.isfinite(unigram):
             self._unigram = unigram
             self._seen += 1
             self._mean += (unigram - self._mean) / self._seen
-        loss = cross_entropy(record)
-        return Loss(loss, loss - (self._unigram - self._mean)) if math.isfinite(loss) else None
+        if not math.isfinite(loss):
+            return None
+        if not self._seen:
+            return Loss(loss, loss)
+        adjusted = loss - self._follows.slope * (self._unigram - self._mean)
+        self._follows.push(self._unigram, loss)
+        return Loss(loss, adjusted)
 
-    def state_dict(self) -> list[float]:
-        """Return all state."""
-        return [self._seen, self._mean, self._unigram]
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        own = [self._mean, self._unigram, self._seen]
+        return {"unigram": own, "follows": dataclasses.asdict(self._follows)}
 
-    def load_state_dict(self, state: list[float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._seen, self._mean, self._unigram = int(state[0]), state[1], state[2]
+        self._mean, self._unigram, self._seen = state["unigram"]
+        self._follows = _Regression(**state["follows"])
+
+
+@dataclasses.dataclass(slots=True)
+class _Regression:
+    """By how much one series moves when another moves by 1, over about the last ``MEMORY`` steps.
+
+    Of differences from one step to the next, so that what both drift by is no matter. A jump of the second
+    counts for no more than ``JUMP`` times the first's, or the usual one of it.
+    """
+
+    MEMORY: ClassVar[int] = 64
+    FEWEST: ClassVar[int] = 16
+    JUMP: ClassVar[float] = 3.0
+
+    x: float = math.nan
+    y: float = math.nan
+    variance: float = 0.0
+    covariance: float = 0.0
+    n: int = 0
+
+    @property
+    def slope(self) -> float:
+        """The slope, from 0 to 1; 1 while little is known."""
+        if self.n < self.FEWEST or not self.variance:
+            return 1.0
+        return min(1.0, max(0.0, self.covariance / self.variance))
+
+    def push(self, x: float, y: float) -> None:
+        """Take the next values of both."""
+        dx, dy = x - self.x, y - self.y
+        self.x, self.y = x, y
+        if not math.isfinite(dx):
+            return
+        self.n += 1
+        weight = 1 / min(self.n, self.MEMORY)
+        self.variance += weight * (dx * dx - self.variance)
+        most = self.JUMP * max(abs(dx), math.sqrt(self.variance))
+        self.covariance += weight * (dx * max(-most, min(dy, most)) - self.covariance)

@@ -71,7 +71,9 @@ def causes(*arguments, inside=True, **fields):
 
 
 JUMPED = "the learning rate jumped just before"
-UNLIKE = "nothing that is watched left its band before: a batch unlike the others"
+UNLIKE = (
+    "nothing that is watched left its band before: a batch unlike the others, or a learning rate at its edge"
+)
 
 
 def test_a_cause_is_named_only_with_its_evidence_and_without_better_one():

@@ -100,7 +100,7 @@ class Diagnosis:
             self._loss, self._step = loss, record.step
         if record.tags is not self._tags:
             self._choose(record.tags)
-        findings = [finding for detector in self._running for finding in self._findings(detector, record)]
+        findings = self._look(record)
         fresh = self._remember(findings) if findings or self._episodes else []
         changes = self._close(record.step)
         if not findings:
@@ -117,7 +117,11 @@ class Diagnosis:
         if tags not in self._choices:
             if len(self._choices) >= _SCHEMAS:
                 self._choices.clear()
-            self._choices[tags] = [each for each in self._detectors if self._concerns(each, tags)]
+            self._choices[tags] = [
+                each
+                for each in self._detectors
+                if each.kind not in self.failed and self._concerns(each, tags)
+            ]
         self._tags, self._running = tags, self._choices[tags]
         self._inside = self._inside or any(tag.startswith(_INSIDE) for tag in tags)
 
@@ -127,14 +131,21 @@ class Diagnosis:
         except Exception:  # It will say at its first record what is wrong with it.
             return True
 
-    def _findings(self, detector: Detector, record: StepRecord) -> Sequence[Finding]:
-        if detector.kind in self.failed:
-            return ()
-        try:
-            return detector.update(record)
-        except Exception as error:  # One detector's error must not silence the others.
-            self.failed[detector.kind] = f"at step {record.step}: {type(error).__name__}: {error}"
-            return ()
+    def _look(self, record: StepRecord) -> list[Finding]:
+        """Return what the detectors find at a record."""
+        findings: list[Finding] = []
+        for detector in self._running:
+            try:
+                findings += detector.update(record)
+            except Exception as error:  # One detector's error must not silence the others.
+                self.failed[detector.kind] = f"at step {record.step}: {type(error).__name__}: {error}"
+                self._forget_choices()
+        return findings
+
+    def _forget_choices(self) -> None:
+        """Have the detectors chosen anew at the next record."""
+        self._choices.clear()
+        self._tags = None
 
     def untold(self) -> list[IncidentChange]:
         """Return updates of open incidents whose peak has moved since they were last told of."""
@@ -293,6 +304,7 @@ class Diagnosis:
         for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
             detector.load_state_dict(detector_state)
         self.failed = dict(state.get("failed", {}))
+        self._forget_choices()
         self._open = {}
         for kind, (now, told, seen, step) in state["open"].items():
             incident = Incident.from_json(now)

@@ -10,6 +10,8 @@ from stabilitykit.detect.detector import Detector
 from stabilitykit.records import Finding, Severity, StepRecord
 from stabilitykit.tags import REGISTRY, site_of, split
 
+RATE = "optim/lr"
+
 
 class NonFinite(Detector):
     """Flags a reading that is not a number: its own event, and never part of a baseline.
@@ -47,7 +49,9 @@ class NonFinite(Detector):
         places = sorted(bad.tolist(), key=lambda place: _order(record.tags[place]))
         tags = [record.tags[place] for place in places]
         self._since = {tag: self._since.get(tag, record.step) for tag in tags}
-        return [self._finding(record, tag) for tag in tags[: self.LISTED]]
+        # Of a rate that a log never knows one finding is enough.
+        told = [tag for tag in tags if tag != RATE or self._since[tag] == record.step]
+        return [self._finding(record, tag) for tag in told[: self.LISTED]]
 
     def _without_overflow(self, record: StepRecord, bad: NDArray[np.intp]) -> NDArray[np.intp]:
         """Leave out gradients where a loss scaler has skipped the step for them, as it is meant to."""
@@ -70,7 +74,7 @@ class NonFinite(Detector):
             self._since[tag],
             value,
             float(np.finfo(np.float32).max),
-            Severity.INFO if tag == "optim/lr" else Severity.CRITICAL,
+            Severity.INFO if tag == RATE else Severity.CRITICAL,
             message,
         )
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ MAD_TO_SIGMA = 1.4826
 
 def median(values: Iterable[float]) -> float:
     """Return the median of some finite values, NaN of none."""
-    ordered = sorted(values)
+    return _middle(sorted(values))
+
+
+def _middle(ordered: Sequence[float]) -> float:
     n = len(ordered)
     if n == 0:
         return math.nan
@@ -56,9 +59,10 @@ class Window:
         Args:
             newest: Of so many newest values; of all unless given.
         """
-        values = self.values if newest is None else self.last(newest)
-        center = median(values)
-        return MAD_TO_SIGMA * median(abs(value - center) for value in values)
+        ordered = sorted(self.values if newest is None else self.last(newest))
+        center = _middle(ordered)
+        # Of ordered values the distances fall and then rise, which takes no time to sort.
+        return MAD_TO_SIGMA * _middle(sorted([abs(value - center) for value in ordered]))
 
     def load(self, values: Iterable[float]) -> None:
         """Hold these values, oldest first, and no others."""

@@ -80,11 +80,13 @@ class Pictures:
         """
         if self.path is None or self._make is None:
             return
+        from stabilitykit.store.disk import reason
+
         contents, what = self._make(_pictures(runs)), "replaced" if self.path.exists() else "written"
         try:
             self.path.write_bytes(contents)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            raise DataError(f"{self.path}: cannot be written ({reason(error)})") from error
         with contextlib.suppress(OSError):
             sys.stderr.write(f"picture {what}: {self.path}\n")
 

@@ -47,6 +47,8 @@ class Detector(ABC):
 
     kind: ClassVar[str]
     """The kind of its findings, one of ``stabilitykit.records.KINDS``."""
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Families of tags that it looks at; none where it looks at every reading."""
     quiet: ClassVar[int] = 20
     """Records without a finding after which its incident has ended."""
     direction: ClassVar[int] = 1
@@ -62,7 +64,7 @@ class Detector(ABC):
         Args:
             tags: What is read at some step.
         """
-        return True
+        return not self.statistics or any(select(tags, name) for name in self.statistics)
 
     @abstractmethod
     def update(self, record: StepRecord) -> Sequence[Finding]:

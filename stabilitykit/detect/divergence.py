@@ -28,6 +28,7 @@ class Divergence(Detector):
     """
 
     kind: ClassVar[str] = "divergence"
+    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
     quiet: ClassVar[int] = 5
 
     NOISE, ARMED = 64, 8
@@ -44,10 +45,6 @@ class Divergence(Detector):
         self._differences = Window(self.NOISE)
         self._first = math.nan
         self._seen = 0
-
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether what it looks at is read."""
-        return LOSS in tags or CROSS_ENTROPY in tags
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the smoothed loss stands far above its best."""

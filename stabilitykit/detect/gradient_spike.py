@@ -25,6 +25,7 @@ class GradientSpike(Detector):
     """
 
     kind: ClassVar[str] = "gradient_spike"
+    statistics: ClassVar[tuple[str, ...]] = (GRADIENT_NORM,)
     quiet: ClassVar[int] = 5
 
     WINDOW, ARMED = 32, 16
@@ -34,10 +35,6 @@ class GradientSpike(Detector):
         self._factor, self._alarm = math.log(factor), math.log(alarm)
         self._past = Window(self.WINDOW)
         self._noise = Noise(sigmas)
-
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether what it looks at is read."""
-        return GRADIENT_NORM in tags
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding where the norm of this step jumps."""

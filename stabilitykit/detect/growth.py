@@ -11,7 +11,6 @@ from stabilitykit.detect.detector import Detector, Row, SiteColumns, log_row, wi
 from stabilitykit.detect.extremes import Extremes
 from stabilitykit.detect.rolling import RowWindow, Streak
 from stabilitykit.records import Finding, Severity, StepRecord
-from stabilitykit.tags import select
 
 _NOTHING = 1e-12
 """What falls below this is gone; zero has no logarithm."""
@@ -35,8 +34,6 @@ class Growth(Detector):
         settings: What the limits were made from.
     """
 
-    statistics: ClassVar[tuple[str, ...]]
-    """Families of tags that are looked at."""
     VIEWS: ClassVar[int] = 1
     """Rows that are made of one: two where both directions are looked at."""
     SMOOTH: ClassVar[int] = 5
@@ -57,10 +54,6 @@ class Growth(Detector):
         self._streak = Streak()
         self._extremes = Extremes(self.LAG // 2, blocks=30, spare=10, stretch=2.0, before=1.0, fresh=2)
         self._seen = 0
-
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether a site of its statistics is read."""
-        return any(select(tags, name) for name in self.statistics)
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each site out of its band, the first to leave first."""

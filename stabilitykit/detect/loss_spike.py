@@ -25,6 +25,7 @@ class LossSpike(Detector):
     """
 
     kind: ClassVar[str] = "loss_spike"
+    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
     quiet: ClassVar[int] = 4
 
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
@@ -42,10 +43,6 @@ class LossSpike(Detector):
         self._lowest = math.inf
         self._since = -1
 
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether what it looks at is read."""
-        return LOSS in tags or CROSS_ENTROPY in tags
-
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""
         loss = self._losses.read(record)
@@ -60,8 +57,9 @@ class LossSpike(Detector):
         self._lowest = min(self._lowest, base)
         rise = loss.adjusted - base
         # Most rises are too small whatever the noise, and the noise costs more to know.
-        if rise > self._least(base) and len(self._noise) >= self.ARMED:
-            limit = max(self._noise.limit_at(base), self._least(base))
+        least = self._least(base)
+        if rise > least and len(self._noise) >= self.ARMED:
+            limit = max(self._noise.limit_at(base), least)
             if rise > limit:
                 return self._flag(record.step, loss, base, limit)
         self._noise.push_at(rise, base)

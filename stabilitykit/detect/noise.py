@@ -39,8 +39,12 @@ class Noise:
         width = self._differences.sigma(self.SHORT)
         n = len(self._differences)
         if n < self.SHORT:
-            return self._sigmas * width * (1 + self.FEW / n) if n else math.nan
+            return self._sigmas * width * self._widening(n) if n else math.nan
         return self._sigmas * min(max(self._differences.sigma(), width / self.AGREE), width * self.AGREE)
+
+    def _widening(self, n: int) -> float:
+        """Return how much wider a limit from ``n`` differences is."""
+        return 1 + self.FEW / n if n < self.SHORT else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
@@ -81,8 +85,7 @@ class LossNoise(Noise):
         if not (self._positive and n and level > 0):
             return limit
         relative = self._sigmas * self._relative.sigma()
-        widened = 1.0 if n == self.SHORT else 1 + self.FEW / n
-        return min(limit, relative * widened * level) if relative <= self.SMOOTH else limit
+        return min(limit, relative * self._widening(n) * level) if relative <= self.SMOOTH else limit
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""

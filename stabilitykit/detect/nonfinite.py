@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Detector
+from stabilitykit.detect.update_spike import RATE
 from stabilitykit.records import Finding, Severity, StepRecord
 from stabilitykit.tags import REGISTRY, site_of, split
-
-RATE = "optim/lr"
 
 
 class NonFinite(Detector):

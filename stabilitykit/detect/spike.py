@@ -10,7 +10,6 @@ from stabilitykit.detect.detector import Detector, Row, SiteColumns, log_row
 from stabilitykit.detect.extremes import Extremes
 from stabilitykit.detect.rolling import RowWindow
 from stabilitykit.records import Finding, Severity, StepRecord
-from stabilitykit.tags import select
 
 
 class Spike(Detector):
@@ -27,7 +26,6 @@ class Spike(Detector):
         factor: Least ratio to the median.
     """
 
-    statistics: ClassVar[tuple[str, ...]]
     WINDOW: ClassVar[int] = 32
     FEWEST: ClassVar[int] = 8
     """Values of a site from which on it counts among what sites usually do."""
@@ -46,10 +44,6 @@ class Spike(Detector):
         self._renewal = self.RENEWED
         """Records until the reach is worked out again."""
         self._extremes = Extremes(block=4, blocks=32, spare=16, stretch=4.0, before=math.inf)
-
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether a site of its statistics is read."""
-        return any(select(tags, name) for name in self.statistics)
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding for each site that jumps at this step, the largest jump first."""

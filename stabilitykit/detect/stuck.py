@@ -23,6 +23,7 @@ class Stuck(Detector):
     """
 
     kind: ClassVar[str] = "stuck"
+    statistics: ClassVar[tuple[str, ...]] = (UNIGRAM,)
     quiet: ClassVar[int] = 1
 
     SMOOTH = 7
@@ -37,10 +38,6 @@ class Stuck(Detector):
         self._at = Window(steps)
         self._since: int | None = None
         self._near: int | None = None
-
-    def concerns(self, tags: tuple[str, ...]) -> bool:
-        """Return whether what it looks at is read."""
-        return LOSS in tags and UNIGRAM in tags
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding while the loss is parked."""

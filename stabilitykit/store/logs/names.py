@@ -106,25 +106,13 @@ def is_named_validation(name: str) -> bool:
 
 def splits_rows(name: str) -> bool:
     """Return whether a column says of each row whether it is of training or of validation."""
-    return plain(name) in (
-        "split",
-        "phase",
-        "mode",
-        "stage",
-        "subset",
-        "partition",
-        "dataset",
-        "type",
-        "event",
-    )
+    return plain(name) in _SPLITS
 
 
 def may_be_loss(name: str) -> bool:
     """Return whether a name speaks of a training loss, however it is written."""
     found = words(name)
-    speaks = any(
-        word.endswith("loss") or word in ("losses", "nll", "ce", "xent", "crossentropy") for word in found
-    )
+    speaks = any(word.endswith("loss") or word in _LOSSES for word in found)
     speaks = speaks or {"cross", "entropy"} <= set(found)
     return speaks and _NO_LOSS.isdisjoint(found)
 

@@ -92,24 +92,43 @@ def build_spec(
     Raises:
         ConfigError: Something is unknown, ill-typed or out of range; names the field and the source.
     """
-    fields = _read_recipe(recipe) if recipe else {}
+    fields = read_recipe(recipe) if recipe else {}
     if arch is None and "arch" not in fields:
         raise ConfigError("arch: is required, as --arch or in the recipe; try --arch double_norm")
     base = _based_on(str(arch or fields["arch"]), fields, None if arch else recipe)
     if recipe:
-        with _naming(recipe):
+        with naming(recipe):
             _validated(base)
-    for override in overrides:
-        path, value = _parse(override)
-        base = _merged(base, _nested(path, value))
-    for path, value in (flags or {}).items():
+    return _with(base, {**dict(map(parse_override, overrides)), **(flags or {})})
+
+
+def spec_of(arch: str, fields: Mapping[str, Any], settings: Mapping[str, Any]) -> ProbeSpec:
+    """Return the configuration of a probe from plain fields and what is set in them.
+
+    Args:
+        arch: Wiring or preset.
+        fields: The spec's fields, nested.
+        settings: Dotted path to value; these win.
+
+    Raises:
+        ConfigError: Something is unknown, ill-typed or out of range; names the field.
+    """
+    return _with(_based_on(arch, fields, None), settings)
+
+
+def _with(base: dict[str, Any], settings: Mapping[str, Any]) -> ProbeSpec:
+    for path, value in settings.items():
         base = _merged(base, _nested(path, value))
     return _validated(base)
 
 
 @contextmanager
-def _naming(recipe: Path | None) -> Iterator[None]:
-    """Put the recipe's name in front of what is wrong with it."""
+def naming(recipe: Path | None) -> Iterator[None]:
+    """Put the recipe's name in front of what is wrong with it.
+
+    Raises:
+        ConfigError: What was raised inside, with the name.
+    """
     try:
         yield
     except ConfigError as error:
@@ -118,7 +137,7 @@ def _naming(recipe: Path | None) -> Iterator[None]:
 
 def _based_on(arch: str, fields: Mapping[str, Any], source: Path | None) -> dict[str, Any]:
     """Return the fields on top of what the architecture's name stands for."""
-    with _naming(source):
+    with naming(source):
         return _merged({"model": arch_fields(arch)}, {**fields, "arch": arch})
 
 
@@ -146,7 +165,15 @@ def _whole(checked: Mapping[str, Any]) -> ProbeSpec:
         raise ConfigError(str(error).removeprefix("probe.")) from None
 
 
-def _read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the fields of a recipe, unchecked.
+
+    Args:
+        path: YAML file.
+
+    Raises:
+        ConfigError: It cannot be read, or holds no fields.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -158,8 +185,12 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
-def _parse(override: str) -> tuple[str, Any]:
-    """Split ``a.b=value``; the value stays text, which its field's type parses, or is a list or null."""
+def parse_override(override: str) -> tuple[str, Any]:
+    """Return the path and the value of ``a.b=value``; text is left as it is, for its field's type to parse.
+
+    Raises:
+        ConfigError: It is not of this form.
+    """
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set: got {override!r}; must be a field and a value, as in model.n_layers=12")

@@ -1,0 +1,101 @@
+"""A sweep's folder: what was asked for, and a run's folder for each cell. Several sweeps may share one.
+
+``NAME.sweep.json`` holds a plan; the cells' folders are named by what they train. A cell whose folder has a
+``result.json`` is done, whoever asked for it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.grid.cell import Cell
+from stabilitykit.experiments.grid.plan import SweepPlan
+from stabilitykit.experiments.grid.result import SCHEMA_VERSION, CellResult, read_result
+from stabilitykit.store.disk import reason, replace_file
+
+SUFFIX = ".sweep.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SweepRun:
+    """A cell, where it is kept, and how it ended."""
+
+    cell: Cell
+    folder: Path
+    """Its run's folder, whether it is there or not."""
+    result: CellResult | None
+    """None while it has not ended."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A sweep as it is on disk: the plan, and every cell that it asks for, done or not."""
+
+    plan: SweepPlan
+    folder: Path
+    runs: tuple[SweepRun, ...]
+
+    @property
+    def done(self) -> tuple[SweepRun, ...]:
+        """The runs that have ended."""
+        return tuple(run for run in self.runs if run.result is not None)
+
+
+def write_plan(folder: Path, plan: SweepPlan) -> Path:
+    """Write what a sweep is asked to do into its folder, and return the file.
+
+    Raises:
+        RunFolderError: The disk did not take it.
+    """
+    path = folder / f"{plan.name}{SUFFIX}"
+    document = {"schema_version": SCHEMA_VERSION, **plan.to_json()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(document, indent=1) + "\n")
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be written ({reason(error)}); name another with --logdir"
+        ) from None
+    return path
+
+
+def plan_files(path: Path) -> list[Path]:
+    """Return the plans' files in a folder, or the file itself if it is one; empty where there is none."""
+    if path.name.endswith(SUFFIX) and path.is_file():
+        return [path]
+    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+
+
+def open_sweep(file: Path) -> Sweep:
+    """Return the sweep of a plan's file.
+
+    Args:
+        file: One that ``plan_files`` names.
+
+    Raises:
+        RunFolderError: It cannot be read by this version.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        version = int(document["schema_version"])
+    except OSError as error:
+        raise RunFolderError(f"{file}: cannot be read ({reason(error)})") from None
+    except (ValueError, KeyError, TypeError):
+        raise RunFolderError(
+            f"{file}: damaged; repeat the sweep's command to have it written again"
+        ) from None
+    if version > SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{file}: schema_version {version} is newer than this version of stabilitykit reads"
+        )
+    plan = SweepPlan.from_json(document)
+    return Sweep(plan, file.parent, tuple(runs_of(plan.cells(), file.parent)))
+
+
+def runs_of(cells: Sequence[Cell], folder: Path) -> Iterator[SweepRun]:
+    """Yield each cell with its folder and how it ended."""
+    for cell in cells:
+        place = folder / cell.key
+        yield SweepRun(cell, place, read_result(place))

@@ -36,7 +36,10 @@ def read_measure(given: Any, where: str) -> Measure:
     form = _form(given, where)
     if form == "lead":
         _only(given, ("lead", "until"), where)
-        return Lead(*(_read_event(given.get(side), f"{where}.{side}") for side in ("lead", "until")))
+        return Lead(
+            event=_read_event(given["lead"], f"{where}.lead"),
+            until=_read_event(given.get("until"), f"{where}.until"),
+        )
     if form == "exponent":
         _only(given, ("exponent", "in"), where)
         measure = read_measure(given["exponent"], f"{where}.exponent")

@@ -110,6 +110,19 @@ def _first_incident(evidence: Evidence, run: SweepRun) -> Bracket:
     return at(incidents[0].start) if incidents else never(run)
 
 
+@dataclass(frozen=True)
+class EndedAs:
+    """1 for a run with one of some verdicts, 0 for another: a share of runs."""
+
+    outcomes: tuple[str, ...]
+    averaging: Averaging = "share"
+    unit: str = ""
+
+    def of(self, evidence: Evidence, run: SweepRun) -> float:
+        """Return whether it ended so."""
+        return float(run.result is not None and run.result.outcome in self.outcomes)
+
+
 RUN_MEASURES: dict[str, OfResult] = {
     "final_loss": OfResult("nats", lambda evidence, run: evidence.loss(run)),
     "best_loss": OfResult("nats", _best_loss),

@@ -154,7 +154,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     never reach beyond the values themselves and cover the mean less than 80 times in 100. From 8 on it is
     the percentile bootstrap, 10,000 resamples with a fixed seed, at percentiles moved outwards as Hesterberg
     does (2015, The American Statistician 69, 371): to where √(n/(n-1))·t stands in the normal law, since
-    plain ones are as narrow as if the spread of few were known.
+    plain ones are as narrow as if the spread of few were known. What neither mends is skew: of exponential
+    draws both cover the mean some 88 times in 100 up to 12 values.
 
     Args:
         values: One a seed. A single one, or an infinite one among them, leaves the mean without ends.
@@ -200,7 +201,7 @@ def wilson(count: float, n: int) -> Estimate:
 
     Args:
         count: How many of them; may be a sum of shares, for which the interval is too wide rather than
-            too narrow, since no number between 0 and 1 varies more than one that is 0 or 1.
+            too narrow: of numbers from 0 to 1 with one mean, those that are 0 or 1 vary most.
         n: Of how many.
     """
     if n == 0:
@@ -214,7 +215,7 @@ def wilson(count: float, n: int) -> Estimate:
 def share_difference(where: Estimate, minus: Estimate) -> Estimate:
     """Return the difference of two shares with Newcombe's 95 % interval (1998, method 10).
 
-    It takes the two for independent; where seeds make them go together it is too wide, never too narrow.
+    It takes the two for independent; where seeds make them go together it is wider than it need be.
 
     Args:
         where: As ``wilson`` returns it.

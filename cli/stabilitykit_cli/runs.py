@@ -28,7 +28,7 @@ stays, and so does a run that is being written.
 Examples:
   stabilitykit runs
   stabilitykit runs experiments/ --sort size --json
-  stabilitykit runs runs/post_norm-1 runs/lr.sweep.json --remove
+  stabilitykit runs runs/post_norm-1 runs/lr/ --remove
   stabilitykit runs --unfinished --older-than 7d --remove --yes
 """
 
@@ -41,7 +41,7 @@ def runs(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH…]",
+            metavar="PATH…",
             help="Runs, sweeps' plans, or folders that hold such; runs/ when left out.",
             show_default=False,
         ),

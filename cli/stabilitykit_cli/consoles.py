@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
 
@@ -42,6 +43,11 @@ def show(renderable: RenderableType, whole_lines: bool = False) -> None:
     # Tables fill their cells with blanks, which nobody wants in a file.
     lines = [line.rstrip() for line in captured.get().splitlines()]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Write plain lines to stdout as they are, for those who cut them up."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def progress() -> Console:

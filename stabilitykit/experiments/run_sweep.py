@@ -21,8 +21,8 @@ from stabilitykit.experiments.grid import (
 )
 from stabilitykit.experiments.grid.hparams import write_cell_hparams, write_sweep_hparams
 from stabilitykit.experiments.grid.lock import only_one
-from stabilitykit.experiments.grid.result import PROGRESS
 from stabilitykit.experiments.spec import ProbeSpec
+from stabilitykit.store.contents import PROGRESS
 from stabilitykit.training.corpus import load_corpus
 
 RUNS = Path("runs")

@@ -1,0 +1,123 @@
+"""What the pictures of a sweep are drawn from, taken from the sweep."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun
+from stabilitykit.figures.landscape import (
+    FAILED,
+    Ending,
+    FailureOrder,
+    Landscape,
+    LandscapeRow,
+    Setting,
+    number,
+    row_title,
+    value_title,
+)
+from stabilitykit.store import open_run
+
+LR = "optimizer.lr"
+SILENT = "nothing announced"
+
+
+def landscape(sweep: Sweep) -> Landscape:
+    """Return how the runs of a sweep ended, over its axes."""
+    x_name = _x_name(sweep)
+    x_values = tuple(dict.fromkeys(_x(run, x_name) for run in sweep.runs))
+    if all(isinstance(x, int | float) for x in x_values):
+        x_values = tuple(sorted(x_values))
+    names = tuple(axis.name for axis in sweep.plan.axes if axis.name != x_name)
+    rows: dict[tuple[str, ...], dict[Any, list[SweepRun]]] = {}
+    for run in sweep.runs:
+        row = rows.setdefault(_values(run, names), {x: [] for x in x_values})
+        row[_x(run, x_name)].append(run)
+    found = tuple(
+        LandscapeRow(values, tuple(_setting(x, runs) for x, runs in row.items()))
+        for values, row in rows.items()
+    )
+    return Landscape(x_name, x_values, names, found, _unigram(sweep))
+
+
+def failure_order(sweep: Sweep) -> FailureOrder:
+    """Return what left its band first in the runs that failed, by the slowest axis (the architecture)."""
+    names = [axis.name for axis in sweep.plan.axes if axis.name != _x_name(sweep)][:1]
+    groups = list(dict.fromkeys(_group(run, names) for run in sweep.runs))
+    firsts = [
+        (_group(run, names), first_site(run.result))
+        for run in sweep.done
+        if run.result is not None and run.result.outcome in FAILED
+    ]
+    return FailureOrder.of(firsts, groups)
+
+
+def first_site(result: CellResult) -> str:
+    """Return ``kind@site`` of the incident that began first, or ``nothing announced``."""
+    first = min(result.incidents, key=lambda each: (each.start, each.detected), default=None)
+    return SILENT if first is None else f"{first.kind}@{first.site}"
+
+
+def title_of(run: SweepRun, names: Sequence[str]) -> str:
+    """Return what a run is called: its values on some axes, and its seed.
+
+    Args:
+        run: A run of a sweep.
+        names: The axes that are named.
+    """
+    told = [value_title(name, run.cell.values[name]) for name in names if name in run.cell.values]
+    return " · ".join([*(told or [run.cell.spec.arch]), f"seed {run.cell.seed}"])
+
+
+def _group(run: SweepRun, names: Sequence[str]) -> str:
+    return row_title(names, _values(run, names)) if names else run.cell.spec.arch
+
+
+def _x_name(sweep: Sweep) -> str:
+    names = [axis.name for axis in sweep.plan.axes]
+    if LR in names or not names:
+        return LR
+    numeric = [axis for axis in sweep.plan.axes if all(isinstance(x, int | float) for x in axis.values)]
+    return max(numeric, key=lambda axis: len(axis.values)).name if numeric else names[-1]
+
+
+def _x(run: SweepRun, name: str) -> Any:
+    # Where the learning rate is no axis, it is still what stands below the picture.
+    return run.cell.values.get(name, run.cell.spec.optimizer.lr)
+
+
+def _values(run: SweepRun, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(number(run.cell.values[name]) for name in names)
+
+
+def _setting(x: Any, runs: Sequence[SweepRun]) -> Setting:
+    return Setting(x, len(runs), tuple(_endings(runs)))
+
+
+def _endings(runs: Sequence[SweepRun]) -> Iterator[Ending]:
+    for run in runs:
+        if run.result is not None:
+            final, first = _finite(run.result.final_loss), _finite(run.result.first_loss)
+            known = [loss for loss in (final, first) if loss is not None]
+            yield Ending(run.cell.seed, run.result.outcome, final, min(known, default=None), run.cell.key)
+
+
+def _finite(loss: float | None) -> float | None:
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def _unigram(sweep: Sweep) -> float | None:
+    """Return the unigram entropy of the corpus, where it is the same for the first and the last run."""
+    done = sweep.done
+    found = {_entropy(run) for run in (done[:1] + done[-1:])}
+    return found.pop() if len(found) == 1 else None
+
+
+def _entropy(run: SweepRun) -> float | None:
+    try:
+        corpus = open_run(run.folder).config.get("corpus", {})
+    except RunFolderError:
+        return None
+    entropy = corpus.get("unigram_entropy") if isinstance(corpus, dict) else None
+    return float(entropy) if isinstance(entropy, int | float) else None

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from stabilitykit.figures.colours import FAINT, MISSING, NONFINITE, colours, hexadecimal
 from stabilitykit.figures.depth_map import DepthMap
-from stabilitykit.figures.drawing import file_bytes, new_figure, settings
+from stabilitykit.figures.drawing import files, new_figure, settings
 from stabilitykit.figures.heat_map import cells_image
 from stabilitykit.figures.panels import step_text
 from stabilitykit.figures.run_picture import printable
@@ -22,13 +22,13 @@ _ROW, _AROUND = 0.16, 0.75
 """Inches: a site, and what is around a map."""
 
 
-def depth_file(maps: Sequence[DepthMap], title: str, format: str) -> bytes:
-    """Return the maps of a run above each other as a file.
+def depth_files(maps: Sequence[DepthMap], title: str, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return the maps of a run above each other as files.
 
     Args:
         maps: At least one.
         title: What the run is called.
-        format: ``png``, ``svg`` or ``pdf``.
+        formats: Each ``png``, ``svg`` or ``pdf``.
     """
     heights = [max(0.7, min(3.0, _ROW * len(each.sites))) for each in maps]
     with settings():
@@ -37,7 +37,7 @@ def depth_file(maps: Sequence[DepthMap], title: str, format: str) -> bytes:
         all_axes = figure.subplots(len(maps), 1, height_ratios=heights, squeeze=False)[:, 0]
         for axes, each in zip(all_axes, maps, strict=True):
             _draw(figure, axes, each)
-        return file_bytes(figure, format)
+        return files(figure, formats)
 
 
 def _draw(figure: Figure, axes: Axes, each: DepthMap) -> None:

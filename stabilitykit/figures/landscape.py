@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FAILED = ("stuck", "diverged", "crashed")
-"""Outcomes of a run that failed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -22,11 +19,15 @@ class Ending:
     """What counts in means: the final loss, or the first one where training ended worse than it began."""
     run: str
     """The run's name."""
+    failed: bool
+    """Whether it failed: also where it held, but at a loss far above that of others."""
 
     @property
-    def failed(self) -> bool:
-        """Whether the run failed."""
-        return self.outcome in FAILED
+    def how(self) -> str:
+        """How it failed, in a word or two; empty where it did not."""
+        if not self.failed:
+            return ""
+        return "ended high" if self.outcome in ("stable", "recovered") else self.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ class Setting:
         if not self.endings:
             return "not done"
         done = len(self.endings)
-        kinds = ", ".join(dict.fromkeys(each.outcome for each in self.endings if each.failed))
+        kinds = ", ".join(dict.fromkeys(each.how for each in self.endings if each.failed))
         told = f"{self.failed} of {done} failed ({kinds})" if self.failed else f"none of {done} failed"
-        recovered = sum(each.outcome == "recovered" for each in self.endings)
+        recovered = sum(each.outcome == "recovered" and not each.failed for each in self.endings)
         told += f", {recovered} recovered" if recovered else ""
         return told + (f", {self.asked - done} not done" if done < self.asked else "")
 
@@ -174,7 +175,8 @@ class FailureOrder:
     failing: tuple[int, ...]
     """Runs that failed, by group."""
     rows: tuple[tuple[str, tuple[int, ...]], ...]
-    """``kind@site``, or another word, and in how many failing runs of each group it was first."""
+    """``kind@site``, or another word, and in how many failing runs of each group it was first. A run in which
+    several were at once counts for each."""
 
     @property
     def most(self) -> int:
@@ -182,7 +184,9 @@ class FailureOrder:
         return max((count for _, counts in self.rows for count in counts), default=0)
 
     @classmethod
-    def of(cls, firsts: Sequence[tuple[str, str]], groups: Sequence[str], most: int = 12) -> "FailureOrder":
+    def of(
+        cls, firsts: Sequence[tuple[str, Sequence[str]]], groups: Sequence[str], most: int = 12
+    ) -> "FailureOrder":
         """Return the order of some failing runs.
 
         Args:
@@ -191,8 +195,9 @@ class FailureOrder:
             most: Rows at most; what is rarer is added up in one more.
         """
         counted: dict[str, list[int]] = {}
-        for group, what in firsts:
-            counted.setdefault(what, [0] * len(groups))[groups.index(group)] += 1
+        for group, found in firsts:
+            for what in found:
+                counted.setdefault(what, [0] * len(groups))[groups.index(group)] += 1
         ordered = sorted(counted.items(), key=lambda item: -sum(item[1]))
         shown, rest = ordered[:most], ordered[most:]
         if rest:

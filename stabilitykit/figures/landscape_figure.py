@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from stabilitykit.figures.colours import CRITICAL, FAINT, hexadecimal
-from stabilitykit.figures.drawing import file_bytes, new_figure, settings
+from stabilitykit.figures.drawing import files, new_figure, settings
 from stabilitykit.figures.landscape import (
     FailureOrder,
     Landscape,
@@ -28,12 +28,12 @@ _COLUMNS = 3
 """Panels beside each other at most."""
 
 
-def lr_loss_file(shown: Landscape, format: str) -> bytes:
-    """Return final loss over x as a file: a panel for each value of the first axis, lines for the others.
+def lr_loss_files(shown: Landscape, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return final loss over x as files: a panel for each value of the first axis, lines for the others.
 
     Args:
         shown: How the runs ended.
-        format: ``png``, ``svg`` or ``pdf``.
+        formats: Each ``png``, ``svg`` or ``pdf``.
     """
     panels: dict[str, list[LandscapeRow]] = {}
     for row in shown.rows:
@@ -52,15 +52,15 @@ def lr_loss_file(shown: Landscape, format: str) -> bytes:
         for spare in all_axes[len(panels) :]:
             spare.set_visible(False)
         _legend(figure, shown, list(styles))
-        return file_bytes(figure, format)
+        return files(figure, formats)
 
 
-def verdicts_file(shown: Landscape, format: str) -> bytes:
-    """Return the grid of verdicts as a file: how many seeds failed, by sign and colour.
+def verdicts_files(shown: Landscape, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return the grid of verdicts as files: how many seeds failed, by sign and colour.
 
     Args:
         shown: How the runs ended.
-        format: ``png``, ``svg`` or ``pdf``.
+        formats: Each ``png``, ``svg`` or ``pdf``.
     """
     states = list(_STATES)
     with settings():
@@ -86,15 +86,15 @@ def verdicts_file(shown: Landscape, format: str) -> bytes:
         figure.supxlabel(
             "○ held   ~ recovered   a number: so many seeds failed   ✕ all failed", fontsize=8, ha="center"
         )
-        return file_bytes(figure, format)
+        return files(figure, formats)
 
 
-def failure_order_file(order: FailureOrder, format: str) -> bytes:
-    """Return what left its band first as a file: bars beside each other for each group.
+def failure_order_files(order: FailureOrder, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return what left its band first as files: bars beside each other for each group.
 
     Args:
         order: The counts.
-        format: ``png``, ``svg`` or ``pdf``.
+        formats: Each ``png``, ``svg`` or ``pdf``.
     """
     with settings():
         figure = new_figure(3.2 + 1.9 * max(1, len(order.groups)), 0.9 + 0.28 * max(1, len(order.rows)))
@@ -110,7 +110,7 @@ def failure_order_file(order: FailureOrder, format: str) -> bytes:
             axes.set_yticks(list(places), [what.replace("@", "  ") for what, _ in order.rows])
         columns[0].set_xlim(0, 1.2 * max(1, order.most))
         columns[0].invert_yaxis()
-        return file_bytes(figure, format)
+        return files(figure, formats)
 
 
 def _draw_row(axes: Axes, shown: Landscape, row: LandscapeRow, style: int) -> None:

@@ -44,6 +44,8 @@ class _Listed:
     outcome: str
     loss: float | None
     failed: bool
+    how: str
+    """How it failed, where its outcome does not say so."""
     rank: int
     """Runs of a lower rank are told in full first."""
     view: Callable[[], RunView]
@@ -113,7 +115,9 @@ def _of_logs(logs: Sequence[tuple[Path, Replay]]) -> Iterator[_Listed]:
         key, outcome, values = str(number), replay.verdict.outcome, replay.curves.loss.laps
         loss = float(values[-1].values[-1]) if values else None
         failed = outcome in ("stuck", "diverged")
-        yield _Listed(key, str(path), "", outcome, loss, failed, 0, partial(view_of_log, path, replay, key))
+        yield _Listed(
+            key, str(path), "", outcome, loss, failed, "", 0, partial(view_of_log, path, replay, key)
+        )
 
 
 def _of_sweeps(sweeps: Sequence[SweepView]) -> Iterator[_Listed]:
@@ -139,6 +143,7 @@ def _of_sweeps(sweeps: Sequence[SweepView]) -> Iterator[_Listed]:
                         ending.outcome,
                         ending.final_loss,
                         ending.failed,
+                        ending.how if ending.how != ending.outcome else "",
                         rank,
                         partial(view_of_cell, run, names),
                     )

@@ -62,7 +62,8 @@ def _map(
     for row, (at, read) in enumerate(columns.values()):
         spans = (at - first) // width
         # The largest of a span, or NaN: no spike is lost.
-        np.maximum.at(values[row], spans, read.astype(float))
+        with np.errstate(invalid="ignore"):
+            np.maximum.at(values[row], spans, read.astype(float))
         missing[row, spans] = False
     values[missing] = np.nan
     log = kind.log and bool((values[np.isfinite(values)] > 0).any())

@@ -1,6 +1,7 @@
 """Every figure of a report as SVG and PDF, and its data as CSV."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from stabilitykit.store.disk import reason
 
 FORMATS = ("svg", "pdf")
 
-_Maker = Callable[[], bytes]
+_Maker = Callable[[], Mapping[str, bytes]]
+"""Makes the bytes of a figure by format."""
 
 
 def write_figures(
@@ -30,61 +32,58 @@ def write_figures(
         MissingExtraError: Figures take matplotlib, which is not installed; the tables are written.
         DataError: A file cannot be written.
     """
-    written = [_write(folder / name, make) for name, make in _tables(made)]
+    written = [_write(folder / name, text.encode()) for name, text in _tables(made)]
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
             f"{folder}: figures need matplotlib: pip install 'stabilitykit[report]';"
             f" the page and {len(written)} tables (.csv) are written"
         )
     figures = list(_figures(made))
-    for name, make in figures:
-        written.append(_write(folder / name, make))
+    for count, (name, make) in enumerate(figures, start=1):
+        written += [_write(folder / f"{name}.{format}", data) for format, data in make().items()]
         if on_progress is not None:
-            on_progress(len(written), len(figures) + len(written))
+            on_progress(count, len(figures))
     return written
 
 
-def _write(path: Path, make: _Maker) -> Path:
+def _write(path: Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(make())
+        path.write_bytes(data)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({reason(error)})") from error
     return path
 
 
-def _tables(made: Report) -> Iterator[tuple[str, _Maker]]:
+def _tables(made: Report) -> Iterator[tuple[str, str]]:
     for sweep in made.sweeps:
         for name, text in sweep.tables.items():
-            yield f"{sweep.name}/{name}.csv", text.encode
+            yield f"{sweep.name}/{name}.csv", text
     for view in made.views:
         for each in view.maps:
-            yield f"runs/{view.key}_{each.name}.csv", map_table(each).encode
+            yield f"runs/{view.key}_{each.name}.csv", map_table(each)
 
 
 def _figures(made: Report) -> Iterator[tuple[str, _Maker]]:
-    for format in FORMATS:
-        for sweep in made.sweeps:
-            for name, make in _of_sweep(sweep, format):
-                yield f"{sweep.name}/{name}.{format}", make
-        for view in made.views:
-            for name, make in _of_run(view, format):
-                yield f"runs/{view.key}_{name}.{format}", make
+    for sweep in made.sweeps:
+        yield from _of_sweep(sweep)
+    for view in made.views:
+        yield from _of_run(view)
 
 
-def _of_sweep(sweep: SweepView, format: str) -> Iterator[tuple[str, _Maker]]:
-    from stabilitykit.figures.landscape_figure import failure_order_file, lr_loss_file, verdicts_file
+def _of_sweep(sweep: SweepView) -> Iterator[tuple[str, _Maker]]:
+    from stabilitykit.figures.landscape_figure import failure_order_files, lr_loss_files, verdicts_files
 
-    yield "lr_loss", lambda: lr_loss_file(sweep.shown, format)
-    yield "verdicts", lambda: verdicts_file(sweep.shown, format)
+    yield f"{sweep.name}/lr_loss", partial(lr_loss_files, sweep.shown, FORMATS)
+    yield f"{sweep.name}/verdicts", partial(verdicts_files, sweep.shown, FORMATS)
     if sweep.order.rows:
-        yield "failure_order", lambda: failure_order_file(sweep.order, format)
+        yield f"{sweep.name}/failure_order", partial(failure_order_files, sweep.order, FORMATS)
 
 
-def _of_run(view: RunView, format: str) -> Iterator[tuple[str, _Maker]]:
-    from stabilitykit.figures.depth_figure import depth_file
-    from stabilitykit.figures.run_figure import run_file
+def _of_run(view: RunView) -> Iterator[tuple[str, _Maker]]:
+    from stabilitykit.figures.depth_figure import depth_files
+    from stabilitykit.figures.run_figure import run_files
 
-    yield "curves", lambda: run_file([view.picture], format)
+    yield f"runs/{view.key}_curves", partial(run_files, [view.picture], FORMATS)
     if view.maps:
-        yield "depths", lambda: depth_file(view.maps, view.picture.title, format)
+        yield f"runs/{view.key}_depths", partial(depth_files, view.maps, view.picture.title, FORMATS)

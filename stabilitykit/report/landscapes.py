@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stabilitykit.errors import RunFolderError
-from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun
+from stabilitykit.experiments.compare import Results, first_incidents
+from stabilitykit.experiments.compare.results import LR
+from stabilitykit.experiments.grid import Sweep, SweepRun
 from stabilitykit.figures.landscape import (
-    FAILED,
     Ending,
     FailureOrder,
     Landscape,
@@ -19,12 +20,17 @@ from stabilitykit.figures.landscape import (
 )
 from stabilitykit.store import open_run
 
-LR = "optimizer.lr"
-SILENT = "nothing announced"
+LOSS_ALONE = "the loss alone"
+"""Nothing inside the model was announced."""
 
 
-def landscape(sweep: Sweep) -> Landscape:
-    """Return how the runs of a sweep ended, over its axes."""
+def landscape(sweep: Sweep, results: Results) -> Landscape:
+    """Return how the runs of a sweep ended, over its axes.
+
+    Args:
+        sweep: The sweep.
+        results: Which of its runs failed, and with which loss each counts.
+    """
     x_name = _x_name(sweep)
     x_values = tuple(dict.fromkeys(_x(run, x_name) for run in sweep.runs))
     if all(isinstance(x, int | float) for x in x_values):
@@ -35,28 +41,27 @@ def landscape(sweep: Sweep) -> Landscape:
         row = rows.setdefault(_values(run, names), {x: [] for x in x_values})
         row[_x(run, x_name)].append(run)
     found = tuple(
-        LandscapeRow(values, tuple(_setting(x, runs) for x, runs in row.items()))
+        LandscapeRow(values, tuple(_setting(x, runs, results) for x, runs in row.items()))
         for values, row in rows.items()
     )
     return Landscape(x_name, x_values, names, found, _unigram(sweep))
 
 
-def failure_order(sweep: Sweep) -> FailureOrder:
-    """Return what left its band first in the runs that failed, by the slowest axis (the architecture)."""
+def failure_order(sweep: Sweep, results: Results) -> FailureOrder:
+    """Return what left its band first in the runs that failed, by the slowest axis (the architecture).
+
+    Args:
+        sweep: The sweep.
+        results: Which of its runs failed.
+    """
     names = [axis.name for axis in sweep.plan.axes if axis.name != _x_name(sweep)][:1]
     groups = list(dict.fromkeys(_group(run, names) for run in sweep.runs))
-    firsts = [
-        (_group(run, names), first_site(run.result))
-        for run in sweep.done
-        if run.result is not None and run.result.outcome in FAILED
-    ]
-    return FailureOrder.of(firsts, groups)
+    failing = [run for run in sweep.done if not results.stable(run)]
+    return FailureOrder.of([(_group(run, names), _firsts(run)) for run in failing], groups)
 
 
-def first_site(result: CellResult) -> str:
-    """Return ``kind@site`` of the incident that began first, or ``nothing announced``."""
-    first = min(result.incidents, key=lambda each: (each.start, each.detected), default=None)
-    return SILENT if first is None else f"{first.kind}@{first.site}"
+def _firsts(run: SweepRun) -> list[str]:
+    return list(dict.fromkeys(f"{each.kind}@{each.site}" for each in first_incidents(run))) or [LOSS_ALONE]
 
 
 def title_of(run: SweepRun, names: Sequence[str]) -> str:
@@ -91,20 +96,22 @@ def _values(run: SweepRun, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(number(run.cell.values[name]) for name in names)
 
 
-def _setting(x: Any, runs: Sequence[SweepRun]) -> Setting:
-    return Setting(x, len(runs), tuple(_endings(runs)))
+def _setting(x: Any, runs: Sequence[SweepRun], results: Results) -> Setting:
+    return Setting(x, len(runs), tuple(_endings(runs, results)))
 
 
-def _endings(runs: Sequence[SweepRun]) -> Iterator[Ending]:
+def _endings(runs: Sequence[SweepRun], results: Results) -> Iterator[Ending]:
     for run in runs:
         if run.result is not None:
-            final, first = _finite(run.result.final_loss), _finite(run.result.first_loss)
-            known = [loss for loss in (final, first) if loss is not None]
-            yield Ending(run.cell.seed, run.result.outcome, final, min(known, default=None), run.cell.key)
-
-
-def _finite(loss: float | None) -> float | None:
-    return loss if loss is not None and math.isfinite(loss) else None
+            final = run.result.final_loss
+            yield Ending(
+                seed=run.cell.seed,
+                outcome=run.result.outcome,
+                final_loss=final if final is not None and math.isfinite(final) else None,
+                counted_loss=results.loss(run),
+                run=run.cell.key,
+                failed=not results.stable(run),
+            )
 
 
 def _unigram(sweep: Sweep) -> float | None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from stabilitykit.figures.page.contents import curve_numbers
 from stabilitykit.replay import Replay
-from stabilitykit.report.parting import APART, IN_A_ROW, Parting
-from stabilitykit.tags import REGISTRY, site_of, split
+from stabilitykit.report.parting import APART, IN_A_ROW, FirstDifference, Parting
+from stabilitykit.tags import REGISTRY, split
 
+_PERCENT = round(100 * APART)
 _SHOWN = 12
 """Readings of the first step at which anything differs that are listed."""
 
@@ -29,7 +30,7 @@ def parting_contents(parted: Parting, runs: Sequence[tuple[Path, Replay]], bucke
         "first": [_row(each) for each in first[:_SHOWN]],
         "more": max(0, len(first) - _SHOWN),
         "apart": [_row(each) for each in apart],
-        "percent": round(100 * APART),
+        "percent": _PERCENT,
         "in_a_row": IN_A_ROW,
         "chart": {
             "names": [str(path) for path, _ in runs],
@@ -50,18 +51,18 @@ def sentence(parted: Parting) -> str:
     first = parted.first[0]
     start = f"They part at step {first.step}, first at {first.tag}"
     if not parted.apart:
-        return f"{start}, and never by more than {APART:.0%} for {IN_A_ROW} steps in a row ({shared})."
+        return f"{start}, and never by more than {_PERCENT} % for {IN_A_ROW} steps in a row ({shared})."
     far = parted.apart[0]
-    return f"{start}, and by more than {APART:.0%} from step {far.step} on, first in {far.tag} ({shared})."
+    return f"{start}, and by more than {_PERCENT} % from step {far.step} on, first in {far.tag} ({shared})."
 
 
-def _row(each: Any) -> dict[str, Any]:
-    family = split(each.tag)[0]
+def _row(each: FirstDifference) -> dict[str, Any]:
+    family, site = split(each.tag)
     meaning = REGISTRY[family].meaning if family in REGISTRY else ""
     return {
         "step": each.step,
         "family": family,
-        "site": site_of(each.tag),
+        "site": site or "whole model",
         "meaning": meaning,
         "a": each.a,
         "b": each.b,

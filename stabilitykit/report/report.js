@@ -24,7 +24,11 @@ class Overlay {
       scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: () => [low, high] } },
       series: [{}, ...names.map((name, n) => ({ stroke: paint(n ? "hue-1" : "hue-0"), width: 1.5, dash: n ? [6, 3] : [], points: { show: false }, spanGaps: true }))],
       hooks: {
-        drawAxes: [plot => [[at, "first difference"], [apart, "apart"]].forEach(([step, word], row) => this.line(plot, step, word, row))],
+        draw: [plot => {
+          const same = at === apart;
+          this.line(plot, apart, same ? "they part" : "apart", 1);
+          if (!same) this.line(plot, at, "first difference", 0);
+        }],
         setCursor: [plot => this.point(plot, laps)],
       },
     };

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stabilitykit.errors import ConfigError
+from stabilitykit.experiments.claims import ClaimResult, judge
+from stabilitykit.experiments.compare import Estimate, Results, Summary, summarise
 from stabilitykit.experiments.grid import Sweep
 from stabilitykit.figures.landscape import FailureOrder, Landscape, Setting, number, row_title, short
 from stabilitykit.report.landscapes import failure_order, landscape
 from stabilitykit.report.tables import sweep_tables
+from stabilitykit.report.words import estimate_text
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,26 @@ class SweepView:
     sweep: Sweep
     shown: Landscape
     order: FailureOrder
+    summaries: tuple[Summary, ...]
+    claims: tuple[ClaimResult, ...]
+    refused: str
+    """Why claims could not be judged; empty where they could."""
     tables: Mapping[str, str]
     """As CSV, by their names."""
 
     @classmethod
     def of(cls, sweep: Sweep) -> "SweepView":
         """Return how a sweep is shown."""
-        shown, order = landscape(sweep), failure_order(sweep)
-        return cls(sweep, shown, order, sweep_tables(sweep, shown, order))
+        results = Results(sweep)
+        shown, order, summaries = landscape(sweep, results), failure_order(sweep, results), summarise(sweep)
+        claims: tuple[ClaimResult, ...] = ()
+        refused = ""
+        try:
+            claims = judge(sweep)
+        except ConfigError as error:
+            refused = str(error)
+        tables = sweep_tables(sweep, shown, order, summaries, claims)
+        return cls(sweep, shown, order, summaries, claims, refused, tables)
 
     @property
     def name(self) -> str:
@@ -54,6 +70,9 @@ class SweepView:
             ],
             "chart": self._chart(titles),
             "order": self.order,
+            "summary": [_summarised(each) for each in self.summaries],
+            "claims": [_claimed(each) for each in self.claims],
+            "refused": self.refused,
             "failures": sum(self.order.failing),
             "csv": {
                 f"{self.name}_{name}.csv": "data:text/csv;charset=utf-8;base64,"
@@ -101,6 +120,36 @@ class SweepView:
             "axes": [short(name) for name in shown.row_names],
             "lines": lines,
         }
+
+
+def _summarised(each: Summary) -> dict[str, Any]:
+    names = list(each.values)
+    return {
+        "title": row_title(names, [number(value) for value in each.values.values()]),
+        "failed": estimate_text(each.failed, percent=True),
+        "stable_lr_max": estimate_text(each.stable_lr_max),
+        "best_lr": "–" if each.best_lr is None else number(each.best_lr),
+        "best_loss": estimate_text(each.best_loss),
+        "lr_sensitivity": estimate_text(each.lr_sensitivity),
+    }
+
+
+def _claimed(each: ClaimResult) -> dict[str, Any]:
+    found = Estimate(each.value, each.low, each.high, each.n)
+    low, high = each.band
+    if low is not None and high is not None:
+        band = f"{number(low)} to {number(high)}"
+    else:
+        band = f"at least {number(low)}" if low is not None else f"at most {number(high)}"
+    return {
+        "says": each.says,
+        "outcome": each.outcome,
+        "state": each.outcome.replace(" ", "-"),
+        "value": f"{estimate_text(found)} {each.unit}".strip(),
+        "band": band,
+        "n": each.n,
+        "note": each.note,
+    }
 
 
 def _plural(name: str) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_NAMED = 4
+"""Values that a sentence names at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -115,7 +118,8 @@ class LandscapeRow:
         first = done.index(bad[0])
         if done[first:] == bad:
             return f"fails from {number(bad[0].x)} on, holds up to {number(done[first - 1].x)}"
-        return f"fails at {len(bad)} of {len(done)} values: {', '.join(number(each.x) for each in bad)}"
+        values = f": {', '.join(number(each.x) for each in bad)}" if len(bad) <= _NAMED else ""
+        return f"fails at {len(bad)} of {len(done)} values{values}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class _Listed:
 
     key: str
     title: str
+    """What it is called below its group's heading."""
     group: str
     outcome: str
     loss: float | None
@@ -138,7 +139,7 @@ def _of_sweeps(sweeps: Sequence[SweepView]) -> Iterator[_Listed]:
                     run = runs[ending.run]
                     yield _Listed(
                         ending.run,
-                        title_of(run, names),
+                        title_of(run, [sweep.shown.x_name]),
                         group,
                         ending.outcome,
                         ending.final_loss,

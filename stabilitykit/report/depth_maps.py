@@ -21,12 +21,13 @@ class _Kind:
     family: str
     suffix: str = ""
     log: bool = False
+    """Whether colours follow the logarithm, where no value is negative."""
 
 
 _KINDS = (
     _Kind("residual_rms", "Residual RMS behind each block", "", "act/rms", ".resid_post", log=True),
     _Kind("gradient_share", "Gradient share", "", "grad/share", log=True),
-    _Kind("attention_logit_max", "Largest attention logit", "", "attn/logit_max"),
+    _Kind("attention_logit_max", "Largest attention logit", "", "attn/logit_max", log=True),
     _Kind("attention_entropy", "Attention entropy", "of its maximum", "attn/entropy"),
 )
 
@@ -66,6 +67,7 @@ def _map(
             np.maximum.at(values[row], spans, read.astype(float))
         missing[row, spans] = False
     values[missing] = np.nan
-    log = kind.log and bool((values[np.isfinite(values)] > 0).any())
+    finite = values[np.isfinite(values)]
+    log = kind.log and bool((finite >= 0).all() and (finite > 0).any())
     span = (first, first + count * width)
     return DepthMap(kind.name, kind.title, kind.unit, tuple(columns), span, values, missing, log, markers)

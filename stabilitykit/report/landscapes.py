@@ -71,8 +71,9 @@ def title_of(run: SweepRun, names: Sequence[str]) -> str:
         run: A run of a sweep.
         names: The axes that are named.
     """
-    told = [value_title(name, run.cell.values[name]) for name in names if name in run.cell.values]
-    return " · ".join([*(told or [run.cell.spec.arch]), f"seed {run.cell.seed}"])
+    values = {"arch": run.cell.spec.arch, **run.cell.values}
+    told = [value_title(name, values[name]) for name in names if name in values]
+    return " · ".join([*told, f"seed {run.cell.seed}"])
 
 
 def _group(run: SweepRun, names: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ def view_of_cell(run: SweepRun, names: Sequence[str]) -> RunView:
     Raises:
         DataError: It has not ended.
     """
-    title, result = title_of(run, names), run.result
+    title, result = title_of(run, names or ["arch"]), run.result
     if result is None:
         raise DataError(f"{run.folder}: has no result")
     try:

@@ -11,7 +11,7 @@ from stabilitykit.figures.lanes import incident_lanes
 from stabilitykit.figures.laps import Lap
 from stabilitykit.figures.loss_curve import LossCurve
 from stabilitykit.figures.loss_scale import loss_scale
-from stabilitykit.figures.page.maps import map_contents
+from stabilitykit.figures.page.maps import map_contents, map_data
 from stabilitykit.figures.page.words import value_text
 from stabilitykit.figures.run_picture import Panel, RunPicture
 from stabilitykit.records import Incident
@@ -41,6 +41,7 @@ def contents(run: RunPicture, buckets: int, maps: Sequence[DepthMap] = ()) -> di
             "span": run.span,
             "panels": [_drawn(panel, buckets) for panel in run.panels],
             "lanes": [lane.label for lane in lanes],
+            "maps": [map_data(each) for each in maps],
             "incidents": [_mark(incident, rows[incident.kind]) for incident in incidents],
         },
     }

@@ -42,6 +42,18 @@ def map_contents(each: DepthMap) -> dict[str, Any]:
     }
 
 
+def map_data(each: DepthMap) -> dict[str, Any]:
+    """Return what the script takes to read a value back from its colour."""
+    scale = each.scale
+    return {
+        "sites": each.sites,
+        "span": each.span,
+        "low": scale.low,
+        "high": scale.high,
+        "log": scale.log,
+    }
+
+
 def _words(each: DepthMap) -> str:
     finite = each.values[~each.missing & np.isfinite(each.values)]
     words = f"{each.title} of {len(each.sites)} sites over steps {each.span[0]} to {each.span[1] - 1}" + (

@@ -85,6 +85,7 @@ class Run {
     this.hover = section.querySelector(".hover");
     this.reset = section.querySelector(".whole");
     this.reset.addEventListener("click", () => this.zoom(this.whole));
+    section.querySelectorAll(".map").forEach((figure, at) => readMap(figure, this.data.maps[at]));
     for (const button of section.querySelectorAll(".zoom"))
       button.addEventListener("click", () => this.showIncident(Number(button.dataset.incident)));
     this.draw();

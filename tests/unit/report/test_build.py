@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from stabilitykit.experiments.grid import open_sweep
 from stabilitykit.replay import replay
 from stabilitykit.report import SweepView, build_report, where_they_part, write_figures
 
@@ -97,6 +98,13 @@ def test_claims_that_cannot_be_judged_leave_the_page(sweep):
     plan = replace(sweep.plan, claims=({"says": "x", "measure": "nothing known", "band": [0, 1]},))
     view = SweepView.of(replace(sweep, plan=plan))
     assert "The claims could not be judged" in Reader(build_report([view], budget=1).page).text
+
+
+def test_a_sweep_of_which_nothing_is_done_is_a_page(tmp_path, write_sweep):
+    view = SweepView.of(open_sweep(write_sweep(tmp_path, done=lambda *_: False)))
+    text = Reader(build_report([view]).page).text
+    assert "24 runs, 0 of 24 done, 0 failed" in text
+    assert text.count("not done") > 12
 
 
 def test_runs_of_two_sweeps_are_listed_once(view):

@@ -75,3 +75,10 @@ def test_an_axis_with_zero_beside_values_of_several_sizes_is_evenly_spaced(tmp_p
     shown = landscape(sweep, Results(sweep))
     assert shown.x_name == "schedule.warmup"
     assert shown.positions == [0, 1, 2]
+
+
+def test_a_sweep_of_which_nothing_is_done_says_so(tmp_path: Path, write_sweep):
+    sweep = open_sweep(write_sweep(tmp_path, done=lambda *_: False))
+    shown = landscape(sweep, Results(sweep))
+    assert {row.told for row in shown.rows} == {"nothing is done yet"}
+    assert shown.loss_range == (0.0, 1.0)

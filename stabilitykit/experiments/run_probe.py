@@ -9,6 +9,7 @@ import lightning as L
 
 from stabilitykit.callbacks import StabilityMonitor
 from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.certainty import StopWhenCertain
 from stabilitykit.experiments.quiet import Interruptible, log_to, one_thread_count, quiet_lightning
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
@@ -61,6 +62,8 @@ class ProbeResult:
     config: Mapping[str, Any] = field(repr=False)
     disk_failed: bool = False
     """Whether the run could not be kept to its end."""
+    stopped_early: bool = False
+    """Whether it was stopped since its verdict was certain."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``probe --json`` prints."""
@@ -106,7 +109,13 @@ class _Relay:
         """Take the end of the run; the probe returns it."""
 
 
-def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener | None = None) -> ProbeResult:
+def probe(
+    spec: ProbeSpec,
+    logdir: Path | None = None,
+    listener: ProbeListener | None = None,
+    *,
+    stop_when_certain: bool = False,
+) -> ProbeResult:
     """Train briefly and return the verdict.
 
     Ctrl-C ends the run cleanly: what was recorded is kept, and the verdict is not ``complete``.
@@ -115,6 +124,7 @@ def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener |
         spec: What to train and for how long.
         logdir: Folder of the run, new or empty; ``runs/<arch>-<n>`` unless given.
         listener: Follows the run.
+        stop_when_certain: Whether to end the run once its verdict is as good as certain (``Certainty``).
 
     Raises:
         DataError: The corpus cannot be used.
@@ -142,16 +152,18 @@ def probe(spec: ProbeSpec, logdir: Path | None = None, listener: ProbeListener |
             config=config,
         )
         plan = _plan(spec, folder, module, data.corpus)
+        certainty = StopWhenCertain(monitor, spec.trainer.steps)
+        callbacks = [monitor, _Announcement(plan, listener), Interruptible(monitor)]
         with log_to(listener.notice if listener else None):
-            _trainer(spec, monitor, _Announcement(plan, listener)).fit(module, data)
-        return _result(monitor, folder, config)
+            _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
+        return _result(monitor, folder, config, certainty.stopped)
 
 
 def _no_policy(incident: object) -> None:
     """Let an incident be: the listener tells of it."""
 
 
-def _trainer(spec: ProbeSpec, monitor: StabilityMonitor, announcement: L.Callback) -> L.Trainer:
+def _trainer(spec: ProbeSpec, callbacks: list[L.Callback]) -> L.Trainer:
     return L.Trainer(
         max_steps=spec.trainer.steps,
         max_epochs=-1,
@@ -162,11 +174,13 @@ def _trainer(spec: ProbeSpec, monitor: StabilityMonitor, announcement: L.Callbac
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        callbacks=[monitor, announcement, Interruptible(monitor)],
+        callbacks=callbacks,
     )
 
 
-def _result(monitor: StabilityMonitor, folder: Path, config: Mapping[str, Any]) -> ProbeResult:
+def _result(
+    monitor: StabilityMonitor, folder: Path, config: Mapping[str, Any], stopped_early: bool
+) -> ProbeResult:
     summary = monitor.summary()
     verdict = monitor.verdict()
     return ProbeResult(
@@ -177,6 +191,7 @@ def _result(monitor: StabilityMonitor, folder: Path, config: Mapping[str, Any]) 
         logdir=folder,
         config=config,
         disk_failed=monitor.disk_failed,
+        stopped_early=stopped_early,
     )
 
 

@@ -1,0 +1,133 @@
+"""What every worker does, whatever the backend: train one cell and write down how it ended."""
+
+import json
+import math
+import os
+import shutil
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.backends.pool import Job
+from stabilitykit.experiments.grid import CellResult, IncidentBrief, write_result
+from stabilitykit.experiments.grid.result import PROGRESS
+from stabilitykit.experiments.run_probe import ProbePlan, ProbeResult, probe
+from stabilitykit.records import IncidentChange, StepRecord, number_to_json
+from stabilitykit.store.disk import reason
+
+CRASH = "crash.txt"
+"""The traceback of a cell that crashed."""
+_SECONDS = 0.5
+
+
+def run_cell(job: Job) -> CellResult | None:
+    """Train a cell in its folder, from its beginning, and return how it ended.
+
+    What an earlier attempt left in the folder is removed. An error of the training is a result; the folder
+    then holds ``crash.txt``.
+
+    Args:
+        job: What to train, and where.
+
+    Returns:
+        The result, which the folder then holds as well; None where the run was interrupted.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    _clear(job.folder)
+    teller, began = _Teller(job.folder, job.spec.trainer.steps), monotonic()
+    try:
+        ended = probe(job.spec, job.folder, teller, stop_when_certain=job.stop_when_certain)
+    except RunFolderError:
+        raise
+    except Exception as error:
+        result = _crashed(job.folder, error, teller, monotonic() - began)
+    else:
+        if ended.disk_failed:
+            raise RunFolderError(f"{job.folder}: the disk refused to be written")
+        if not ended.verdict.complete:
+            return None
+        result = _result(ended, teller, monotonic() - began)
+    with suppress(OSError):
+        (job.folder / PROGRESS).unlink()
+    _settle(job.folder)
+    write_result(job.folder, result)
+    return result
+
+
+class _Teller:
+    """Follows a run: keeps its first loss, and writes now and then how far it is."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.first_loss: float | None = None
+        self.steps = 0
+        self._folder = folder
+        self._planned = steps
+        self._due = -math.inf
+
+    def started(self, plan: ProbePlan) -> None:
+        """Called before the first step."""
+
+    def step(self, record: StepRecord) -> None:
+        """Keep the first loss; write the progress where that is due."""
+        self.steps += 1
+        if self.steps == 1:
+            self.first_loss = number_to_json(record.readings.get("train/loss", math.nan))
+        if monotonic() >= self._due:
+            self._due = monotonic() + _SECONDS
+            text = json.dumps({"step": record.step + 1, "steps": self._planned})
+            with suppress(OSError):
+                (self._folder / PROGRESS).write_text(text, encoding="utf-8")
+
+    def changed(self, change: IncidentChange) -> None:
+        """Called when something happens to an incident; the verdict has them all."""
+
+    def notice(self, message: str) -> None:
+        """Called with a line for the user; the run's folder has it."""
+
+
+def _clear(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder}: what is left of an earlier attempt stays ({reason(error)})"
+        ) from None
+
+
+def _result(ended: ProbeResult, teller: _Teller, seconds: float) -> CellResult:
+    return CellResult(
+        outcome=ended.verdict.outcome,
+        reason=ended.verdict.reason,
+        first_loss=teller.first_loss,
+        final_loss=ended.final_loss,
+        best_loss=ended.best_loss,
+        steps=ended.steps,
+        seconds=round(seconds, 3),
+        stopped_early=ended.stopped_early,
+        incidents=tuple(map(IncidentBrief.of, ended.verdict.incidents)),
+    )
+
+
+def _crashed(folder: Path, error: Exception, teller: _Teller, seconds: float) -> CellResult:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CRASH).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return CellResult("crashed", line, teller.first_loss, steps=teller.steps, seconds=round(seconds, 3))
+
+
+def _settle(folder: Path) -> None:
+    """Wait until the disk has all of a folder: no result must outlast a power cut that the rest does not."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                descriptor = os.open(Path(place) / name, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stabilitykit.experiments.grid import SweepPlan, read_plan
+from stabilitykit.experiments import SweepPlan, check_claims, read_plan
 
 FOLDER = Path(__file__).parents[3] / "recipes"
 RECIPES = [
@@ -37,19 +37,19 @@ def test_a_recipe_opens_with_question_command_time_source_and_band(path: Path) -
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipes_cells_and_claims_are_accepted(path: Path) -> None:
+def test_a_recipes_claims_fit_its_cells(path: Path) -> None:
     plan = read_plan(path)
-    assert len({cell.key for cell in plan.cells()}) == len(plan.cells())
-    assert plan.claims
+    assert len(check_claims(plan)) == len(plan.claims) >= 2
 
 
 def test_all_recipes_together_stay_far_below_three_hours(plans: dict[str, SweepPlan]) -> None:
     assert sum(plan.about["cpu_minutes"] for plan in plans.values()) < MOST_CPU_MINUTES
 
 
-def test_recipes_share_their_cells(plans: dict[str, SweepPlan]) -> None:
-    cells = {name: {cell.key for cell in plan.cells()} for name, plan in plans.items()}
-    assert cells["early_signs"] <= cells["warmup"]
-    assert cells["massive_activations"] <= cells["norm_placement"]
-    assert len(cells["qk_norm"] - cells["norm_placement"]) == 21
-    assert len(set.union(*cells.values())) < 0.8 * sum(map(len, cells.values()))
+def test_every_cell_is_accepted_and_most_are_shared(plans: dict[str, SweepPlan]) -> None:
+    cells = {name: [cell.key for cell in plan.cells()] for name, plan in plans.items()}
+    assert all(len(set(keys)) == len(keys) for keys in cells.values())
+    assert set(cells["early_signs"]) <= set(cells["warmup"])
+    assert set(cells["massive_activations"]) <= set(cells["norm_placement"])
+    assert len(set(cells["qk_norm"]) - set(cells["norm_placement"])) == 21
+    assert len({key for keys in cells.values() for key in keys}) < 500

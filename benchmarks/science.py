@@ -71,6 +71,7 @@ def run(plans: Sequence[SweepPlan], folder: Path, workers: int, console: Console
     try:
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
             for plan in plans:
+                console.print(f"[bold]{plan.name}[/]: {plan.about['question']}", highlight=False)
                 sweep(plan, pool, folder, Bar(progress, console, plan.name))
                 show(findings(plan, folder), console)
     finally:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from science_page import Finding, cpu_of_this_machine, findings, keep_machine, page
 
+from stabilitykit.errors import StabilityKitError
 from stabilitykit.experiments import LocalPool, SweepPlan, SweepRun, read_plan, sweep
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +103,10 @@ def main() -> None:
     only = [name.strip() for name in arguments.only.split(",") if name.strip()]
     plans = recipes(only)
     if not arguments.page_only:
-        run(plans, arguments.logdir, arguments.workers, console)
+        try:
+            run(plans, arguments.logdir, arguments.workers, console)
+        except StabilityKitError as error:
+            raise SystemExit(str(error)) from None
     if not only:
         found = [findings(plan, arguments.logdir) for plan in plans]
         arguments.docs.write_text(page(found, arguments.logdir, RECIPES), encoding="utf-8")

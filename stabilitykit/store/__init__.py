@@ -9,6 +9,7 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.store.event_file import Scalars, read_scalars
+    from stabilitykit.store.hparams import write_hparam_columns, write_hparams
     from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
     from stabilitykit.store.run import Run, Snapshot, Thinned, is_run_folder, open_run
     from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
@@ -35,6 +36,8 @@ __all__ = [
     "tensorboard_command",
     "tensorboard_url",
     "write_coverage",
+    "write_hparam_columns",
+    "write_hparams",
 ]
 
 _MODULES = {
@@ -58,6 +61,8 @@ _MODULES = {
     "tensorboard_command": "tensorboard",
     "tensorboard_url": "tensorboard",
     "write_coverage": "run_folder",
+    "write_hparam_columns": "hparams",
+    "write_hparams": "hparams",
 }
 
 

@@ -1,11 +1,19 @@
 """What can be measured of one run, and how the runs of a seed become one value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from stabilitykit.experiments.claims.evidence import Evidence, Found
-from stabilitykit.experiments.compare.intervals import Bracket, bracket, mean
+from stabilitykit.experiments.compare.intervals import (
+    FISHER,
+    LINEAR,
+    LOG,
+    Bracket,
+    Scale,
+    bracket,
+    mean_bracket,
+)
 from stabilitykit.experiments.compare.results import by_seed
 from stabilitykit.experiments.compare.sites import first_incidents
 from stabilitykit.experiments.grid import SweepRun
@@ -58,8 +66,20 @@ def per_seed(measure: RunMeasure, evidence: Evidence, runs: Sequence[SweepRun]) 
         each = [measure.of(evidence, run) for run in mine if run.result is not None]
         known = [bracket(value) for value in each if value is not None]
         if len(known) == len(mine):
-            values[seed] = Bracket(*(mean(ends) for ends in zip(*known, strict=True)))
+            values[seed] = mean_bracket(known, scale_of(measure.averaging, known))
     return Found(values, left_out(len(seeds), waiting, len(seeds) - waiting - len(values)))
+
+
+def scale_of(averaging: Averaging, values: Iterable[Bracket]) -> Scale:
+    """Return where values are averaged; not in the logarithm where one of them has none."""
+    if averaging == "log":
+        return LOG if all(each.value > 0 for each in values) else LINEAR
+    return FISHER if averaging == "fisher" else LINEAR
+
+
+def at(step: int) -> Bracket:
+    """Return when something happened that was seen at a step: after the one before."""
+    return Bracket(step - 1.0, float(step), float(step))
 
 
 def never(run: SweepRun) -> Bracket:
@@ -87,7 +107,20 @@ def _best_loss(evidence: Evidence, run: SweepRun) -> float | None:
 
 def _first_incident(evidence: Evidence, run: SweepRun) -> Bracket:
     incidents = first_incidents(run)
-    return bracket(float(incidents[0].start)) if incidents else never(run)
+    return at(incidents[0].start) if incidents else never(run)
+
+
+@dataclass(frozen=True)
+class EndedAs:
+    """1 for a run with one of some verdicts, 0 for another: a share of runs."""
+
+    outcomes: tuple[str, ...]
+    averaging: Averaging = "share"
+    unit: str = ""
+
+    def of(self, evidence: Evidence, run: SweepRun) -> float:
+        """Return whether it ended so."""
+        return float(run.result is not None and run.result.outcome in self.outcomes)
 
 
 RUN_MEASURES: dict[str, OfResult] = {

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from stabilitykit.experiments.claims.evidence import Evidence, Found, Series
 from stabilitykit.experiments.claims.measures import Averaging, RunMeasure, left_out, per_seed
-from stabilitykit.experiments.compare.intervals import Bracket, bracket, mean
+from stabilitykit.experiments.compare.intervals import LINEAR, LOG, Bracket, bracket, mean_bracket
 from stabilitykit.experiments.compare.rates import lr_sensitivities, stable_lr_maxima
 from stabilitykit.experiments.compare.results import LR, by_seed, grouped
 from stabilitykit.experiments.grid import SweepRun
@@ -55,7 +55,7 @@ class OverRates:
         settings = [self._of_setting(evidence, mine) for _, mine in grouped(runs, LR)]
         seeds = by_seed(runs)
         values = {
-            seed: Bracket(*(mean(ends) for ends in zip(*(each[seed] for each in settings), strict=True)))
+            seed: mean_bracket([each[seed] for each in settings], LOG if self.averaging == "log" else LINEAR)
             for seed in seeds
             if all(seed in each for each in settings)
         }

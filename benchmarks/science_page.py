@@ -159,7 +159,7 @@ def _section(each: Finding, recipe: Path) -> str:
     lines = [
         f"## {each.plan.name}",
         f"**{about['question']}** Source: {about['source']}. Band: {about['band']}.",
-        f"```sh\nstabilitykit sweep --recipe recipes/{recipe.name}\n```",
+        f"```sh\nstabilitykit sweep recipes/{recipe.name}\n```",
         _table(("", "claim", "value and 95 % interval", "band", "seeds", "note"), rows),
         f"{asked} runs, {sum(each.seconds.values()) / 60:.1f} minutes of one core{missing}. {_tried(recipe)}",
     ]

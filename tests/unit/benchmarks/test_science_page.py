@@ -13,7 +13,7 @@ from stabilitykit.experiments.grid import CellResult, write_result
 
 RECIPE = """\
 question: Does it work?
-# stabilitykit sweep --recipe recipes/trial.yaml
+# stabilitykit sweep recipes/trial.yaml
 cpu_minutes: 1
 source: nobody
 band: as below
@@ -70,7 +70,7 @@ def test_a_finished_folder_gives_the_page_without_training(plan: SweepPlan, tmp_
     assert "*pre-norm learns all* does not hold: 2.05 [1.93, 2.17] nats, band ≤ 0.25." in text
     assert "| undecided | post-norm is at 3 | 3.05 [2.93, 3.17] nats | 2.99 to 3.05 | 3 |" in text
     assert "Tried first: nothing, and then some." in text
-    assert "stabilitykit sweep --recipe recipes/trial.yaml" in text
+    assert "stabilitykit sweep recipes/trial.yaml" in text
     assert "have not ended" not in text
 
 

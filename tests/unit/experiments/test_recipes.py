@@ -29,7 +29,7 @@ def test_a_recipe_opens_with_question_command_time_source_and_band(path: Path) -
     lines = path.read_text("utf-8").splitlines()
     assert lines[0].startswith("question: ")
     assert lines[0].endswith("?")
-    assert lines[1] == f"# stabilitykit sweep --recipe recipes/{path.name}"
+    assert lines[1] == f"# stabilitykit sweep recipes/{path.name}"
     plan = read_plan(path)
     assert set(plan.about) == {"question", "source", "band", "cpu_minutes"}
     assert 0 < plan.about["cpu_minutes"] < 60

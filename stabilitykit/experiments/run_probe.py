@@ -140,6 +140,7 @@ def probe(
             spec.trainer.steps,
             spec.seed,
             unigram=data.corpus.unigram,
+            sharpness_every_n_steps=spec.monitor.sharpness_every_n_steps,
         )
         folder = _folder(spec.arch, logdir)
         config = {**spec.resolved(), "corpus": _corpus(data.corpus), "lightning": L.__version__}

@@ -116,3 +116,14 @@ def test_a_folder_and_a_synthetic_text_give_batches_that_follow_from_their_numbe
 
 def test_a_folder_of_one_file_gives_the_files_batches(text: Path) -> None:
     assert torch.equal(make(text).batch(1), make(text.parent).batch(1))
+
+
+def test_a_number_of_batches_repeats_the_first_ones_in_turn(text: Path) -> None:
+    fresh = make(text)
+    for count in (1, 3):
+        config = DataConfig(path=text, batch_size=4, batches=count)
+        data = TextDataModule(config, 8, seed=0, total_steps=5)
+        assert all(torch.equal(data.batch(index), fresh.batch(index % count)) for index in range(7))
+        loader = list(data.train_dataloader())
+        assert len(loader) == 5
+        assert all(torch.equal(batch, data.batch(index)) for index, batch in enumerate(loader))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.experiments.certainty import is_certain
-from stabilitykit.experiments.grid import SweepRun, is_stable, open_sweep
+from stabilitykit.experiments.grid import SweepRun, held, open_sweep
 from stabilitykit.store import open_run
 
 
@@ -29,7 +29,7 @@ class Wager:
     @property
     def lost(self) -> bool:
         """Whether the run held after all."""
-        return self.run.result is not None and is_stable(self.run.result, None)
+        return self.run.result is not None and held(self.run.result)
 
 
 def wager(run: SweepRun) -> Wager | None:
@@ -54,7 +54,7 @@ def main() -> None:
     sweep = open_sweep(parser.parse_args().plan)
     runs = [run for run in sweep.done if run.result and run.result.steps and not run.result.stopped_early]
     stopped = [found for run in runs if (found := wager(run)) is not None]
-    failed = [run for run in runs if run.result and not is_stable(run.result, None)]
+    failed = [run for run in runs if run.result and not held(run.result)]
     total = sum(run.cell.spec.trainer.steps for run in runs)
     lost = [each for each in stopped if each.lost]
     other = [each for each in stopped if each.run.result and each.verdict != each.run.result.outcome]

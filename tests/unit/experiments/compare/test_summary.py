@@ -17,11 +17,10 @@ from stabilitykit.experiments.compare import (
     Summary,
     comparison_json,
     differences,
-    is_stable,
     summarise,
     warmup_needed,
 )
-from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun, is_stable
 
 from ..conftest import MakeSweep, brief, ended
 
@@ -118,6 +117,21 @@ def test_a_rate_that_is_stable_above_a_hole_does_not_count(made_sweep: MakeSweep
     assert found.failed.value == 0.25
 
 
+def test_rates_too_low_to_learn_much_are_no_failure_of_stability(made_sweep: MakeSweep) -> None:
+    slow = only(made_sweep(LRS, by_lr({0.001: 4.0, 0.01: 2.6, 0.1: 2.0, 1.0: 5.0})))
+    assert (slow.stable_lr_max.value, slow.stable_lr_max.high) == (pytest.approx(0.1), pytest.approx(1.0))
+    nothing = only(made_sweep(LRS, by_lr({0.001: 4.0, 0.01: 3.6, 0.1: 3.0, 1.0: 2.0}))).stable_lr_max
+    assert (nothing.value, nothing.censored) == (pytest.approx(1.0), True)
+
+
+def test_a_bisection_is_as_sensitive_as_the_rates_at_which_it_begins(made_sweep: MakeSweep) -> None:
+    whole = made_sweep({"optimizer.lr": "1e-3:1:4"}, by_lr({0.001: 3.0, 0.01: 2.0, 0.1: 4.0, 1.0: 5.0}))
+    halved = replace(whole.plan.with_axes({"optimizer.lr": "1e-3:1:2"}), bisect="optimizer.lr")
+    found = only(Sweep(halved, whole.folder, whole.runs))
+    assert found.lrs == (0.001, 0.01, 0.1, 1.0)
+    assert found.lr_sensitivity == only(whole).lr_sensitivity
+
+
 def test_a_grid_without_a_failure_bounds_nothing_from_above(made_sweep: MakeSweep) -> None:
     found = only(made_sweep(LRS, by_lr(dict.fromkeys(LRS["optimizer.lr"], 2.0)))).stable_lr_max
     assert (found.value, found.high, found.censored) == (pytest.approx(1.0), None, True)
@@ -157,8 +171,10 @@ def test_stable_is_a_verdict_and_a_loss_near_the_best(
     made_sweep: MakeSweep, outcome: str, final: float | None, stable: bool
 ) -> None:
     sweep = made_sweep({"schedule.warmup": [0]}, lambda values, seed: ended(final, outcome=outcome), seeds=1)
-    assert is_stable(sweep.runs[0], 2.0) is stable
-    assert not is_stable(sweep.runs[0], None)
+    (run,) = sweep.runs
+    assert run.result is not None
+    assert is_stable(run.result, 2.0) is stable
+    assert not is_stable(run.result, None)
 
 
 def test_the_best_is_of_an_architecture_over_its_warmups_and_rates(made_sweep: MakeSweep) -> None:

@@ -25,8 +25,7 @@ class ClaimSpec(Config):
     says: str = Field(min_length=1)
     """One sentence."""
     measure: str | dict[str, Any]
-    """What is measured: a name, or a mapping that begins with ``reading``, ``incident``, ``lead``,
-    ``exponent`` or ``correlation``."""
+    """What is measured: a name, or a mapping as ``read_measure`` takes it."""
     where: dict[str, Any] = Field(default_factory=dict)
     """The runs: a value, or a list of values, by axis. Over the other axes a seed's runs are averaged."""
     minus: dict[str, Any] | None = None

@@ -1,5 +1,6 @@
 """Measures of when something happened in a run."""
 
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, Self
 
@@ -8,9 +9,9 @@ from pydantic import Field, model_validator
 
 from stabilitykit.errors import closest
 from stabilitykit.experiments.claims.evidence import Evidence
-from stabilitykit.experiments.claims.measures import Averaging, never
+from stabilitykit.experiments.claims.measures import Averaging, at, never
 from stabilitykit.experiments.claims.readings import SiteReading
-from stabilitykit.experiments.compare.intervals import Bracket, bracket
+from stabilitykit.experiments.compare.intervals import Bracket
 from stabilitykit.experiments.grid import SweepRun
 from stabilitykit.model.validation import Config, refusal
 from stabilitykit.records import KINDS
@@ -54,7 +55,11 @@ class Crossing(SiteReading):
         if len(out) < self.for_:
             return never(run)
         whole = np.lib.stride_tricks.sliding_window_view(out, self.for_).all(axis=1)
-        return bracket(float(steps[int(whole.argmax())])) if whole.any() else never(run)
+        if not whole.any():
+            return never(run)
+        first = int(whole.argmax())
+        # Between two readings it may have happened at any step.
+        return Bracket(float(steps[first - 1]) if first else -1.0, float(steps[first]), float(steps[first]))
 
 
 class IncidentStep(Config):
@@ -90,26 +95,23 @@ class IncidentStep(Config):
             for each in (run.result.incidents if run.result else ())
             if self.incident in (each.kind, "any") and fnmatchcase(each.site, self.site)
         ]
-        return bracket(float(min(steps))) if steps else never(run)
+        return at(min(steps)) if steps else never(run)
 
 
+@dataclass(frozen=True)
 class Lead:
     """Steps from one event to another; below zero where the other came first.
 
     Where one of them did not happen by the run's end, nothing bounds the number on its side; where neither
     did, the run says nothing.
-
-    Args:
-        event: The one that is said to come first.
-        until: The other.
     """
 
+    event: Crossing | IncidentStep
+    """The one that is said to come first."""
+    until: Crossing | IncidentStep
+    """The other."""
     averaging: Averaging = "linear"
-    unit = "steps"
-
-    def __init__(self, event: Crossing | IncidentStep, until: Crossing | IncidentStep) -> None:
-        self.event = event
-        self.until = until
+    unit: str = "steps"
 
     def of(self, evidence: Evidence, run: SweepRun) -> Bracket | None:
         """Return the steps between them, or None where neither happened."""

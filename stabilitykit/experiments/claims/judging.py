@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 from stabilitykit.experiments.claims.claim import Claim, Selection, check_claims, selected
 from stabilitykit.experiments.claims.evidence import Evidence, Found
-from stabilitykit.experiments.claims.measures import RunMeasure, per_seed
+from stabilitykit.experiments.claims.measures import RunMeasure, noted, per_seed, scale_of
 from stabilitykit.experiments.claims.sets import Correlation, OverRates, SetMeasure
 from stabilitykit.experiments.compare.intervals import (
     FISHER,
-    LINEAR,
-    LOG,
     Bracket,
     Estimate,
     estimate,
@@ -85,7 +83,7 @@ def _judged(evidence: Evidence, claim: Claim) -> ClaimResult:
         band=claim.spec.band,
         n=found.n,
         unit=unit,
-        note="; ".join(dict.fromkeys(note for note in notes if note)),
+        note=noted(*notes),
     )
 
 
@@ -137,8 +135,7 @@ def _alone(claim: Claim, by_seed: dict[int, Bracket]) -> Estimate:
     averaging = claim.measure.averaging
     if averaging == "share":
         return _share(by_seed, sorted(by_seed))
-    is_positive = all(each.value > 0 for each in by_seed.values())
-    return estimate(by_seed, LOG if averaging == "log" and is_positive else LINEAR)
+    return estimate(by_seed, scale_of(averaging, by_seed.values()))
 
 
 def _share(by_seed: Mapping[int, Bracket], seeds: Sequence[int]) -> Estimate:

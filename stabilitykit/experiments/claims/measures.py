@@ -1,11 +1,20 @@
 """What can be measured of one run, and how the runs of a seed become one value."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from stabilitykit.experiments.claims.evidence import Evidence, Found
-from stabilitykit.experiments.compare.intervals import Bracket, bracket, mean
+from stabilitykit.experiments.compare.intervals import (
+    FISHER,
+    LINEAR,
+    LOG,
+    Bracket,
+    Scale,
+    bracket,
+    mean_bracket,
+)
 from stabilitykit.experiments.compare.results import by_seed
 from stabilitykit.experiments.compare.sites import first_incidents
 from stabilitykit.experiments.grid import SweepRun
@@ -58,14 +67,45 @@ def per_seed(measure: RunMeasure, evidence: Evidence, runs: Sequence[SweepRun]) 
         each = [measure.of(evidence, run) for run in mine if run.result is not None]
         known = [bracket(value) for value in each if value is not None]
         if len(known) == len(mine):
-            values[seed] = Bracket(*(mean(ends) for ends in zip(*known, strict=True)))
-    return Found(values, left_out(len(seeds), waiting, len(seeds) - waiting - len(values)))
+            values[seed] = mean_bracket(known, scale_of(measure.averaging, known))
+    note = left_out(len(seeds), waiting, len(seeds) - waiting - len(values))
+    return Found(values, noted(note, open_ends(values)))
+
+
+def scale_of(averaging: Averaging, values: Iterable[Bracket]) -> Scale:
+    """Return where values are averaged; not in the logarithm where one of them has none."""
+    if averaging == "log":
+        return LOG if all(each.value > 0 for each in values) else LINEAR
+    return FISHER if averaging == "fisher" else LINEAR
+
+
+def at(step: int) -> Bracket:
+    """Return when something happened that was seen at a step: after the one before."""
+    return Bracket(step - 1.0, float(step), float(step))
 
 
 def never(run: SweepRun) -> Bracket:
     """Return when something happened that did not: after the run's end, if at all."""
     steps = float(run.result.steps) if run.result else 0.0
     return Bracket(steps, steps, float("inf"))
+
+
+def open_ends(values: Mapping[int, Bracket], lowest: float = -math.inf) -> str:
+    """Return in how many seeds the end of the grid, or of the run, came first; empty where in none.
+
+    Args:
+        values: What each seed says.
+        lowest: What a lower end is where nothing bounds it.
+    """
+    above = sum(each.high == math.inf for each in values.values())
+    below = sum(each.low == lowest for each in values.values())
+    whys = ((above, "has no upper end"), (below, "has no lower end"))
+    return noted(*(f"in {count} of {len(values)} seeds it {why}" for count, why in whys if count))
+
+
+def noted(*notes: str) -> str:
+    """Return the notes that are not empty, once each, as one line."""
+    return "; ".join(dict.fromkeys(note for note in notes if note))
 
 
 def left_out(seeds: int, waiting: int, silent: int) -> str:
@@ -77,7 +117,7 @@ def left_out(seeds: int, waiting: int, silent: int) -> str:
         silent: Those whose runs have ended, but not all with such a number.
     """
     whys = ((waiting, "not all of their runs have ended"), (silent, "not all of their runs have the number"))
-    return "; ".join(f"{count} of {seeds} seeds left out, {why}" for count, why in whys if count)
+    return noted(*(f"{count} of {seeds} seeds left out, {why}" for count, why in whys if count))
 
 
 def _best_loss(evidence: Evidence, run: SweepRun) -> float | None:
@@ -87,7 +127,20 @@ def _best_loss(evidence: Evidence, run: SweepRun) -> float | None:
 
 def _first_incident(evidence: Evidence, run: SweepRun) -> Bracket:
     incidents = first_incidents(run)
-    return bracket(float(incidents[0].start)) if incidents else never(run)
+    return at(incidents[0].start) if incidents else never(run)
+
+
+@dataclass(frozen=True)
+class EndedAs:
+    """1 for a run with one of some verdicts, 0 for another: a share of runs."""
+
+    outcomes: tuple[str, ...]
+    averaging: Averaging = "share"
+    unit: str = ""
+
+    def of(self, evidence: Evidence, run: SweepRun) -> float:
+        """Return whether it ended so."""
+        return float(run.result is not None and run.result.outcome in self.outcomes)
 
 
 RUN_MEASURES: dict[str, OfResult] = {

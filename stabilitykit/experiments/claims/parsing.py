@@ -6,23 +6,24 @@ from typing import Any
 
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.experiments.claims.events import Crossing, IncidentStep, Lead
-from stabilitykit.experiments.claims.measures import RUN_MEASURES, RunMeasure
+from stabilitykit.experiments.claims.measures import RUN_MEASURES, EndedAs, RunMeasure
 from stabilitykit.experiments.claims.readings import Reading
 from stabilitykit.experiments.claims.sets import RATE_MEASURES, Correlation, Exponent, SetMeasure
 from stabilitykit.model.validation import validated
+from stabilitykit.records import OUTCOMES
 
 Measure = RunMeasure | SetMeasure | Correlation
 
 _WINDOW = 21
-_FORMS = ("reading", "incident", "lead", "exponent", "correlation")
+_FORMS = ("reading", "incident", "outcome", "lead", "exponent", "correlation")
 
 
 def read_measure(given: Any, where: str) -> Measure:
     """Return the measure that a recipe's entry describes.
 
     Args:
-        given: A name, or a mapping that begins with ``reading``, ``incident``, ``lead``, ``exponent`` or
-            ``correlation``.
+        given: A name, or a mapping with one of ``reading``, ``incident``, ``outcome``, ``lead``,
+            ``exponent`` and ``correlation``.
         where: Path of the entry, with which messages begin.
 
     Raises:
@@ -36,7 +37,10 @@ def read_measure(given: Any, where: str) -> Measure:
     form = _form(given, where)
     if form == "lead":
         _only(given, ("lead", "until"), where)
-        return Lead(*(_read_event(given.get(side), f"{where}.{side}") for side in ("lead", "until")))
+        return Lead(
+            event=_read_event(given["lead"], f"{where}.lead"),
+            until=_read_event(given.get("until"), f"{where}.until"),
+        )
     if form == "exponent":
         _only(given, ("exponent", "in"), where)
         measure = read_measure(given["exponent"], f"{where}.exponent")
@@ -45,6 +49,8 @@ def read_measure(given: Any, where: str) -> Measure:
         return Exponent(measure, str(given.get("in")))
     if form == "correlation":
         return _correlation(given, where)
+    if form == "outcome":
+        return _ended_as(given, where)
     return _read_run_measure(given, where)
 
 
@@ -56,7 +62,9 @@ def python_words(given: Mapping[str, Any]) -> dict[str, Any]:
 def _form(given: Any, where: str) -> str:
     forms = [form for form in _FORMS if isinstance(given, Mapping) and form in given]
     if len(forms) != 1:
-        raise ConfigError(f"{where}: got {given!r:.60}; must be a name or a mapping with one of {_FORMS}")
+        raise ConfigError(
+            f"{where}: got {given!r:.60}; must be a name or a mapping with one of {', '.join(_FORMS)}"
+        )
     return forms[0]
 
 
@@ -76,6 +84,16 @@ def _read_event(given: Any, where: str) -> Crossing | IncidentStep:
             "{reading: grad/share, sites: min, below: 0.01, for: 3}"
         )
     return event
+
+
+def _ended_as(given: Mapping[str, Any], where: str) -> EndedAs:
+    _only(given, ("outcome",), where)
+    outcomes = given["outcome"] if isinstance(given["outcome"], list) else [given["outcome"]]
+    known = (*OUTCOMES, "crashed")
+    for outcome in outcomes:
+        if outcome not in known:
+            raise ConfigError(f"{where}.outcome: got {outcome!r}; {closest(str(outcome), known)}")
+    return EndedAs(tuple(outcomes))
 
 
 def _correlation(given: Mapping[str, Any], where: str) -> Correlation:

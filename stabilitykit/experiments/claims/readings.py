@@ -66,7 +66,7 @@ class SiteReading(Config):
     @property
     def is_ratio_of_sites(self) -> bool:
         """Whether some sites are divided by others."""
-        return len(_words(self.sites, _OF_SITES)) == 2
+        return len(_words(self.sites)) == 2
 
     def series(self, evidence: Evidence, run: SweepRun) -> Series:
         """Return a number for each step at which all of the sites were read; empty where that is nowhere.
@@ -83,7 +83,7 @@ class SiteReading(Config):
         with np.errstate(all="ignore"):
             found = [
                 _OF_SITES[word](np.stack(rows, axis=1) ** self.power)
-                for word in _words(self.sites, _OF_SITES) or ("mean",)
+                for word in _words(self.sites) or ("mean",)
             ]
             numbers = found[0] / found[1] if len(found) == 2 else found[0]
         finite = np.isfinite(numbers)
@@ -93,7 +93,7 @@ class SiteReading(Config):
         found = select(tags, self.reading)
         if self.sites is None:
             return list(found)
-        if not _words(self.sites, _OF_SITES):
+        if not _words(self.sites):
             return [tag for tag in found if fnmatchcase(split(tag)[1], self.sites)]
         if self.among is not None:
             pattern = self.among
@@ -112,16 +112,18 @@ class Reading(SiteReading):
 
     @model_validator(mode="after")
     def _has_known_steps(self) -> Self:
-        if not _words(str(self.steps), _OF_STEPS):
+        if not _words(str(self.steps), _is_step):
             raise refusal(
                 "steps", f"got {self.steps!r}; {closest(str(self.steps), _OF_STEPS)}, or a step's number"
             )
+        if self.between is not None and self.between[0] > self.between[1]:
+            raise refusal("between", f"got {list(self.between)}; must be the first and the last step")
         return self
 
     @property
     def averaging(self) -> Averaging:
         """Ratios are averaged in the logarithm."""
-        is_ratio = self.is_ratio_of_sites or len(_words(str(self.steps), _OF_STEPS)) == 2
+        is_ratio = self.is_ratio_of_sites or len(_words(str(self.steps), _is_step)) == 2
         return "log" if is_ratio else "linear"
 
     @property
@@ -135,7 +137,7 @@ class Reading(SiteReading):
         if self.between is not None:
             inside = (steps >= self.between[0]) & (steps <= self.between[1])
             steps, values = steps[inside], values[inside]
-        found = [_over_steps(word, steps, values) for word in _words(str(self.steps), _OF_STEPS)]
+        found = [_over_steps(word, steps, values) for word in _words(str(self.steps), _is_step)]
         if None in found:
             return None
         above, below = (found[0] or 0.0), (found[-1] or 0.0)
@@ -151,14 +153,14 @@ def _over_steps(word: str, steps: Int[np.ndarray, "n"], values: Float[np.ndarray
     return float(values[at[0]]) if len(at) else None
 
 
-def _words(text: str | None, known: Iterable[str]) -> tuple[str, ...]:
-    """Return the one word of a text, or the two of a ratio; none where it holds another.
-
-    A step's number is a word where steps are spoken of.
-    """
+def _words(text: str | None, is_word: Callable[[str], bool] = _OF_SITES.__contains__) -> tuple[str, ...]:
+    """Return the one word of a text, or the two of a ratio; none where one is not known."""
     words = tuple((text or "").split("/"))
-    is_word = [word in known or (known is _OF_STEPS and word.isdecimal()) for word in words]
-    return words if len(words) <= 2 and all(is_word) else ()
+    return words if len(words) <= 2 and all(map(is_word, words)) else ()
+
+
+def _is_step(word: str) -> bool:
+    return word in _OF_STEPS or word.isdecimal()
 
 
 def _depth(tag: str) -> tuple[int, ...]:

@@ -34,8 +34,8 @@ class Estimate:
     n: int
     """Seeds, or runs where it is a share of runs."""
     censored: bool = False
-    """Whether in some seed the end of the grid, or of the run, was reached first: ``value`` is then the least
-    that it can be."""
+    """Whether some seed reached the end of the grid, or of the run, first: ``value`` is then too low, and
+    nothing bounds it from above."""
 
     @property
     def has_interval(self) -> bool:
@@ -75,7 +75,8 @@ def _log(value: float) -> float:
 
 
 def _exp(value: float) -> float:
-    return math.exp(min(value, _LARGEST))
+    # Twelve digits: what went through the logarithm and back is 0.003 again.
+    return float(f"{math.exp(value):.12g}") if value < _LARGEST else math.inf
 
 
 def _atanh(value: float) -> float:
@@ -109,11 +110,19 @@ def estimate(by_seed: SeedValues, scale: Scale = LINEAR) -> Estimate:
         return NOTHING
     brackets = [bracket(by_seed[seed]) for seed in sorted(by_seed)]
     low, value, high = ([scale.to(each) for each in ends] for ends in zip(*brackets, strict=True))
-    found, least, most = (
-        scale.back(each) if math.isfinite(each) else None
-        for each in (mean(value), mean_interval(low)[0], mean_interval(high)[1])
+    return Estimate(
+        _back(scale, mean(value)),
+        _back(scale, mean_interval(low)[0]),
+        _back(scale, mean_interval(high)[1]),
+        len(brackets),
+        censored=any(math.isinf(each.high) for each in brackets),
     )
-    return Estimate(found, least, most, len(brackets), any(math.isinf(each.high) for each in brackets))
+
+
+def mean_bracket(brackets: Sequence[Bracket], scale: Scale = LINEAR) -> Bracket:
+    """Return the mean of what one seed's runs say, end by end."""
+    low, value, high = ([scale.to(each) for each in end] for end in zip(*brackets, strict=True))
+    return Bracket(scale.back(mean(low)), scale.back(mean(value)), scale.back(mean(high)))
 
 
 def paired_difference(where: SeedValues, minus: SeedValues) -> Estimate:
@@ -133,7 +142,9 @@ def paired_ratio(where: SeedValues, over: SeedValues) -> Estimate:
     """
     differences = {seed: _less(_logs(where[seed]), _logs(over[seed])) for seed in where.keys() & over.keys()}
     found = estimate(differences)
-    value, low, high = (None if each is None else _exp(each) for each in (found.value, found.low, found.high))
+    value, low, high = (
+        None if each is None else _back(LOG, each) for each in (found.value, found.low, found.high)
+    )
     return Estimate(value, low, high, found.n, found.censored)
 
 
@@ -143,8 +154,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     Below 8 values it is Student's, mean ± t·s/√n: three values have but 27 resamples, whose percentiles
     never reach beyond the values themselves and cover the mean less than 80 times in 100. From 8 on it is
     the percentile bootstrap, 10,000 resamples with a fixed seed, at percentiles moved outwards as Hesterberg
-    (1411.5279) does: to where √(n/(n-1))·t stands in the normal law, since plain ones are as narrow as if
-    the spread of few were known.
+    does (2015, The American Statistician 69, 371): to where √(n/(n-1))·t stands in the normal law, since
+    plain ones are as narrow as if the spread of few were known. What neither mends is skew: of exponential
+    draws both cover the mean some 88 times in 100 up to 12 values.
 
     Args:
         values: One a seed. A single one, or an infinite one among them, leaves the mean without ends.
@@ -190,7 +202,7 @@ def wilson(count: float, n: int) -> Estimate:
 
     Args:
         count: How many of them; may be a sum of shares, for which the interval is too wide rather than
-            too narrow, since no number between 0 and 1 varies more than one that is 0 or 1.
+            too narrow: of numbers from 0 to 1 with one mean, those that are 0 or 1 vary most.
         n: Of how many.
     """
     if n == 0:
@@ -204,7 +216,7 @@ def wilson(count: float, n: int) -> Estimate:
 def share_difference(where: Estimate, minus: Estimate) -> Estimate:
     """Return the difference of two shares with Newcombe's 95 % interval (1998, method 10).
 
-    It takes the two for independent; where seeds make them go together it is too wide, never too narrow.
+    It takes the two for independent; where seeds make them go together it is wider than it need be.
 
     Args:
         where: As ``wilson`` returns it.
@@ -228,6 +240,11 @@ def share_difference(where: Estimate, minus: Estimate) -> Estimate:
 def mean(values: Sequence[float]) -> float:
     """Return the mean, the same to the bit in whatever order the values stand."""
     return (math.fsum if all(map(math.isfinite, values)) else sum)(values) / len(values)
+
+
+def _back(scale: Scale, value: float) -> float | None:
+    found = scale.back(value) if math.isfinite(value) else math.inf
+    return found if math.isfinite(found) else None
 
 
 def _less(where: Bracket, minus: Bracket) -> Bracket:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, check_claims, judge
@@ -12,6 +14,13 @@ from stabilitykit.experiments.grid import CellResult, SweepPlan
 from ..conftest import Ending, MakeSweep, brief, ended
 
 AXES = {"gate": {"a": {}, "b": {"trainer.clip": None}}, "optimizer.lr": [0.01, 0.1]}
+
+FIELDS = ("says", "measure", "where", "minus", "over", "with", "band")
+WORDS = (
+    *("gate", "optimizer.lr", "a", "b", "final_loss", "failed", "lr_sensitivity", "reading", "grad/share"),
+    *("sites", "steps", "min", "first", "first/last", "below", "for", "incident", "stuck", "at", "lead"),
+    *("until", "exponent", "in", "correlation", "train/loss", "window", "outcome", "between", "power"),
+)
 
 
 def offsets(values: Mapping[str, Any], seed: int) -> CellResult:
@@ -89,6 +98,14 @@ def test_failures_are_shares_with_wilsons_interval(made_sweep: MakeSweep) -> Non
     assert judged(made_sweep, claim, ending).outcome == "holds"
 
 
+def test_a_verdict_may_be_asked_for(made_sweep: MakeSweep) -> None:
+    claim = {"measure": {"outcome": ["stuck", "crashed"]}, "where": {"gate": "b"}, "band": [0.5, None]}
+    found = judged(
+        made_sweep, claim, lambda values, seed: ended(2.0, outcome=("stuck", "crashed", "diverged")[seed])
+    )
+    assert (found.value, found.outcome) == (pytest.approx(2 / 3), "undecided")
+
+
 def test_a_ratio_is_paired_and_needs_numbers_above_zero(made_sweep: MakeSweep) -> None:
     claim = {"measure": "final_loss", "where": {"gate": "b"}, "over": {"gate": "a"}, "band": [1.5, 2.5]}
     double = judged(
@@ -132,6 +149,10 @@ def test_the_largest_stable_rate_of_a_grid_is_known_to_its_spacing(made_sweep: M
     limits["a"] = 1.0
     found = judged(made_sweep, claim, ending, axes=axes)
     assert (found.outcome, found.high) == ("holds", None)
+    assert found.note == "in 3 of 3 seeds it has no upper end"
+    limits["b"] = 0.0001
+    found = judged(made_sweep, claim | {"where": {"gate": "b"}, "over": None}, ending, axes=axes)
+    assert (found.low, found.note) == (None, "in 3 of 3 seeds it has no lower end")
     limits["b"] = 1.0
     assert judged(made_sweep, claim, ending, axes=axes).outcome == "undecided"
 
@@ -165,8 +186,10 @@ def test_an_incident_that_never_came_is_later_than_the_run(made_sweep: MakeSweep
     assert (found.outcome, found.high, found.unit) == ("undecided", None, "steps")
     none = judged(made_sweep, {"measure": lead, "where": {"gate": "a"}, "band": [5, None]}, ending)
     assert (none.n, none.note) == (0, "3 of 3 seeds left out, not all of their runs have the number")
-    first = {"measure": "first_incident", "where": {"gate": "b"}, "band": [8, 8.5]}
-    assert judged(made_sweep, first, ending).value == 8
+    first = {"measure": "first_incident", "where": {"gate": "b"}, "band": [7, 8]}
+    found = judged(made_sweep, first, ending)
+    # Three equal steps are known to a step.
+    assert (found.outcome, found.value, found.low, found.high) == ("holds", 8, 7, 8)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +234,7 @@ def test_an_incident_that_never_came_is_later_than_the_run(made_sweep: MakeSweep
             r"claim 1\.where: optimizer\.lr must",
         ),
         ({"measure": "failed", "over": {"gate": "a"}}, r"claim 1\.over: failed can be 0"),
+        ({"measure": {"outcome": ["stuck", "lost"]}}, r"claim 1\.measure\.outcome: got 'lost'; accepted: "),
         ({"measure": {"correlation": "train/loss"}}, r"claim 1\.with: is for the measure correlation"),
         (
             {"measure": {"correlation": "train/loss"}, "with": {"gate": "a", "optimizer.lr": 0.1}},
@@ -251,3 +275,29 @@ def test_values_are_found_as_yaml_writes_them() -> None:
         "model.attention.qk_norm": (None,),
         "size": ("2",),
     }
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 30)
+    | st.floats()
+    | st.sampled_from(WORDS)
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(claim=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=6))
+def test_whatever_stands_in_a_claim_it_is_read_or_refused_in_one_line(claim: dict[str, Any]) -> None:
+    whole = {"says": "so", "measure": "final_loss", "band": [0, 1]} | claim
+    plan = SweepPlan(fields={"arch": "pre_norm"}, claims=(whole,)).with_axes(AXES)
+    message = "claim 1"
+    try:
+        check_claims(plan)
+    except ConfigError as error:
+        message = str(error)
+    assert message.startswith("claim 1")
+    assert "\n" not in message

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -248,3 +250,12 @@ def test_neither_the_order_of_runs_nor_their_workers_matter(
     ]
     random.shuffle(runs)
     assert summarise(Sweep(sweep.plan, sweep.folder, tuple(runs))) == summarise(sweep)
+
+
+def test_comparing_loads_neither_torch_nor_lightning() -> None:
+    code = (
+        "import sys; from stabilitykit.experiments import comparison_json, differences, judge, summarise; "
+        "print({'torch', 'lightning'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()"

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from stabilitykit.experiments.grid import open_sweep
 from stabilitykit.replay import replay
 from stabilitykit.report import SweepView, build_report, where_they_part, write_figures
 
-from .conftest import HOSTILE, write_run
+from .conftest import HOSTILE, an_incident, write_run
 from .reading import Reader
 
 
@@ -81,10 +83,14 @@ def test_of_too_many_runs_those_that_failed_are_told_first_and_the_others_are_li
     assert text.count("not told in full") == 24 - len(told)
 
 
-def test_a_hundred_runs_can_be_sent(view, made):
-    body = len(made.page) / made.runs
-    assert 100 * body < 8e6
-    assert len(made.page) < 1.2e6
+def test_a_hundred_runs_of_six_blocks_and_240_steps_can_be_sent(tmp_path):
+    course = [4 * 0.99**step + 0.3 * ((7 * step * step) % 17) / 17 for step in range(240)]
+    found = tuple(an_incident(kind, "blocks.03", 30) for kind in ("vanishing_gradient", "gradient_spike"))
+    write_run(tmp_path, course, found, layers=6)
+    run = (tmp_path, replay(tmp_path))
+    one, two = (len(build_report([], [run] * count).page) for count in (1, 2))
+    assert one + 99 * (two - one) < 8e6
+    assert two - one > 15_000
 
 
 def test_a_cell_without_a_folder_is_told_all_the_same(sweep, tmp_path):
@@ -157,3 +163,13 @@ def test_without_matplotlib_the_tables_are_written_and_it_says_what_is_missing(v
     with pytest.raises(MissingExtraError, match=r"pip install 'stabilitykit\[report\]'.*tables"):
         write_figures(tmp_path, build_report([view], budget=1))
     assert (tmp_path / "norms/lr_loss.csv").is_file()
+
+
+def test_it_takes_neither_torch_nor_matplotlib(sweep, tmp_path):
+    program = (
+        "import sys; from stabilitykit_cli.app import main;"
+        f"status = main(['report', {str(sweep.folder)!r}, '-o', {str(tmp_path / 'x.html')!r}]);"
+        "print(status, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False False"

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from stabilitykit.experiments.grid import open_sweep
+from stabilitykit.figures.landscape_figure import lr_loss_files, verdicts_files
 from stabilitykit.replay import replay
 from stabilitykit.report import SweepView, build_report, where_they_part, write_figures
 
@@ -111,6 +112,27 @@ def test_a_sweep_of_which_nothing_is_done_is_a_page(tmp_path, write_sweep):
     text = Reader(build_report([view]).page).text
     assert "24 runs, 0 of 24 done, 0 failed" in text
     assert text.count("not done") > 12
+
+
+@pytest.mark.parametrize(
+    ("axes", "title"),
+    [
+        ({"arch": ["post_norm", "pre_norm"]}, "all runs"),
+        ({"model.n_layers": [2, 4], "model.feedforward.gated": [True, False]}, "gated true"),
+        ({"optimizer.eps": [1e-15, 1e-8], "optimizer.lr": [0.003, 0.03]}, "eps 1e-15"),
+        (
+            {"bias": {"without": {}, "with": {"model.norm.bias": True}}, "seq": {"8": {"model.seq_len": 8}}},
+            "bias with",
+        ),
+    ],
+)
+def test_any_axes_make_a_page_and_figures(tmp_path, write_sweep, axes, title):
+    view = SweepView.of(open_sweep(write_sweep(tmp_path, axes, seeds=1, claims=())))
+    made = build_report([view])
+    assert title in Reader(made.page).text
+    assert made.runs == len(made.views) > 0
+    for make in (lr_loss_files, verdicts_files):
+        assert make(view.shown, ["svg"])["svg"].startswith(b"<?xml")
 
 
 def test_runs_of_two_sweeps_are_listed_once(view):

@@ -106,9 +106,9 @@ def _body(view: RunView, buckets: int) -> Markup:
 def _heading(sweeps: Sequence[SweepView], listed: Sequence[_Listed]) -> str:
     if len(sweeps) == 1:
         return sweeps[0].question
-    return (
-        f"{len(sweeps)} sweeps" if sweeps else listed[0].title if len(listed) == 1 else f"{len(listed)} runs"
-    )
+    if sweeps:
+        return f"{len(sweeps)} sweeps"
+    return " and ".join(each.title for each in listed) if len(listed) < 3 else f"{len(listed)} runs"
 
 
 def _of_logs(logs: Sequence[tuple[Path, Replay]]) -> Iterator[_Listed]:

@@ -30,16 +30,10 @@ class Landscape {
       const rest = line.names.filter((_, at) => at !== this.by);
       const style = rest.join(" · ");
       if (!styles.has(style)) styles.set(style, styles.size);
-      const told = rest.map((name, at) => this.told(name, at)).join(" · ");
       if (!found.has(key)) found.set(key, []);
-      found.get(key).push({ ...line, style: styles.get(style), short: told });
+      found.get(key).push({ ...line, style: styles.get(style), short: style });
     }
     return found;
-  }
-
-  told(name, at) {
-    const axis = this.data.axes.filter((_, other) => other !== this.by)[at];
-    return name === "none" || !isNaN(name) ? axis + " " + name : name;
   }
 
   draw() {
@@ -48,10 +42,9 @@ class Landscape {
     const panels = this.place.querySelector(".panels"), groups = [...this.groups()];
     panels.replaceChildren();
     panels.dataset.count = Math.min(groups.length, 3);
-    for (const [title, lines] of groups) {
+    for (const [name, lines] of groups) {
       const box = document.createElement("div"), head = document.createElement("p"), plot = document.createElement("div");
-      const name = this.by < 0 ? "" : isNaN(title) ? title : this.data.axes[this.by] + " " + title;
-      head.className = "head";
+            head.className = "head";
       head.append(...(name ? [Object.assign(document.createElement("b"), { textContent: name })] : []), ...lines.map(line => this.legend(line)));
       plot.setAttribute("role", "img");
       plot.setAttribute("aria-label", ["final loss over " + this.data.x, name].join(" ") + "; the table below tells it in numbers");

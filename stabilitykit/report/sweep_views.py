@@ -9,7 +9,15 @@ from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, judge
 from stabilitykit.experiments.compare import Estimate, Results, Summary, summarise
 from stabilitykit.experiments.grid import Sweep
-from stabilitykit.figures.landscape import FailureOrder, Landscape, Setting, number, row_title, short
+from stabilitykit.figures.landscape import (
+    FailureOrder,
+    Landscape,
+    Setting,
+    number,
+    row_title,
+    short,
+    value_title,
+)
 from stabilitykit.report.landscapes import failure_order, landscape
 from stabilitykit.report.tables import sweep_tables
 from stabilitykit.report.words import estimate_text
@@ -65,11 +73,12 @@ class SweepView:
             "xs": [number(x) for x in shown.x_values],
             "seeds": len(self.sweep.plan.seeds),
             "rows": [
-                {"title": title, "told": row.told, "settings": [_cell(each) for each in row.settings]}
+                {"title": title, "told": shown.told(row), "settings": [_cell(each) for each in row.settings]}
                 for title, row in zip(titles, shown.rows, strict=True)
             ],
             "chart": self._chart(titles),
             "order": self.order,
+            "has_rates": any(each.lrs for each in self.summaries),
             "summary": [_summarised(each) for each in self.summaries],
             "claims": [_claimed(each) for each in self.claims],
             "refused": self.refused,
@@ -97,7 +106,7 @@ class SweepView:
         lines = [
             {
                 "title": title,
-                "names": row.names,
+                "names": list(map(value_title, shown.row_names, row.names)),
                 "means": [setting.mean_loss for setting in row.settings],
                 "seeds": [
                     [at, ending.seed, ending.counted_loss, ending.outcome, ending.failed, ending.run]

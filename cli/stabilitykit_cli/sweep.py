@@ -127,7 +127,8 @@ def sweep(
         print_document(_document(swept))
     else:
         _show(swept)
-    return exits.OK
+    outcomes = [run.result.outcome for run in swept.done if run.result]
+    return exits.stability_status(outcomes, fail_on)
 
 
 def _varied(vary: list[str]) -> dict[str, str]:
@@ -177,8 +178,23 @@ def _bisecting(plan: "SweepPlan", bisect: str | None, resolution: float | None) 
 
 
 def _document(swept: "Sweep") -> dict[str, Any]:
-    return {"logdir": str(swept.folder)}
+    from stabilitykit.experiments.compare import comparison_json
+
+    return {
+        **comparison_json(swept),
+        "name": swept.plan.name,
+        "cells": len(swept.runs),
+        "stopped_early": sum(run.result.stopped_early for run in swept.done if run.result),
+        "logdir": str(swept.folder),
+    }
 
 
 def _show(swept: "Sweep") -> None:
-    consoles.show(str(swept.folder))
+    from stabilitykit.experiments.claims import judge
+    from stabilitykit.experiments.compare import summarise
+    from stabilitykit.store.tensorboard import tensorboard_command
+    from stabilitykit_cli.render.comparison import Comparison
+    from stabilitykit_cli.render.sweep import swept_lines
+
+    consoles.show(Comparison(swept, summarise(swept), judge(swept)))
+    consoles.show(swept_lines(swept.folder, tensorboard_command(swept.folder)), whole_lines=True)

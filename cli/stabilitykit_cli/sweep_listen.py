@@ -28,15 +28,19 @@ def sweep_listener(console: Console) -> "Iterator[SweepListener]":
     Args:
         console: Where progress goes.
     """
-    if not can_redraw(console):
-        yield PlainSweep(console.file)
-        return
-    with Live(Text("planning", style="dim"), console=console, auto_refresh=False) as live:
-        listener = LiveSweep(live)
-        try:
-            yield listener
-        finally:
-            listener.finish()
+    try:
+        if not can_redraw(console):
+            yield PlainSweep(console.file)
+            return
+        with Live(Text("planning", style="dim"), console=console, auto_refresh=False) as live:
+            listener = LiveSweep(live)
+            try:
+                yield listener
+            finally:
+                listener.finish()
+    except KeyboardInterrupt:
+        console.print("interrupted; what has ended is kept, and the same command goes on from there")
+        raise
 
 
 class LiveSweep:

@@ -12,13 +12,11 @@ from time import monotonic
 from stabilitykit.errors import RunFolderError
 from stabilitykit.experiments.backends.pool import Job
 from stabilitykit.experiments.grid import CellResult, IncidentBrief, write_result
-from stabilitykit.experiments.grid.result import PROGRESS
 from stabilitykit.experiments.run_probe import ProbePlan, ProbeResult, probe
 from stabilitykit.records import IncidentChange, StepRecord, number_to_json
+from stabilitykit.store.contents import CRASH, PROGRESS
 from stabilitykit.store.disk import reason
 
-CRASH = "crash.txt"
-"""The traceback of a cell that crashed."""
 _SECONDS = 0.5
 
 

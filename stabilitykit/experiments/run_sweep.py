@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stabilitykit.experiments.backends import Ended, Job, Pool
+from stabilitykit.experiments.claims import check_claims
 from stabilitykit.experiments.grid import (
     Cell,
     CellResult,
@@ -18,9 +19,10 @@ from stabilitykit.experiments.grid import (
     write_plan,
     write_result,
 )
+from stabilitykit.experiments.grid.hparams import write_cell_hparams, write_sweep_hparams
 from stabilitykit.experiments.grid.lock import only_one
-from stabilitykit.experiments.grid.result import PROGRESS
 from stabilitykit.experiments.spec import ProbeSpec
+from stabilitykit.store.contents import PROGRESS
 from stabilitykit.training.corpus import load_corpus
 
 RUNS = Path("runs")
@@ -72,14 +74,16 @@ def sweep(
         retry_crashed: Whether cells that crashed are tried again.
 
     Raises:
-        ConfigError: A cell's configuration is refused.
+        ConfigError: A cell's configuration is refused, or a claim does not fit the plan.
         DataError: A corpus cannot be used.
         RunFolderError: The folder cannot be written, or another sweep is at work in it.
     """
     folder = logdir or RUNS / f"sweep-{plan.name}"
+    check_claims(plan)
     _check_data([cell.spec for cell in asked_for(plan, lambda cell: None)])
     with only_one(folder):
         write_plan(folder, plan)
+        write_sweep_hparams(folder)
         if listener:
             listener.planned(plan, folder, pool.slots)
         engine = _Engine(plan, pool, folder, listener, stop_when_certain, retry_crashed)
@@ -162,8 +166,10 @@ class _Engine:
             self._queue.append(cell)
             return
         self._results[cell.key] = result
+        run = self._run_of(cell)
+        write_cell_hparams(run)
         if self._listener:
-            self._listener.ended(self._run_of(cell))
+            self._listener.ended(run)
 
     def _lost(self, cell: Cell, why: str) -> CellResult | None:
         """Return the result of a cell whose worker is gone once too often; None where it is tried again."""

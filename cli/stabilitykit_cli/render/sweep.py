@@ -1,6 +1,8 @@
 """A sweep while it runs, and what came of it."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
@@ -63,3 +65,15 @@ def _bar(progress: SweepProgress, width: int, glyphs: Glyphs) -> Text:
         (f"  {ending}", "dim"),
         no_wrap=True,
     )
+
+
+def swept_lines(folder: Path, tensorboard: str) -> RenderableType:
+    """Return where a sweep is kept and how to look at it.
+
+    Args:
+        folder: The sweep's folder.
+        tensorboard: The command that shows it.
+    """
+    report = f"stabilitykit report {shlex.quote(str(folder))} -o sweep.html"
+    titled = [("folder", str(folder)), ("page", report), ("TensorBoard", tensorboard)]
+    return Text("\n").join(Text.assemble((f"{title:<{15}}", "dim"), line) for title, line in titled)

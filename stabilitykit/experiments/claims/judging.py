@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from stabilitykit.experiments.claims.claim import Claim, Selection, check_claims, selected
 from stabilitykit.experiments.claims.evidence import Evidence, Found
-from stabilitykit.experiments.claims.measures import RunMeasure, per_seed, scale_of
+from stabilitykit.experiments.claims.measures import RunMeasure, noted, per_seed, scale_of
 from stabilitykit.experiments.claims.sets import Correlation, OverRates, SetMeasure
 from stabilitykit.experiments.compare.intervals import (
     FISHER,
@@ -83,7 +83,7 @@ def _judged(evidence: Evidence, claim: Claim) -> ClaimResult:
         band=claim.spec.band,
         n=found.n,
         unit=unit,
-        note="; ".join(dict.fromkeys(note for note in notes if note)),
+        note=noted(*notes),
     )
 
 

@@ -1,6 +1,7 @@
 """What can be measured of one run, and how the runs of a seed become one value."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -67,7 +68,8 @@ def per_seed(measure: RunMeasure, evidence: Evidence, runs: Sequence[SweepRun]) 
         known = [bracket(value) for value in each if value is not None]
         if len(known) == len(mine):
             values[seed] = mean_bracket(known, scale_of(measure.averaging, known))
-    return Found(values, left_out(len(seeds), waiting, len(seeds) - waiting - len(values)))
+    note = left_out(len(seeds), waiting, len(seeds) - waiting - len(values))
+    return Found(values, noted(note, open_ends(values)))
 
 
 def scale_of(averaging: Averaging, values: Iterable[Bracket]) -> Scale:
@@ -88,6 +90,24 @@ def never(run: SweepRun) -> Bracket:
     return Bracket(steps, steps, float("inf"))
 
 
+def open_ends(values: Mapping[int, Bracket], lowest: float = -math.inf) -> str:
+    """Return in how many seeds the end of the grid, or of the run, came first; empty where in none.
+
+    Args:
+        values: What each seed says.
+        lowest: What a lower end is where nothing bounds it.
+    """
+    above = sum(each.high == math.inf for each in values.values())
+    below = sum(each.low == lowest for each in values.values())
+    whys = ((above, "has no upper end"), (below, "has no lower end"))
+    return noted(*(f"in {count} of {len(values)} seeds it {why}" for count, why in whys if count))
+
+
+def noted(*notes: str) -> str:
+    """Return the notes that are not empty, once each, as one line."""
+    return "; ".join(dict.fromkeys(note for note in notes if note))
+
+
 def left_out(seeds: int, waiting: int, silent: int) -> str:
     """Return how many seeds say nothing, and why; empty where all do.
 
@@ -97,7 +117,7 @@ def left_out(seeds: int, waiting: int, silent: int) -> str:
         silent: Those whose runs have ended, but not all with such a number.
     """
     whys = ((waiting, "not all of their runs have ended"), (silent, "not all of their runs have the number"))
-    return "; ".join(f"{count} of {seeds} seeds left out, {why}" for count, why in whys if count)
+    return noted(*(f"{count} of {seeds} seeds left out, {why}" for count, why in whys if count))
 
 
 def _best_loss(evidence: Evidence, run: SweepRun) -> float | None:

@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from stabilitykit.experiments.claims.evidence import Evidence, Found, Series
-from stabilitykit.experiments.claims.measures import Averaging, RunMeasure, left_out, per_seed
+from stabilitykit.experiments.claims.measures import (
+    Averaging,
+    RunMeasure,
+    left_out,
+    noted,
+    open_ends,
+    per_seed,
+)
 from stabilitykit.experiments.compare.intervals import LINEAR, LOG, Bracket, bracket, mean_bracket
 from stabilitykit.experiments.compare.rates import lr_sensitivities, stable_lr_maxima
 from stabilitykit.experiments.compare.results import LR, by_seed, grouped
@@ -59,7 +66,9 @@ class OverRates:
             for seed in seeds
             if all(seed in each for each in settings)
         }
-        return Found(values, left_out(len(seeds), len(seeds) - len(values), 0))
+        lowest = 0.0 if self.averaging == "log" else -math.inf
+        note = left_out(len(seeds), len(seeds) - len(values), 0)
+        return Found(values, noted(note, open_ends(values, lowest)))
 
     def _of_setting(self, evidence: Evidence, runs: Sequence[SweepRun]) -> dict[int, Bracket]:
         if self.name == "stable_lr_max":
@@ -140,11 +149,12 @@ class Correlation:
         values: dict[int, Bracket] = {}
         for run in runs:
             other = theirs.get(run.cell.seed)
-            if other is not None and run.result is not None and other.result is not None:
+            if other is not None and run.result is not None and _has_ended(other):
                 found = self._of(evidence.series(run, "train/loss"), evidence.series(other, "train/loss"))
                 if found is not None:
                     values[run.cell.seed] = bracket(found)
-        return Found(values, left_out(len(runs), 0, len(runs) - len(values)))
+        ended = sum(run.result is not None and _has_ended(theirs.get(run.cell.seed)) for run in runs)
+        return Found(values, left_out(len(runs), len(runs) - ended, ended - len(values)))
 
     def _of(self, a: Series, b: Series) -> float | None:
         _, ours, theirs = np.intersect1d(a.steps, b.steps, assume_unique=True, return_indices=True)
@@ -157,6 +167,10 @@ class Correlation:
         if not (left.std(axis=1) > 0).all():
             return None
         return float(np.corrcoef(left)[0, 1])
+
+
+def _has_ended(run: SweepRun | None) -> bool:
+    return run is not None and run.result is not None
 
 
 def detrended(values: Float[np.ndarray, "n"], window: int) -> Float[np.ndarray, "m"]:

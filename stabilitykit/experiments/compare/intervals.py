@@ -75,7 +75,8 @@ def _log(value: float) -> float:
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < _LARGEST else math.inf
+    # Twelve digits: what went through the logarithm and back is 0.003 again.
+    return float(f"{math.exp(value):.12g}") if value < _LARGEST else math.inf
 
 
 def _atanh(value: float) -> float:

@@ -69,7 +69,19 @@ def plan_files(path: Path) -> list[Path]:
 
 
 def open_sweep(file: Path) -> Sweep:
-    """Return the sweep of a plan's file.
+    """Return the sweep of a plan's file, with what its folder holds of it.
+
+    Args:
+        file: One that ``plan_files`` names.
+
+    Raises:
+        RunFolderError: It cannot be read by this version.
+    """
+    return read_sweep(load_plan(file), file.parent)
+
+
+def load_plan(file: Path) -> SweepPlan:
+    """Return the plan that ``write_plan`` wrote.
 
     Args:
         file: One that ``plan_files`` names.
@@ -90,7 +102,7 @@ def open_sweep(file: Path) -> Sweep:
         raise RunFolderError(
             f"{file}: schema_version {version} is newer than this version of stabilitykit reads"
         )
-    return read_sweep(SweepPlan.from_json(document), file.parent)
+    return SweepPlan.from_json(document)
 
 
 def read_sweep(plan: SweepPlan, folder: Path) -> Sweep:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.experiments.grid.folder import SweepRun, open_sweep, plan_files
+from stabilitykit.experiments.grid.folder import SweepRun, load_plan, plan_files
 from stabilitykit.records import OUTCOMES
 from stabilitykit.store.hparams import write_hparam_columns, write_hparams
 
@@ -52,7 +52,7 @@ def write_sweep_hparams(folder: Path) -> None:
     Raises:
         RunFolderError: A plan cannot be read, or the disk did not take it.
     """
-    plans = [open_sweep(file).plan for file in plan_files(folder)]
+    plans = [load_plan(file) for file in plan_files(folder)]
     columns: dict[str, list[Any]] = {}
     for plan in plans:
         for axis in plan.axes:

@@ -46,6 +46,8 @@ class SweepPlan:
     """The axis between whose ends the largest value that holds is searched for; None for the whole grid."""
     resolution: float = RESOLUTION
     """Ratio of the first value that fails to the last that holds, at which a bisection ends."""
+    _made: dict[tuple[Any, ...], Cell] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Cells that were asked for before: a bisection goes over its cells whenever one has ended."""
 
     def cells(self) -> tuple[Cell, ...]:
         """Return every cell, in the order of the axes, seeds fastest.
@@ -70,6 +72,12 @@ class SweepPlan:
         Raises:
             ConfigError: Its configuration is refused; names the values.
         """
+        name = (*values.items(), seed)
+        if name not in self._made:
+            self._made[name] = self._make(values, seed)
+        return self._made[name]
+
+    def _make(self, values: Mapping[str, Any], seed: int) -> Cell:
         by_name = {axis.name: axis for axis in self.axes}
         settings = dict(self.settings) | {"seed": seed}
         for name, value in values.items():

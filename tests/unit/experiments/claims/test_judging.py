@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, check_claims, judge
-from stabilitykit.experiments.grid import CellResult, SweepPlan
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepPlan, SweepRun
 
 from ..conftest import Ending, MakeSweep, brief, ended
 
@@ -98,6 +98,14 @@ def test_failures_are_shares_with_wilsons_interval(made_sweep: MakeSweep) -> Non
     assert judged(made_sweep, claim, ending).outcome == "holds"
 
 
+def test_rates_that_a_bisection_added_are_no_part_of_a_mean(made_sweep: MakeSweep) -> None:
+    claim = {"says": "so", "measure": "final_loss", "where": {"gate": "a"}, "band": [0, 9]}
+    sweep = made_sweep(AXES, offsets, claims=(claim,))
+    cell = sweep.plan.cell({"gate": "a", "optimizer.lr": 0.03}, 0)
+    extra = SweepRun(cell, sweep.folder, ended(4.9))
+    assert judge(Sweep(sweep.plan, sweep.folder, (*sweep.runs, extra))) == judge(sweep)
+
+
 def test_a_verdict_may_be_asked_for(made_sweep: MakeSweep) -> None:
     claim = {"measure": {"outcome": ["stuck", "crashed"]}, "where": {"gate": "b"}, "band": [0.5, None]}
     found = judged(
@@ -149,6 +157,10 @@ def test_the_largest_stable_rate_of_a_grid_is_known_to_its_spacing(made_sweep: M
     limits["a"] = 1.0
     found = judged(made_sweep, claim, ending, axes=axes)
     assert (found.outcome, found.high) == ("holds", None)
+    assert found.note == "in 3 of 3 seeds it has no upper end"
+    limits["b"] = 0.0001
+    found = judged(made_sweep, claim | {"where": {"gate": "b"}, "over": None}, ending, axes=axes)
+    assert (found.low, found.note) == (None, "in 3 of 3 seeds it has no lower end")
     limits["b"] = 1.0
     assert judged(made_sweep, claim, ending, axes=axes).outcome == "undecided"
 
@@ -285,7 +297,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(claim=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=6))
 def test_whatever_stands_in_a_claim_it_is_read_or_refused_in_one_line(claim: dict[str, Any]) -> None:
     whole = {"says": "so", "measure": "final_loss", "band": [0, 1]} | claim

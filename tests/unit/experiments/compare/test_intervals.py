@@ -44,6 +44,38 @@ def test_wilson_stays_within_0_and_1_and_knows_nothing_of_nothing() -> None:
     assert wilson(0, 0) == Estimate(None, None, None, 0)
 
 
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+def test_wilson_covers_a_share_about_as_often_as_it_says(n: int) -> None:
+    # Exact: over all counts of n, averaged over the share, which no interval for counts covers evenly.
+    covered = [
+        sum(
+            math.comb(n, count) * share**count * (1 - share) ** (n - count)
+            for count in range(n + 1)
+            if (found := wilson(count, n)).low is not None
+            and found.high is not None
+            and found.low <= share <= found.high
+        )
+        for share in np.linspace(0.01, 0.99, 99)
+    ]
+    assert 0.94 <= np.mean(covered) <= 0.97
+    assert min(covered) >= 0.8
+
+
+def test_newcombes_covers_the_difference_of_shares() -> None:
+    n, p, q = 3, 0.9, 0.2
+
+    def chance(count: int, share: float) -> float:
+        return math.comb(n, count) * share**count * (1 - share) ** (n - count)
+
+    covered = 0.0
+    for ours in range(n + 1):
+        for theirs in range(n + 1):
+            found = share_difference(wilson(ours, n), wilson(theirs, n))
+            if found.low is not None and found.high is not None and found.low <= p - q <= found.high:
+                covered += chance(ours, p) * chance(theirs, q)
+    assert covered >= 0.95
+
+
 def test_three_of_three_against_none_of_three_is_a_difference_and_two_of_three_is_none() -> None:
     # Newcombe: 1 - √(0.5615² + 0.5615²).
     found = share_difference(wilson(3, 3), wilson(0, 3))
@@ -124,6 +156,22 @@ def test_what_lies_between_two_rates_has_an_interval_of_at_least_that_width() ->
     assert (found.value, found.low, found.high) == tuple(map(pytest.approx, (0.01, 0.01, 0.03)))
     # Neither is called larger, since both may lie anywhere in the same gap.
     assert not paired_ratio(same, same).excludes(1)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_limit_of_a_grid_is_covered_though_only_its_gap_is_seen(n: int) -> None:
+    # Where seeds really fail is lognormal about 0.05; all that is seen is between which rates of the grid.
+    generator = np.random.default_rng(3)
+    grid = np.geomspace(1e-4, 10, 13)
+    covered = 0
+    for limits in 0.05 * np.exp(0.4 * generator.standard_normal((400, n))):
+        places = np.searchsorted(grid, limits)
+        seen = {
+            seed: Bracket(grid[place - 1], grid[place - 1], grid[place]) for seed, place in enumerate(places)
+        }
+        found = estimate(seen, LOG)
+        covered += (found.low or 0) <= 0.05 <= (found.high or math.inf)
+    assert covered / 400 >= 0.95
 
 
 def test_a_seed_beyond_the_grid_takes_away_the_end_on_its_side() -> None:

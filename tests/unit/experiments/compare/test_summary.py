@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +21,7 @@ from stabilitykit.experiments.compare import (
     summarise,
     warmup_needed,
 )
-from stabilitykit.experiments.grid import CellResult, Sweep
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun
 
 from ..conftest import MakeSweep, brief, ended
 
@@ -62,6 +64,33 @@ def test_a_crash_before_the_first_loss_counts_with_that_of_the_same_weights(made
     # Seeds 0, 1, 2 have l0 = 5, 6, 7: (1 + 0 + 2 + l0 - 2) / 4 = 1.5, 1.75, 2.
     assert found.lr_sensitivity.value == pytest.approx(1.75)
     assert found.failure_rate[1.0].value == 1.0
+
+
+def test_a_crash_later_on_counts_with_the_first_loss_too(made_sweep: MakeSweep) -> None:
+    sweep = made_sweep({"schedule.warmup": [0]}, lambda values, seed: ended(2.0, outcome="crashed"))
+    assert Results(sweep).loss(sweep.runs[0]) == 5.0
+    assert Results(sweep).best(sweep.runs[0]) is None
+
+
+def test_the_best_rate_is_one_that_most_seeds_have(made_sweep: MakeSweep) -> None:
+    def ending(values: Mapping[str, Any], seed: int) -> CellResult | None:
+        lr = values["optimizer.lr"]
+        return None if seed and lr == 0.1 else ended({0.001: 3.0, 0.01: 2.0, 0.1: 1.0, 1.0: 4.0}[lr])
+
+    found = only(made_sweep(LRS, ending))
+    assert (found.best_lr, found.best_loss.value, found.best_loss.n) == (0.01, 2.0, 3)
+
+
+def test_rates_of_a_bisection_move_the_frontier_and_no_sensitivity(made_sweep: MakeSweep) -> None:
+    whole = made_sweep(LRS, by_lr({0.001: 3.0, 0.01: 2.9, 0.1: 2.8, 1.0: 4.0}))
+    extra = [
+        SweepRun(whole.plan.cell({"optimizer.lr": 0.3}, seed), whole.folder, ended(3.1)) for seed in range(3)
+    ]
+    found = only(Sweep(whole.plan, whole.folder, (*whole.runs, *extra)))
+    assert found.stable_lr_max.value == pytest.approx(0.3)
+    assert found.stable_lr_max.high == pytest.approx(1.0)
+    assert found.lr_sensitivity == only(whole).lr_sensitivity
+    assert list(found.failure_rate) == [0.001, 0.01, 0.1, 0.3, 1.0]
 
 
 def test_a_seed_without_the_whole_grid_says_nothing_of_sensitivity(made_sweep: MakeSweep) -> None:
@@ -248,3 +277,12 @@ def test_neither_the_order_of_runs_nor_their_workers_matter(
     ]
     random.shuffle(runs)
     assert summarise(Sweep(sweep.plan, sweep.folder, tuple(runs))) == summarise(sweep)
+
+
+def test_comparing_loads_neither_torch_nor_lightning() -> None:
+    code = (
+        "import sys; from stabilitykit.experiments import comparison_json, differences, judge, summarise; "
+        "print({'torch', 'lightning'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()"

@@ -1,12 +1,13 @@
-# Two commands on a fresh machine, each complete in itself:
-#   make probe   makes the environment, then trains a small transformer and ends in a verdict
-#   make test    makes the environment with the test tools, then runs the fast tests
+# Three commands on a fresh machine, each complete in itself:
+#   make probe     makes the environment, then trains a small transformer and ends in a verdict
+#   make test      makes the environment with the test tools, then runs the fast tests
+#   make science   makes the environment, then reruns the lecture's claims, and writes docs/science.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARCH ?= double_norm
 
-.PHONY: probe test slow lint check clean
+.PHONY: probe test slow lint check science clean
 
 probe: $(VENV)/.installed-run
 	$(BIN)/stabilitykit probe --arch $(ARCH)
@@ -24,6 +25,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 check: lint test slow
+
+# Goes on where it was interrupted; WORKERS runs at a time, one for each core unless given.
+science: $(VENV)/.installed-run
+	$(BIN)/python benchmarks/science.py $(if $(WORKERS),--workers $(WORKERS))
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,7 @@ from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.figures import RunCurves
 from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import FileSource, LogReading, NoLossError, Run, find_logs, is_run_folder, open_run
+from stabilitykit.store.event_names import event_files
 
 Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
 """What a log can be."""
@@ -174,7 +175,7 @@ def open_log(
         DataError: There is none, or more than one, or it cannot be used.
     """
     asked = None if format == "auto" or format == "run" else format
-    if not path.is_dir() or any(path.glob("*tfevents*")):
+    if not path.is_dir() or event_files(path):
         return LogReading(path, names.given(), asked, growing, readers)
     logs = []
     for each in find_logs(path).paths:

@@ -54,6 +54,21 @@ REGISTRY: dict[str, TagFamily] = {
         ),
         TagFamily("train/z_loss", "what the z-loss adds to the loss", "nats", "mean", ""),
         TagFamily(
+            "train/preconditioned_sharpness",
+            "largest eigenvalue of Adam's preconditioned Hessian on the batch (Cohen 2207.14484), to 1 %",
+            "",
+            "mean",
+            "",
+        ),
+        TagFamily(
+            "train/edge_of_stability",
+            "the same over (2 + 2·β1)/((1 − β1)·η), 38/η at β1 = 0.9; at 1 Adam is at the edge",
+            "",
+            "mean",
+            "",
+            chart=True,
+        ),
+        TagFamily(
             "monitor/every_n_steps",
             "steps from one observed to the next, under a budget",
             "steps",

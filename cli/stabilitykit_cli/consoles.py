@@ -4,13 +4,22 @@ import errno
 import io
 import os
 import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 MAX_WIDTH = 110
 """Columns used at most: longer lines are hard to read."""
 FILE_WIDTH = 100
 """Columns of results that go to a file or a pipe."""
+PATIENCE = 1.0
+"""Seconds of work after which its progress is shown."""
 
 
 class StreamConsole(Console):
@@ -44,6 +53,11 @@ def show(renderable: RenderableType, whole_lines: bool = False) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def show_lines(lines: Iterable[str]) -> None:
+    """Write plain lines to stdout as they are, for those who cut them up."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
 def progress() -> Console:
     """Return the console of progress, on stderr."""
     return StreamConsole(stderr=True, highlight=False)
@@ -60,3 +74,31 @@ def never_fail_on_characters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that takes how many of how many are done, and shows it where that takes long.
+
+    Args:
+        what: What is being done.
+    """
+    console, began = progress(), time.monotonic()
+    bar: Progress | None = None
+
+    def told(done: int, of: int) -> None:
+        nonlocal bar
+        if bar is None and time.monotonic() - began > PATIENCE:
+            from rich.progress import Progress
+
+            bar = Progress(console=console, transient=True, disable=not can_redraw(console))
+            bar.add_task(what, total=of)
+            bar.start()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done, total=of)
+
+    try:
+        yield told
+    finally:
+        if bar is not None:
+            bar.stop()

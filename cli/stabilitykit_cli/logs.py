@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from stabilitykit.replay import Format, Replay
 
-_PATIENCE = 1.0
-"""Seconds of reading after which its progress is shown."""
-
 
 @dataclass(frozen=True, slots=True)
 class AskedFor:
@@ -190,7 +187,7 @@ class _ReadingProgress:
 
     def share(self, share: float) -> None:
         """Say how much of it was read."""
-        if self._bar is None and time.monotonic() - self._began > _PATIENCE:
+        if self._bar is None and time.monotonic() - self._began > consoles.PATIENCE:
             from rich.progress import Progress
 
             self._bar = Progress(

@@ -1,4 +1,4 @@
-"""Experiments: probes, and what they are asked to do."""
+"""Experiments: probes and sweeps, what they are asked to do, and what comes of them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,9 +6,45 @@ from stabilitykit.experiments.spec import ProbeSpec, build_spec
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
+    from stabilitykit.experiments.backends.local import LocalPool
+    from stabilitykit.experiments.claims import ClaimResult, check_claims, judge
+    from stabilitykit.experiments.compare import Estimate, Summary, comparison_json, differences, summarise
+    from stabilitykit.experiments.grid import Sweep, SweepPlan, SweepRun, open_sweep, read_plan
     from stabilitykit.experiments.run_probe import ProbeListener, ProbePlan, ProbeResult, probe
+    from stabilitykit.experiments.run_sweep import SweepListener, sweep
 
-__all__ = ["ProbeListener", "ProbePlan", "ProbeResult", "ProbeSpec", "build_spec", "probe"]
+__all__ = [
+    "ClaimResult",
+    "Estimate",
+    "LocalPool",
+    "ProbeListener",
+    "ProbePlan",
+    "ProbeResult",
+    "ProbeSpec",
+    "Summary",
+    "Sweep",
+    "SweepListener",
+    "SweepPlan",
+    "SweepRun",
+    "build_spec",
+    "check_claims",
+    "comparison_json",
+    "differences",
+    "judge",
+    "open_sweep",
+    "probe",
+    "read_plan",
+    "summarise",
+    "sweep",
+]
 
+_ROOMS = {
+    "backends.local": ("LocalPool",),
+    "claims": ("ClaimResult", "check_claims", "judge"),
+    "compare": ("Estimate", "Summary", "comparison_json", "differences", "summarise"),
+    "grid": ("Sweep", "SweepPlan", "SweepRun", "open_sweep", "read_plan"),
+    "run_probe": ("ProbeListener", "ProbePlan", "ProbeResult", "probe"),
+    "run_sweep": ("SweepListener", "sweep"),
+}
 
-__getattr__ = lazy(__name__, dict.fromkeys(__all__, "stabilitykit.experiments.run_probe"))
+__getattr__ = lazy(__name__, {name: f"{__name__}.{room}" for room, names in _ROOMS.items() for name in names})

@@ -15,12 +15,9 @@ from stabilitykit.experiments.grid import CellResult, IncidentBrief, write_resul
 from stabilitykit.experiments.ranks import RankLostError
 from stabilitykit.experiments.run_probe import ProbePlan, ProbeResult, probe
 from stabilitykit.records import IncidentChange, StepRecord, number_to_json
+from stabilitykit.store.contents import CRASH, PROGRESS
 from stabilitykit.store.disk import reason
 
-PROGRESS = "progress.json"
-"""What a running cell says of itself, for those who watch."""
-CRASH = "crash.txt"
-"""The traceback of a cell that crashed."""
 _SECONDS = 0.5
 
 

@@ -165,6 +165,7 @@ def _train(
             spec.trainer.steps,
             spec.seed,
             unigram=data.corpus.unigram,
+            sharpness_every_n_steps=spec.monitor.sharpness_every_n_steps,
         )
         config = {**spec.resolved(), "corpus": _corpus(data.corpus), "lightning": L.__version__}
         monitor = StabilityMonitor(

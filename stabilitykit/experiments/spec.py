@@ -11,7 +11,13 @@ from pydantic import Field, model_validator
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import Config, TransformerConfig, refusal, validated
 from stabilitykit.model.presets import arch_fields
-from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, check_optimizer
+from stabilitykit.training.config import (
+    DataConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    check_optimizer,
+    check_sharpness,
+)
 from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
 _BYTES = 256
@@ -48,6 +54,8 @@ class MonitorConfig(Config):
 
     every_n_steps: int = Field(1, gt=0)
     """Observe every n-th step."""
+    sharpness_every_n_steps: int | None = Field(None, gt=0)
+    """Measure AdamW's preconditioned sharpness at every n-th step; it costs about ten steps. Null: never."""
 
 
 class ProbeSpec(Config):
@@ -178,6 +186,7 @@ def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
     spec = _whole(checked)
     resolve_warmup(spec.schedule, spec.trainer.steps)
     check_optimizer(spec.optimizer, spec.model)
+    check_sharpness(spec.monitor.sharpness_every_n_steps, spec.optimizer)
     return spec
 
 

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,18 @@ def new_figure(width: float, height: float) -> Figure:
     # A share of the figure as room between panels would be much of a high one.
     figure.set_layout_engine("constrained", hspace=0, h_pad=0.06)
     return figure
+
+
+def files(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return a figure as the bytes of several files, laid out once; call it under ``settings``.
+
+    Args:
+        figure: What to save.
+        formats: Each ``png``, ``svg`` or ``pdf``.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return {format: file_bytes(figure, format) for format in formats}
 
 
 def file_bytes(figure: Figure, format: str) -> bytes:

@@ -85,6 +85,23 @@ def heat_map(
     return image
 
 
+def cells_image(
+    values: Float[np.ndarray, "rows columns"], missing: Bool[np.ndarray, "rows columns"], scale: Scale
+) -> Image.Image:
+    """Return the cells alone, a pixel each, row 0 at the bottom.
+
+    Args:
+        values: One row a site, one column a span of steps.
+        missing: Cells that were not read.
+        scale: From values to colours.
+    """
+    finite = np.isfinite(values)
+    pixels = colours(scale.fraction(np.where(finite, values, scale.low)))
+    pixels[~finite] = NONFINITE
+    pixels[missing] = MISSING
+    return Image.fromarray(np.ascontiguousarray(pixels[::-1]))
+
+
 def _checked(
     values: NDArray[np.floating], row_labels: Sequence[str], missing: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
@@ -133,11 +150,7 @@ def _paint_cells(
     missing: NDArray[np.bool_],
     scale: Scale,
 ) -> None:
-    finite = np.isfinite(values)
-    pixels = colours(scale.fraction(np.where(finite, values, scale.low)))
-    pixels[~finite] = NONFINITE
-    pixels[missing] = MISSING
-    cells = Image.fromarray(np.ascontiguousarray(pixels[::-1]))
+    cells = cells_image(values, missing, scale)
     image.paste(cells.resize((frame.width, frame.height), Image.Resampling.NEAREST), (frame.left, frame.top))
 
 

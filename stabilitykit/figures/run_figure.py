@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from stabilitykit.figures.colours import CRITICAL, FAINT, INK, LINE, hexadecimal
-from stabilitykit.figures.drawing import file_bytes, new_figure, settings
+from stabilitykit.figures.drawing import file_bytes, files, new_figure, settings
 from stabilitykit.figures.lanes import incident_lanes
 from stabilitykit.figures.loss_scale import loss_scale
 from stabilitykit.figures.panels import colour, draw_bands, draw_curve, draw_lanes, draw_step_axis
@@ -33,7 +33,22 @@ def run_file(runs: Sequence[RunPicture], format: str) -> bytes:
         format: ``png``, ``svg`` or ``pdf``.
     """
     with settings():
-        return file_bytes(_alone(runs[0]) if len(runs) == 1 else _several(runs), format)
+        return file_bytes(_figure(runs), format)
+
+
+def run_files(runs: Sequence[RunPicture], formats: Sequence[str]) -> dict[str, bytes]:
+    """Return the same picture as the bytes of several files.
+
+    Args:
+        runs: As ``run_file`` takes them.
+        formats: Each ``png``, ``svg`` or ``pdf``.
+    """
+    with settings():
+        return files(_figure(runs), formats)
+
+
+def _figure(runs: Sequence[RunPicture]) -> Figure:
+    return _alone(runs[0]) if len(runs) == 1 else _several(runs)
 
 
 def _alone(run: RunPicture) -> Figure:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
+    from stabilitykit.store.contents import is_run_folder
     from stabilitykit.store.event_file import Scalars, read_scalars
+    from stabilitykit.store.hparams import write_hparam_columns, write_hparams
     from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
-    from stabilitykit.store.run import Run, Snapshot, Thinned, is_run_folder, open_run
+    from stabilitykit.store.run import Run, Snapshot, Thinned, open_run
     from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
@@ -35,6 +37,8 @@ __all__ = [
     "tensorboard_command",
     "tensorboard_url",
     "write_coverage",
+    "write_hparam_columns",
+    "write_hparams",
 ]
 
 _MODULES = {
@@ -52,12 +56,14 @@ _MODULES = {
     "Thinned": "run",
     "check_folder_mb": "run_folder",
     "find_logs": "logs",
-    "is_run_folder": "run",
+    "is_run_folder": "contents",
     "open_run": "run",
     "read_scalars": "event_file",
     "tensorboard_command": "tensorboard",
     "tensorboard_url": "tensorboard",
     "write_coverage": "run_folder",
+    "write_hparam_columns": "hparams",
+    "write_hparams": "hparams",
 }
 
 

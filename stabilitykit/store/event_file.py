@@ -18,6 +18,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from stabilitykit.errors import DataError, RunFolderError
 from stabilitykit.store.checksum import masked_crc32c
 from stabilitykit.store.disk import AppendFile
+from stabilitykit.store.event_names import event_files
 from stabilitykit.store.event_stream import EventStream, scalar
 from stabilitykit.store.opening import LogFile
 
@@ -33,18 +34,20 @@ class EventFile:
 
     Args:
         folder: Where to put it; made with its parents.
+        ending: How its name ends, where it is of a special kind.
 
     Raises:
         OSError: It cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ending: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # A name that sorts by time, as TensorBoard reads them, within a second too (a run resumed at once),
         # and that two writers at once never share.
         seconds, rest = divmod(time.time_ns(), 10**9)
-        name = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
-        self._file = AppendFile(folder / f"events.out.tfevents.{name}", new=True)
+        name = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}{ending}"
+        self.path = folder / f"events.out.tfevents.{name}"
+        self._file = AppendFile(self.path, new=True)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write(self, values: Sequence[Summary.Value], step: int) -> None:
@@ -94,13 +97,13 @@ def read_scalars(folder: str | Path) -> Scalars:
         RunFolderError: One cannot be read.
     """
     path = Path(folder)
-    files = [path] if path.is_file() else sorted(path.glob("*tfevents*"))
+    files = event_files(path) if path.exists() else []
     if not files:
         raise DataError(f"{path}: no TensorBoard event file (events.out.tfevents.*) in it")
     found: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
     notes: list[str] = []
     for file in files:
-        for event in _events(file, notes):
+        for event in read_events(file, notes):
             for value in event.summary.value:
                 number = scalar(value)
                 if number is not None:
@@ -110,7 +113,16 @@ def read_scalars(folder: str | Path) -> Scalars:
     return Scalars({tag: _newest(*series) for tag, series in found.items()}, notes)
 
 
-def _events(path: Path, notes: list[str]) -> Iterator[Event]:
+def read_events(path: Path, notes: list[str]) -> Iterator[Event]:
+    """Yield the events of a file, past damage.
+
+    Args:
+        path: The event file.
+        notes: Where it is noted what was damaged.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
     try:
         file = LogFile(path)
     except DataError as error:

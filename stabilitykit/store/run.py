@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 
 from stabilitykit.errors import DataError, RunFolderError, closest
 from stabilitykit.records import Incident, StepRecord
+from stabilitykit.store.contents import CONFIG, INCIDENTS, READINGS, VERDICT, is_run_folder
 from stabilitykit.store.disk import reason
 from stabilitykit.store.segments import SCHEMA_VERSION, Segment, segment_files
-
-CONFIG = "config.yaml"
-COVERAGE = "coverage.json"
-READINGS = "readings"
-INCIDENTS = "incidents.jsonl"
-VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +38,6 @@ class Snapshot:
     step: int
     state: Mapping[str, Any]
     """The detectors' state after ``step``."""
-
-
-def is_run_folder(path: Path) -> bool:
-    """Return whether ``path`` is a folder that a run was written to."""
-    try:
-        with (path / CONFIG).open(encoding="utf-8") as file:
-            return any(line.startswith("schema_version:") for line in file)
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def open_run(path: str | Path) -> "Run":

@@ -1,7 +1,8 @@
 """A run's folder: what a run was asked to do, every reading, its incidents, its verdict.
 
 ``config.yaml`` is there before anything else and ``verdict.json`` after everything else, so a folder
-without the second was interrupted. Everything in between can be read at any moment, and after ``kill -9``.
+without the second was interrupted, or its writer still holds the lock. Everything in between can be read at
+any moment, and after ``kill -9``.
 """
 
 import json
@@ -15,11 +16,13 @@ import yaml
 
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
+from stabilitykit.store.contents import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder
 from stabilitykit.store.disk import AppendFile, reason, replace_file
 from stabilitykit.store.readings import ReadingsWriter
-from stabilitykit.store.run import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder, open_run
+from stabilitykit.store.run import open_run
 from stabilitykit.store.segments import SCHEMA_VERSION
 from stabilitykit.store.thinning import Thinner
+from stabilitykit.store.writer_lock import WriterLock
 
 FOLDER_MB = 200.0
 """What a run's folder may take where nothing else is asked for, in megabytes."""
@@ -75,6 +78,7 @@ class RunWriter:
         self.folder = folder
         self._failure: RunFolderError | None = None
         self._rewound_to: int | None = None
+        self._lock = WriterLock()
         self.last_step_kept: int | None = None
         """The last step whose readings are on disk, or None while there is none."""
         text = _yaml(config)
@@ -86,6 +90,7 @@ class RunWriter:
                 (folder / VERDICT).unlink(missing_ok=True)
             replace_file(folder / CONFIG, text)
             (folder / READINGS).mkdir(exist_ok=True)
+            self._lock.hold(folder)
             past = open_run(folder).incidents if resume else ()
             self._thinner = Thinner(folder, folder / READINGS, 1e6 * folder_mb, past)
             self._readings = ReadingsWriter(folder / READINGS, self._thinner.segment_bytes, state)
@@ -159,6 +164,7 @@ class RunWriter:
         finally:
             self._thinner.stop()
             self._readings.close()
+            self._lock.release()
 
     def _check_free(self, resume: bool) -> None:
         if not any(self.folder.iterdir()) or (resume and is_run_folder(self.folder)):
@@ -204,6 +210,7 @@ class RunWriter:
             raise
         except OSError as error:
             kept = "none" if self.last_step_kept is None else str(self.last_step_kept)
+            self._lock.release()
             self._failure = RunFolderError(
                 f"{self.folder}: cannot write {what} ({reason(error)}); last step kept: {kept}"
             )

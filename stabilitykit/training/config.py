@@ -102,6 +102,8 @@ class DataConfig(Config):
     """What the synthetic text is made of."""
     batch_size: int = Field(8, gt=0)
     """Sequences in a batch."""
+    batches: int | None = Field(None, gt=0)
+    """Only the run's first so many batches, in turn: with 1 always the same; when left out, all fresh."""
 
     @field_validator("suffixes", mode="before")
     @classmethod
@@ -134,3 +136,20 @@ def check_optimizer(optimizer: OptimizerConfig, model: TransformerConfig) -> Non
         raise ConfigError(f"optimizer.kind: got {kind}; model.initialization.scheme mup needs adamw")
     if model.unit_weights and kind == "sgd":
         raise ConfigError(f"optimizer.kind: got {kind}; model.unit_weights needs adamw or muon")
+
+
+def check_sharpness(every_n_steps: int | None, optimizer: OptimizerConfig) -> None:
+    """Refuse to measure the sharpness that Adam meets beside another optimizer.
+
+    Args:
+        every_n_steps: Steps from one measurement to the next, or None.
+        optimizer: The optimizer's configuration.
+
+    Raises:
+        ConfigError: There is no Adam.
+    """
+    if every_n_steps is not None and optimizer.kind != "adamw":
+        raise ConfigError(
+            f"monitor.sharpness_every_n_steps: got {every_n_steps}; needs optimizer.kind adamw, "
+            f"not {optimizer.kind}"
+        )

@@ -24,9 +24,10 @@ class TextDataModule(LightningDataModule):
     """Random windows of a text for training, fixed ones for validation.
 
     Batch ``t`` depends on the seed and ``t`` alone, and ``t`` goes on counting the batches the trainer has
-    processed: a resumed run sees what an unbroken one would have seen. One epoch is the whole run. Where
-    several processes train, each draws its rows of the same batch: rank ``r`` of ``n`` the rows ``r``,
-    ``r + n``, …; the Trainer must not put a sampler of its own before it.
+    processed: a resumed run sees what an unbroken one would have seen. With ``data.batches`` batch ``t`` is
+    batch ``t mod batches``. One epoch is the whole run. Where several processes train, each draws its rows of
+    the same batch: rank ``r`` of ``n`` the rows ``r``, ``r + n``, …; the Trainer must not put a sampler of
+    its own before it.
     """
 
     def __init__(self, config: DataConfig, seq_len: int, seed: int, total_steps: int) -> None:
@@ -75,6 +76,8 @@ class TextDataModule(LightningDataModule):
             index: Batches before this one, over the whole run.
         """
         text = self.corpus.train
+        if self.config.batches is not None:
+            index %= self.config.batches
         # Raw words of a counter-based generator: NumPy may change how it draws integers from them, not these.
         words = np.random.Philox(key=self.seed, counter=[0, 0, 0, index]).random_raw(self.config.batch_size)
         starts = words % np.uint64(len(text) - self.seq_len)

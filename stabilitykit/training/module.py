@@ -14,10 +14,11 @@ from torch import Tensor
 from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.transformer import Transformer
-from stabilitykit.training.config import OptimizerConfig, ScheduleConfig, check_optimizer
+from stabilitykit.training.config import OptimizerConfig, ScheduleConfig, check_optimizer, check_sharpness
 from stabilitykit.training.loss import cross_entropy_with_z_loss
 from stabilitykit.training.optimizers import build_optimizer
 from stabilitykit.training.schedules import lr_factor, resolve_warmup
+from stabilitykit.training.sharpness import Sharpness, stability_threshold
 
 
 class TransformerModule(LightningModule):
@@ -26,6 +27,8 @@ class TransformerModule(LightningModule):
     Its dict of a training step carries ``unigram_cross_entropy`` beside the loss: what a model would lose on
     the same targets that knew nothing but the training split's frequencies. With ``model.head.z_loss`` above
     0 the loss, which is what is optimised, is the sum of ``cross_entropy`` and ``z_loss``, both in the dict.
+    Where sharpness is measured, ``preconditioned_sharpness`` is there too, and ``edge_of_stability``, that
+    over the threshold (2 + 2·β1)/((1 − β1)·η): at 1 Adam is at the edge (Cohen et al. 2207.14484).
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class TransformerModule(LightningModule):
         total_steps: int,
         seed: int,
         unigram: NDArray[np.float64] | None = None,
+        sharpness_every_n_steps: int | None = None,
     ) -> None:
         """Build and initialise the model.
 
@@ -46,14 +50,16 @@ class TransformerModule(LightningModule):
             total_steps: Optimizer steps of the whole run.
             seed: Of the initial weights.
             unigram: Probability of every token in the training split, all above 0.
+            sharpness_every_n_steps: Measure the sharpness at every n-th step but the first; None: never.
 
         Raises:
-            ConfigError: The warmup is longer than the run, the vocabulary smaller than ``unigram``, or the
-                optimizer not one for the model's learning rates.
+            ConfigError: The warmup is longer than the run, the vocabulary smaller than ``unigram``, the
+                optimizer not one for the model's learning rates, or no AdamW where sharpness is measured.
         """
         super().__init__()
         resolve_warmup(schedule, total_steps)
         check_optimizer(optimizer, model_config)
+        check_sharpness(sharpness_every_n_steps, optimizer)
         if unigram is not None and len(unigram) > model_config.vocab_size:
             raise ConfigError(
                 f"model.vocab_size: got {model_config.vocab_size}; "
@@ -63,6 +69,8 @@ class TransformerModule(LightningModule):
         self.optimizer_config = optimizer
         self.schedule_config = schedule
         self.total_steps = total_steps
+        self.sharpness_every_n_steps = sharpness_every_n_steps
+        self._meter: Sharpness | None = None
         self.unigram_surprise: Tensor | None
         surprise = None if unigram is None else torch.from_numpy(-np.log(unigram)).float()
         self.register_buffer("unigram_surprise", surprise, persistent=False)
@@ -82,6 +90,9 @@ class TransformerModule(LightningModule):
         step = self._losses(batch)
         if self.unigram_surprise is not None:
             step["unigram_cross_entropy"] = self.unigram_surprise[batch[:, 1:]].mean()
+        every = self.sharpness_every_n_steps
+        if every is not None and self.global_step and self.global_step % every == 0:
+            step |= self._sharpness(batch)
         return step
 
     def validation_step(self, batch: Int[Tensor, "batch window"], batch_idx: int) -> None:
@@ -102,6 +113,16 @@ class TransformerModule(LightningModule):
         factor = partial(lr_factor, schedule=self.schedule_config, total_steps=self.total_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _sharpness(self, batch: Int[Tensor, "batch window"]) -> dict[str, Tensor]:
+        if self._meter is None:
+            # Not before the model is on its device.
+            self._meter = Sharpness(self.model)
+        optimizer = self.trainer.optimizers[0]
+        value = self._meter.measure(self.model, optimizer, batch)
+        threshold = stability_threshold(optimizer.param_groups[0]["lr"], self.optimizer_config.beta1)
+        readings = {"preconditioned_sharpness": value, "edge_of_stability": value / threshold}
+        return {name: torch.tensor(reading) for name, reading in readings.items()}
 
     def _losses(self, batch: Int[Tensor, "batch window"]) -> dict[str, Tensor]:
         logits, targets = self._predictions(batch)

@@ -85,6 +85,23 @@ def count(value: int) -> str:
     return str(value)
 
 
+def bytes_taken(size: int) -> str:
+    """Return a size on disk in decimal units: ``1.3 MB``."""
+    for unit, of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        # 999.9 kB is told as 1 MB: three digits of it do not fit.
+        if size >= 0.9995 * of:
+            return f"{size / of:.3g} {unit}"
+    return f"{size} B"
+
+
+def age(seconds: float) -> str:
+    """Return a past time in its largest unit: ``3 min``."""
+    for unit, of in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= of:
+            return f"{seconds / of:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def clock_time(seconds: float | None) -> str:
     """Return a time as ``m:ss`` or ``h:mm:ss``; unknown is ``-:--``."""
     if seconds is None or not math.isfinite(seconds):

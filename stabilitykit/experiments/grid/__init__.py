@@ -1,9 +1,17 @@
 """The grid of a sweep: axes, cells, plans, results, and their folder. No torch."""
 
 from stabilitykit.experiments.grid.axes import Axis, read_axis, read_seeds
+from stabilitykit.experiments.grid.bisection import asked_for
 from stabilitykit.experiments.grid.cell import Cell, cell_key
-from stabilitykit.experiments.grid.folder import Sweep, SweepRun, open_sweep, plan_files, runs_of, write_plan
-from stabilitykit.experiments.grid.plan import DEFAULT_AXES, SweepPlan, read_plan
+from stabilitykit.experiments.grid.folder import (
+    Sweep,
+    SweepRun,
+    open_sweep,
+    plan_files,
+    read_sweep,
+    write_plan,
+)
+from stabilitykit.experiments.grid.plan import DEFAULT_AXES, RESOLUTION, SweepPlan, read_plan
 from stabilitykit.experiments.grid.result import (
     CellOutcome,
     CellResult,
@@ -11,9 +19,12 @@ from stabilitykit.experiments.grid.result import (
     read_result,
     write_result,
 )
+from stabilitykit.experiments.grid.stability import TOLERANCE, is_stable
 
 __all__ = [
     "DEFAULT_AXES",
+    "RESOLUTION",
+    "TOLERANCE",
     "Axis",
     "Cell",
     "CellOutcome",
@@ -22,14 +33,16 @@ __all__ = [
     "Sweep",
     "SweepPlan",
     "SweepRun",
+    "asked_for",
     "cell_key",
+    "is_stable",
     "open_sweep",
     "plan_files",
     "read_axis",
     "read_plan",
     "read_result",
     "read_seeds",
-    "runs_of",
+    "read_sweep",
     "write_plan",
     "write_result",
 ]

@@ -5,11 +5,11 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stabilitykit.errors import RunFolderError
+from stabilitykit.experiments.grid.bisection import asked_for
 from stabilitykit.experiments.grid.cell import Cell
 from stabilitykit.experiments.grid.plan import SweepPlan
 from stabilitykit.experiments.grid.result import SCHEMA_VERSION, CellResult, read_result
@@ -69,7 +69,19 @@ def plan_files(path: Path) -> list[Path]:
 
 
 def open_sweep(file: Path) -> Sweep:
-    """Return the sweep of a plan's file.
+    """Return the sweep of a plan's file, with what its folder holds of it.
+
+    Args:
+        file: One that ``plan_files`` names.
+
+    Raises:
+        RunFolderError: It cannot be read by this version.
+    """
+    return read_sweep(load_plan(file), file.parent)
+
+
+def load_plan(file: Path) -> SweepPlan:
+    """Return the plan that ``write_plan`` wrote.
 
     Args:
         file: One that ``plan_files`` names.
@@ -90,12 +102,17 @@ def open_sweep(file: Path) -> Sweep:
         raise RunFolderError(
             f"{file}: schema_version {version} is newer than this version of stabilitykit reads"
         )
-    plan = SweepPlan.from_json(document)
-    return Sweep(plan, file.parent, tuple(runs_of(plan.cells(), file.parent)))
+    return SweepPlan.from_json(document)
 
 
-def runs_of(cells: Sequence[Cell], folder: Path) -> Iterator[SweepRun]:
-    """Yield each cell with its folder and how it ended."""
-    for cell in cells:
-        place = folder / cell.key
-        yield SweepRun(cell, place, read_result(place))
+def read_sweep(plan: SweepPlan, folder: Path) -> Sweep:
+    """Return a sweep with what its folder holds of it."""
+    results: dict[str, CellResult | None] = {}
+
+    def result_of(cell: Cell) -> CellResult | None:
+        if cell.key not in results:
+            results[cell.key] = read_result(folder / cell.key)
+        return results[cell.key]
+
+    cells = asked_for(plan, result_of)
+    return Sweep(plan, folder, tuple(SweepRun(cell, folder / cell.key, result_of(cell)) for cell in cells))

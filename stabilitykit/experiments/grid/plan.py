@@ -19,6 +19,8 @@ DEFAULT_AXES: Mapping[str, Any] = {
     "optimizer.lr": "1e-3:1:13",
 }
 """What varies where nothing else is asked for; pre-norm first fails above a learning rate of 0.1."""
+RESOLUTION = 2**0.25
+"""How close a bisection comes where nothing else is asked for: within 19 %."""
 _ABOUT = ("question", "source", "band", "cpu_minutes")
 
 
@@ -40,6 +42,12 @@ class SweepPlan:
     """What a recipe says of itself: question, source, band, cpu_minutes."""
     claims: tuple[Mapping[str, Any], ...] = ()
     """What is claimed of the result, as the recipe has it."""
+    bisect: str | None = None
+    """The axis between whose ends the largest value that holds is searched for; None for the whole grid."""
+    resolution: float = RESOLUTION
+    """Ratio of the first value that fails to the last that holds, at which a bisection ends."""
+    _made: dict[tuple[Any, ...], Cell] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Cells that were asked for before: a bisection goes over its cells whenever one has ended."""
 
     def cells(self) -> tuple[Cell, ...]:
         """Return every cell, in the order of the axes, seeds fastest.
@@ -64,6 +72,12 @@ class SweepPlan:
         Raises:
             ConfigError: Its configuration is refused; names the values.
         """
+        name = (*values.items(), seed)
+        if name not in self._made:
+            self._made[name] = self._make(values, seed)
+        return self._made[name]
+
+    def _make(self, values: Mapping[str, Any], seed: int) -> Cell:
         by_name = {axis.name: axis for axis in self.axes}
         settings = dict(self.settings) | {"seed": seed}
         for name, value in values.items():
@@ -94,6 +108,25 @@ class SweepPlan:
             axes[name] = read_axis(name, values)
         return replace(self, axes=tuple(axes.values()))
 
+    def without(self, axis: str) -> "SweepPlan":
+        """Return the plan without an axis."""
+        return replace(self, axes=tuple(each for each in self.axes if each.name != axis))
+
+    def ends(self, axis: str) -> tuple[float, float]:
+        """Return the lowest and the highest value of an axis of numbers above 0.
+
+        Raises:
+            ConfigError: There is no such axis, or it is not one between whose ends one can search.
+        """
+        by_name = {each.name: each for each in self.axes}
+        if axis not in by_name:
+            raise ConfigError(f"bisect: got {axis!r}, which does not vary; {closest(axis, by_name)}")
+        values = by_name[axis].values
+        numbers = [float(value) for value in values if isinstance(value, int | float) and value > 0]
+        if len(numbers) < len(values) or len(numbers) < 2:
+            raise ConfigError(f"bisect: {axis}: got {list(values)}; must hold two or more numbers above 0")
+        return min(numbers), max(numbers)
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data, from which ``from_json`` makes the same cells."""
         return {
@@ -106,6 +139,8 @@ class SweepPlan:
             "seeds": list(self.seeds),
             "about": dict(self.about),
             "claims": [dict(claim) for claim in self.claims],
+            "bisect": self.bisect,
+            "resolution": self.resolution,
         }
 
     @classmethod
@@ -120,6 +155,8 @@ class SweepPlan:
             seeds=tuple(document["seeds"]),
             about=document["about"],
             claims=tuple(document["claims"]),
+            bisect=document["bisect"],
+            resolution=document["resolution"],
         )
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from stabilitykit.errors import RunFolderError
 from stabilitykit.records import Incident, Outcome, Severity
+from stabilitykit.store.contents import RESULT
 from stabilitykit.store.disk import reason, replace_file
 
-RESULT = "result.json"
 SCHEMA_VERSION = 1
 
 CellOutcome = Outcome | Literal["crashed"]

@@ -4,17 +4,34 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stabilitykit.figures.colours import CRITICAL, LINE, WARNING, hexadecimal
+from stabilitykit.figures.colours import (
+    CRITICAL,
+    LINE,
+    MISSING,
+    NONFINITE,
+    WARNING,
+    Colour,
+    colours,
+    hexadecimal,
+)
 from stabilitykit.figures.page.contents import contents
-from stabilitykit.figures.page.words import span_text, value_text
+from stabilitykit.figures.page.words import short_value, span_text, value_text
 from stabilitykit.figures.run_picture import RunPicture
 
 _HERE = Path(__file__).parent
 _POINTS = 20_000
 """Buckets of all curves together, so that a page of many runs can still be sent."""
+_COLOURS: dict[str, Colour] = {
+    "line": LINE,
+    "warning": WARNING,
+    "critical": CRITICAL,
+    "missing": MISSING,
+    "nonfinite": NONFINITE,
+}
 
 
 def run_page(runs: Sequence[RunPicture]) -> str:
@@ -25,32 +42,39 @@ def run_page(runs: Sequence[RunPicture]) -> str:
     Args:
         runs: At least one.
     """
-    buckets = max(48, min(2048, _POINTS // (2 * len(runs))))
-    template = _templates().get_template("page.html")
-    return template.render(
-        runs=[contents(run, buckets) for run in runs],
-        colours={
-            "line": hexadecimal(LINE),
-            "warning": hexadecimal(WARNING),
-            "critical": hexadecimal(CRITICAL),
-        },
-        asset=_asset,
-    )
+    template = environment().get_template("page.html")
+    return template.render(runs=[contents(run, buckets_for(len(runs))) for run in runs])
+
+
+def buckets_for(runs: int) -> int:
+    """Return in how many stretches of steps each curve is kept on a page of so many runs."""
+    return max(48, min(2048, _POINTS // (2 * max(1, runs))))
 
 
 @cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
+def environment(*folders: Path) -> Environment:
+    """Return the templates, with styles and scripts, of this page and of others that extend it.
+
+    Args:
+        folders: Where theirs are, looked into first.
+    """
+    places = [*folders, _HERE]
+    found = Environment(
+        loader=FileSystemLoader(places),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"span": span_text, "value": value_text}
-    return environment
+    found.filters |= {"span": span_text, "value": value_text, "short": short_value}
+    found.globals |= {
+        "colours": {name: hexadecimal(colour) for name, colour in _COLOURS.items()},
+        "ramp": [hexadecimal((r, g, b)) for r, g, b in colours(np.linspace(0, 1, 9)).tolist()],
+        "asset": lambda name: _asset(next(place / name for place in places if (place / name).is_file())),
+    }
+    return found
 
 
-def _asset(name: str) -> Markup:
+def _asset(file: Path) -> Markup:
     """Return a file of ours as it is; nobody else's text goes this way."""
-    return Markup((_HERE / name).read_text(encoding="utf-8"))
+    return Markup(file.read_text(encoding="utf-8"))

@@ -1,13 +1,17 @@
 """What the page shows of a run, as plain data."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from stabilitykit.figures.depth_map import DepthMap
 from stabilitykit.figures.lanes import incident_lanes
 from stabilitykit.figures.laps import Lap
+from stabilitykit.figures.loss_curve import LossCurve
 from stabilitykit.figures.loss_scale import loss_scale
+from stabilitykit.figures.page.maps import map_contents, map_data
 from stabilitykit.figures.page.words import value_text
 from stabilitykit.figures.run_picture import Panel, RunPicture
 from stabilitykit.records import Incident
@@ -16,12 +20,13 @@ _ROWS = 20
 """Rows of the table that tells a curve in numbers."""
 
 
-def contents(run: RunPicture, buckets: int) -> dict[str, Any]:
+def contents(run: RunPicture, buckets: int, maps: Sequence[DepthMap] = ()) -> dict[str, Any]:
     """Return what the template takes of one run.
 
     Args:
         run: The run.
         buckets: Stretches of steps that are left of a longer curve.
+        maps: Quantities over depth and steps.
     """
     incidents = run.verdict.incidents
     lanes = incident_lanes(incidents)
@@ -31,10 +36,12 @@ def contents(run: RunPicture, buckets: int) -> dict[str, Any]:
         "verdict": run.verdict,
         "panels": [_told(panel) for panel in run.panels],
         "kinds": _told_once(incidents),
+        "maps": [map_contents(each) for each in maps],
         "data": {
             "span": run.span,
             "panels": [_drawn(panel, buckets) for panel in run.panels],
             "lanes": [lane.label for lane in lanes],
+            "maps": [map_data(each) for each in maps],
             "incidents": [_mark(incident, rows[incident.kind]) for incident in incidents],
         },
     }
@@ -70,10 +77,25 @@ def _drawn(panel: Panel, buckets: int) -> dict[str, Any]:
         "log": scale.log,
         "low": scale.low,
         "high": scale.high,
-        "laps": [[_numbers(lap.steps), _numbers(lap.values)] for lap in curve.laps],
+        "laps": _laps(curve),
         "incidents": [incident.id for incident in panel.incidents],
         "peaks": panel.peaks,
     }
+
+
+def curve_numbers(curve: LossCurve, buckets: int) -> dict[str, Any]:
+    """Return a curve alone, with its axis, as numbers for JSON.
+
+    Args:
+        curve: The curve.
+        buckets: Stretches of steps that are left of a longer one.
+    """
+    scale = loss_scale(curve.values)
+    return {"log": scale.log, "low": scale.low, "high": scale.high, "laps": _laps(curve.thinned(buckets))}
+
+
+def _laps(curve: LossCurve) -> list[list[list[float | int | None]]]:
+    return [[_numbers(lap.steps), _numbers(lap.values)] for lap in curve.laps]
 
 
 def _numbers(values: "np.ndarray[Any, Any]") -> list[float | int | None]:

@@ -15,3 +15,8 @@ def span_text(incident: Incident) -> str:
     if incident.end is None:
         return f"from {incident.start}, open"
     return str(incident.start) if incident.end == incident.start else f"{incident.start} to {incident.end}"
+
+
+def short_value(value: float | None) -> str:
+    """Return three digits of a number, or a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tensorboard.compat.proto.event_pb2 import Event
 
+from stabilitykit.store.event_names import event_files
 from stabilitykit.store.event_stream import EventStream, scalar
 from stabilitykit.store.logs.columns import NoLossError
 from stabilitykit.store.logs.names import STEP
@@ -17,11 +18,6 @@ _SAMPLED = 5_000
 _BATCH = 2_000
 _Scalars = tuple[int, dict[str, float]]
 """A step and what was written at it."""
-
-
-def event_files(path: Path) -> list[Path]:
-    """Return the event files of a folder, in the order of their beginning; a file is its own."""
-    return [path] if not path.is_dir() else sorted(path.glob("*tfevents*"))
 
 
 class TensorBoardRows(RowSource):

@@ -8,11 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from stabilitykit.errors import DataError
+from stabilitykit.store.contents import is_run_folder
+from stabilitykit.store.event_names import is_event_log
 from stabilitykit.store.logs.lines import encoding_of
 from stabilitykit.store.logs.names import is_named_validation
 from stabilitykit.store.logs.recognition import HEAD, recognise, suffix_of
 from stabilitykit.store.opening import LogFile
-from stabilitykit.store.run import is_run_folder
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err", ".dat")
 _MOST = 200_000
@@ -86,7 +87,7 @@ def _walk(folder: Path, found: FoundLogs) -> Iterator[Path]:
         if looked > _MOST:
             found.complete = False
             return
-        if any("tfevents" in file.name for file in files):
+        if any(is_event_log(file.name) for file in files):
             yield here
         yield from (file for file in files if _may_be_log(file) and _is_new(file, seen))
         waiting += [(each, depth + 1) for each in reversed(folders)]

@@ -9,7 +9,11 @@ import yaml
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments import build_spec
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
+RECIPES = [
+    path
+    for path in sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
+    if "axes" not in yaml.safe_load(path.read_text())
+]
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -62,7 +66,7 @@ def test_the_resolved_configuration_is_plain_data_with_every_rule_written_out() 
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_project_is_valid(recipe: Path) -> None:
+def test_every_recipe_of_a_probe_is_valid(recipe: Path) -> None:
     assert build_spec(None, recipe).trainer.steps > 0
     assert recipe.read_text().startswith("# Question:")
 

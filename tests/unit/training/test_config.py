@@ -35,6 +35,7 @@ from stabilitykit.training import DataConfig, OptimizerConfig, ScheduleConfig, S
             {"kind": "sgd", "beta2": 0.9},
             "it.beta2: got 0.9; needs optimizer.kind adamw or muon, not sgd",
         ),
+        (DataConfig, {"batches": 0}, "it.batches: got 0; must be greater than 0"),
         (ScheduleConfig, {"kind": "cosin"}, "it.kind: got 'cosin'; did you mean 'cosine'?"),
         (ScheduleConfig, {"warmup": -1}, "it.warmup: got -1; must be at least 0"),
         (ScheduleConfig, {"final_ratio": 2}, "it.final_ratio: got 2; must be at most 1"),

@@ -146,3 +146,14 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(text: Path) -> None:
     data.trainer = fake_trainer(3, 0)
     with pytest.raises(ConfigError, match=r"^data.batch_size: got 4; must be a multiple of the 3 processes$"):
         data.train_dataloader()
+
+
+def test_a_number_of_batches_repeats_the_first_ones_in_turn(text: Path) -> None:
+    fresh = make(text)
+    for count in (1, 3):
+        config = DataConfig(path=text, batch_size=4, batches=count)
+        data = TextDataModule(config, 8, seed=0, total_steps=5)
+        assert all(torch.equal(data.batch(index), fresh.batch(index % count)) for index in range(7))
+        loader = list(data.train_dataloader())
+        assert len(loader) == 5
+        assert all(torch.equal(batch, data.batch(index)) for index, batch in enumerate(loader))

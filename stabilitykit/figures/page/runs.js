@@ -1,38 +1,5 @@
-"use strict";
 // One plot for each curve and one for the lanes of incidents; all of a run share their axis of steps.
-const WHOLE = Array.from({ length: 48 }, (_, n) => [1, 2, 5][n % 3] * 10 ** Math.floor(n / 3));
 const AXIS = 64, LANE = 34, CURVE = [260, 150], SHADE = 0.22;
-
-function paint(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-}
-
-// Round values, as on the pictures: powers of ten on a logarithmic axis, parts of them where there are few.
-function ticks(low, high, log) {
-  if (log) {
-    const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
-    const stride = Math.max(1, Math.ceil((last - first) / 6));
-    for (const parts of [[1], [1, 3], [1, 2, 5]]) {
-      const found = [];
-      for (let n = first; n <= last; n++)
-        if (n % (parts.length === 1 ? stride : 1) === 0)
-          for (const part of parts) found.push(part * 10 ** n);
-      const inside = found.filter(value => value >= low && value <= high);
-      if (inside.length >= 3) return inside;
-    }
-  }
-  const rough = (high - low) / 5, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(factor => factor * power).find(each => each >= rough * 0.999999);
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9) && found.length < 20; k++) found.push(k * step);
-  return found;
-}
-
-function text(value) {
-  if (value == null) return "–";
-  const size = Math.abs(value), short = Number(value.toPrecision(4));
-  return size && (size < 1e-3 || size >= 1e6) ? short.toExponential().replace("e+", "e") : String(short);
-}
 
 function span(incident) {
   if (incident.end == null) return "from step " + incident.start + ", open";
@@ -46,33 +13,6 @@ function stretch(plot, incident) {
   const from = at(incident.start), to = incident.end == null ? right : at(incident.end);
   const seen = incident.end == null || incident.end >= plot.scales.x.min;
   return seen && incident.start <= plot.scales.x.max ? [from, Math.max(to - from, devicePixelRatio)] : null;
-}
-
-function shape(context, what, x, y, size) {
-  context.beginPath();
-  if (what === "circle") context.arc(x, y, size, 0, 7);
-  if (what === "cross") for (const turn of [1, -1]) {
-    context.moveTo(x - size, y - turn * size);
-    context.lineTo(x + size, y + turn * size);
-  }
-  if (what === "triangle" || what === "diamond") {
-    context.moveTo(x, y - size);
-    context.lineTo(x + size, what === "diamond" ? y : y + size);
-    if (what === "diamond") context.lineTo(x, y + size);
-    context.lineTo(x - size, what === "diamond" ? y : y + size);
-    context.closePath();
-  }
-}
-
-function clipped(plot, draw) {
-  const context = plot.ctx, { left, top, width, height } = plot.bbox;
-  context.save();
-  context.beginPath();
-  context.rect(left, top, width, height);
-  context.clip();
-  context.lineWidth = 1.5 * devicePixelRatio;
-  draw(context, left, top, width, height);
-  context.restore();
 }
 
 function shade(plot, incidents) {
@@ -145,12 +85,16 @@ class Run {
     this.hover = section.querySelector(".hover");
     this.reset = section.querySelector(".whole");
     this.reset.addEventListener("click", () => this.zoom(this.whole));
+    section.querySelectorAll(".map").forEach((figure, at) => readMap(figure, this.data.maps[at]));
     for (const button of section.querySelectorAll(".zoom"))
       button.addEventListener("click", () => this.showIncident(Number(button.dataset.incident)));
     this.draw();
   }
 
+  // What is folded away has no width; it is drawn once it is seen again.
   draw() {
+    this.stale = !this.section.clientWidth;
+    if (this.stale) return;
     for (const plot of this.plots ?? []) plot.destroy();
     this.plots = [];
     const places = this.section.querySelectorAll(".plot");
@@ -250,16 +194,13 @@ class Run {
 
 const runs = new Map();
 function show(section) {
-  if (!runs.has(section)) runs.set(section, new Run(section));
+  const run = runs.get(section);
+  if (!run) runs.set(section, new Run(section));
+  else if (run.stale) run.draw();
 }
 const sections = document.querySelectorAll(".run");
 const watcher = new IntersectionObserver(
   entries => entries.filter(entry => entry.isIntersecting).forEach(entry => show(entry.target)), { rootMargin: "600px" });
 sections.forEach(section => watcher.observe(section));
-addEventListener("beforeprint", () => sections.forEach(show));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => runs.forEach(run => run.draw()));
-let width = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth !== width) runs.forEach(run => run.draw());
-  width = innerWidth;
-});
+addEventListener("beforeprint", () => sections.forEach(section => section.clientWidth && show(section)));
+whenRedrawn(() => runs.forEach(run => run.draw()));

@@ -1,0 +1,129 @@
+"""``stabilitykit report``: sweeps and runs as one page that needs no network."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stabilitykit.errors import ConfigError, DataError
+from stabilitykit_cli import consoles, exits
+from stabilitykit_cli.documents import print_document
+from stabilitykit_cli.logs import AskedFor, Diagnosed, read_all
+from stabilitykit_cli.options import Debug, Json
+
+if TYPE_CHECKING:
+    from stabilitykit.experiments.grid import Sweep
+    from stabilitykit.report import Report
+
+HELP = """Write sweeps and runs as one page (HTML) that needs no network.
+
+Of a sweep: which settings failed, loss over learning rate, what left its band
+first, and its runs with curves, incidents and depths. Of two runs: where they
+part first. PATH is a sweep's folder or its .sweep.json, a run's folder, or any
+log that diagnose reads.
+
+Examples:
+  stabilitykit report runs/sweep -o sweep.html
+  stabilitykit report runs/sweep -o sweep.html --figures figures/
+  stabilitykit report runs/post_norm-1 runs/pre_norm-1 -o two.html
+"""
+
+
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="Sweeps, runs or logs, or folders with them.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page; replaced where it exists.")
+    ] = Path("report.html"),
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures",
+            metavar="DIR",
+            help="Write every figure as SVG and PDF there, and its data as CSV.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Write the page, and return the exit status.
+
+    Raises:
+        ConfigError: The page's name does not end in .html.
+        StabilityKitError: A path cannot be read, or the page cannot be written.
+    """
+    _check(output)
+    sweeps, found = _sweeps(paths), Diagnosed()
+    logs = [path for path in paths if path not in sweeps]
+    if logs:
+        found = read_all(AskedFor(tuple(logs), debug=debug))
+    if found.interrupted:
+        return exits.INTERRUPTED
+    made = _built([sweep for each in sweeps.values() for sweep in each], found)
+    done = {"file": str(output), "runs": made.runs, "told": len(made.views)}
+    _write(output, made.page)
+    if figures is not None:
+        done["figures"] = [str(path) for path in _write_figures(figures, made)]
+    if json:
+        print_document(done)
+    else:
+        sys.stdout.write(_said(output, done, figures))
+    return exits.FAILED if found.failures else exits.OK
+
+
+def _check(output: Path) -> None:
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"output: got {str(output)!r}; a page's name ends in .html")
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: no such folder: {output.parent}")
+
+
+def _sweeps(paths: Sequence[Path]) -> "dict[Path, list[Sweep]]":
+    from stabilitykit.experiments.grid import open_sweep, plan_files
+
+    files = {path: plan_files(path) for path in paths}
+    return {path: [open_sweep(file) for file in found] for path, found in files.items() if found}
+
+
+def _built(sweeps: "Sequence[Sweep]", found: Diagnosed) -> "Report":
+    from stabilitykit.report import SweepView, build_report, where_they_part
+
+    parted = None
+    if len(found.runs) == 2 and not sweeps:
+        (first, _), (second, _) = found.runs
+        parted = where_they_part(first, second)
+    with consoles.counting("reading runs") as progress:
+        return build_report([SweepView.of(sweep) for sweep in sweeps], found.runs, parted, progress)
+
+
+def _write(path: Path, page: str) -> None:
+    from stabilitykit.store.disk import reason
+
+    what = "replaced" if path.exists() else "written"
+    try:
+        path.write_bytes(page.encode(errors="replace"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({reason(error)})") from error
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"page {what}: {path}\n")
+
+
+def _write_figures(folder: Path, made: "Report") -> list[Path]:
+    from stabilitykit.report import write_figures
+
+    with consoles.counting("drawing figures") as progress:
+        return write_figures(folder, made, progress)
+
+
+def _said(output: Path, done: dict[str, Any], figures: Path | None) -> str:
+    told = done["told"]
+    runs = f"{done['runs']} run{'s' * (done['runs'] != 1)}" + (
+        f", {told} in full" if told < done["runs"] else ""
+    )
+    drawn = f"; {len(done['figures'])} figures and tables in {figures}" if figures else ""
+    return f"{output}: {runs}{drawn}\n"

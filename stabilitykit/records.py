@@ -72,6 +72,10 @@ class StepRecord:
         """The readings as a read-only mapping from tag to value."""
         return MappingProxyType(dict(zip(self.tags, self.values.tolist(), strict=True)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the read-only mapping, which does not pickle.
+        return StepRecord, (self.step, self.tags, self.values)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StepRecord):
             return NotImplemented

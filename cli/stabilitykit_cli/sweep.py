@@ -1,6 +1,5 @@
 """``stabilitykit sweep``: a grid of probes and its comparison."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from stabilitykit.errors import ConfigError
 from stabilitykit_cli import consoles, exits
+from stabilitykit_cli.backends import Address, Backend, BackendOptions, Workers, pool_for
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, FailOn, Json, a_number, a_whole_number
 from stabilitykit_cli.sweep_listen import sweep_listener
@@ -30,6 +30,7 @@ Examples:
   stabilitykit sweep --arch pre_norm,post_norm --lr 1e-3:1:7 --warmup 0,30
   stabilitykit sweep --arch out_norm --vary model.attention.qk_norm=none,head
   stabilitykit sweep --arch post_norm --lr 1e-3:1:2 --bisect lr --seeds 5
+  stabilitykit sweep --backend slurm --workers 64 --backend-option sbatch.partition=long
 """
 
 _FIELDS = {"lr": "optimizer.lr", "warmup": "schedule.warmup"}
@@ -83,12 +84,10 @@ def sweep(
             metavar="DIR", help="Folder of the sweep, which others may share; by default under runs/."
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", parser=a_whole_number, help="Runs at a time; by default one for each core."
-        ),
-    ] = None,
+    backend: Backend = "local",
+    workers: Workers = None,
+    address: Address = None,
+    backend_options: BackendOptions = None,
     stop_when_certain: Annotated[
         bool,
         typer.Option(
@@ -111,10 +110,9 @@ def sweep(
         raise ConfigError(f"--workers: got {workers}; must be at least 1")
     plan.cells()
     with sweep_listener(consoles.progress()) as listener:
-        from stabilitykit.experiments.backends.local import LocalPool
         from stabilitykit.experiments.run_sweep import sweep as run
 
-        pool = LocalPool(workers or len(os.sched_getaffinity(0)))
+        pool = pool_for(plan, backend, workers, address, backend_options)
         try:
             swept = run(
                 plan,

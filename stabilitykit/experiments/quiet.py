@@ -19,6 +19,7 @@ _WARNINGS = (
     ".*LeafSpec.*deprecated.*",
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
+    ".*`srun` command is available.*",
 )
 
 
@@ -115,3 +116,21 @@ class Interruptible(L.Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
+
+
+class StopTogether(L.Callback):
+    """Lets a run of several processes end after the present step once any of them was told to.
+
+    Args:
+        monitor: Watches the run.
+        told: Set on a process that was told to; the others may be a step ahead or behind.
+    """
+
+    def __init__(self, monitor: StabilityMonitor, told: threading.Event) -> None:
+        self._monitor = monitor
+        self._told = told
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+        """Ask all processes: one that ended alone would leave the others waiting for it."""
+        if trainer.strategy.reduce_boolean_decision(self._told.is_set(), all=False):
+            self._monitor.interrupted = trainer.should_stop = True

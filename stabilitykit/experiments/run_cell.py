@@ -12,6 +12,7 @@ from time import monotonic
 from stabilitykit.errors import RunFolderError
 from stabilitykit.experiments.backends.pool import Job
 from stabilitykit.experiments.grid import CellResult, IncidentBrief, write_result
+from stabilitykit.experiments.ranks import RankLostError
 from stabilitykit.experiments.run_probe import ProbePlan, ProbeResult, probe
 from stabilitykit.records import IncidentChange, StepRecord, number_to_json
 from stabilitykit.store.contents import CRASH, PROGRESS
@@ -30,7 +31,8 @@ def run_cell(job: Job) -> CellResult | None:
         job: What to train, and where.
 
     Returns:
-        The result, which the folder then holds as well; None where the run was interrupted.
+        The result, which the folder then holds as well; None where the run was interrupted, or one of its
+        processes was killed.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -41,6 +43,8 @@ def run_cell(job: Job) -> CellResult | None:
         ended = probe(job.spec, job.folder, teller, stop_when_certain=job.stop_when_certain)
     except RunFolderError:
         raise
+    except RankLostError:
+        return None
     except Exception as error:
         result = _crashed(job.folder, error, teller, monotonic() - began)
     else:

@@ -1,16 +1,27 @@
 """A probe: one short training run that ends in a verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from stabilitykit.callbacks import StabilityMonitor
 from stabilitykit.errors import RunFolderError
 from stabilitykit.experiments.certainty import StopWhenCertain
-from stabilitykit.experiments.quiet import Interruptible, log_to, one_thread_count, quiet_lightning
+from stabilitykit.experiments.quiet import (
+    Interruptible,
+    StopTogether,
+    log_to,
+    one_thread_count,
+    quiet_lightning,
+)
+from stabilitykit.experiments.ranks import Rank, on_ranks
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
 from stabilitykit.training import Corpus, TextDataModule, TransformerModule
@@ -130,7 +141,21 @@ def probe(
         DataError: The corpus cannot be used.
         RunFolderError: The folder cannot be written, or is not empty.
     """
-    with quiet_lightning(), one_thread_count(spec.trainer.threads):
+    folder = _folder(spec.arch, logdir)
+    if spec.trainer.devices == 1:
+        return _train(spec, folder, listener, stop_when_certain)
+    work = partial(_on_rank, spec=spec, folder=folder, stop_when_certain=stop_when_certain)
+    return on_ranks(spec.trainer.devices, work, partial(_pass_on, listener))
+
+
+def _train(
+    spec: ProbeSpec,
+    folder: Path,
+    listener: ProbeListener | None,
+    stop_when_certain: bool,
+    rank: Rank | None = None,
+) -> ProbeResult:
+    with quiet_lightning(), one_thread_count(spec.trainer.threads), _seeded(spec.seed, rank):
         data = TextDataModule(spec.data, spec.model.seq_len, spec.seed, spec.trainer.steps)
         data.setup("fit")
         module = TransformerModule(
@@ -142,7 +167,6 @@ def probe(
             unigram=data.corpus.unigram,
             sharpness_every_n_steps=spec.monitor.sharpness_every_n_steps,
         )
-        folder = _folder(spec.arch, logdir)
         config = {**spec.resolved(), "corpus": _corpus(data.corpus), "lightning": L.__version__}
         monitor = StabilityMonitor(
             every_n_steps=spec.monitor.every_n_steps,
@@ -153,10 +177,56 @@ def probe(
         )
         plan = _plan(spec, folder, module, data.corpus)
         certainty = StopWhenCertain(monitor, spec.trainer.steps)
-        callbacks = [monitor, _Announcement(plan, listener), Interruptible(monitor)]
+        interrupts = StopTogether(monitor, rank.told_to_stop) if rank else Interruptible(monitor)
+        callbacks = [monitor, _Announcement(plan, listener), interrupts]
         with log_to(listener.notice if listener else None):
             _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
         return _result(monitor, folder, config, certainty.stopped)
+
+
+def _on_rank(rank: Rank, spec: ProbeSpec, folder: Path, stop_when_certain: bool) -> ProbeResult:
+    return _train(spec, folder, None if rank.number else _Teller(rank), stop_when_certain, rank)
+
+
+class _Teller:
+    """The first rank's listener: what it hears goes to the process that has the real one."""
+
+    def __init__(self, rank: Rank) -> None:
+        self._tell = rank.tell
+
+    def started(self, plan: ProbePlan) -> None:
+        """Pass on the plan."""
+        self._tell(("started", plan))
+
+    def step(self, record: StepRecord) -> None:
+        """Pass on a step."""
+        self._tell(("step", record))
+
+    def changed(self, change: IncidentChange) -> None:
+        """Pass on what happens to an incident."""
+        self._tell(("changed", change))
+
+    def notice(self, message: str) -> None:
+        """Pass on a line."""
+        self._tell(("notice", message))
+
+
+def _pass_on(listener: ProbeListener | None, message: tuple[str, Any]) -> None:
+    name, content = message
+    if listener:
+        getattr(listener, name)(content)
+
+
+@contextmanager
+def _seeded(seed: int, rank: Rank | None) -> Iterator[None]:
+    """Begin with the run's own random state, for a while.
+
+    Dropout draws from it: without this a run would depend on what its process has trained before. Ranks draw
+    apart, since each has other rows.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + (rank.number << 32 if rank else 0))
+        yield
 
 
 def _no_policy(incident: object) -> None:
@@ -168,7 +238,13 @@ def _trainer(spec: ProbeSpec, callbacks: list[L.Callback]) -> L.Trainer:
         max_steps=spec.trainer.steps,
         max_epochs=-1,
         gradient_clip_val=spec.trainer.clip,
-        devices=1,
+        accelerator=spec.trainer.accelerator,
+        devices=spec.trainer.devices,
+        strategy=spec.trainer.strategy,
+        precision=spec.trainer.precision,
+        # Not Slurm's or torchrun's: whatever this process is a part of, the run is its own.
+        plugins=[LightningEnvironment()],
+        use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -32,6 +32,21 @@ class TrainerConfig(Config):
     """Gradients are clipped to this 2-norm; null: not at all."""
     threads: int = Field(1, gt=0)
     """CPU threads of torch; another number gives other bits."""
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    """What trains, in Lightning's words; auto is what is found."""
+    devices: int = Field(1, gt=0)
+    """Devices of one machine, with a process each; above one the batch is shared out among them."""
+    strategy: str = Field("auto", min_length=1)
+    """How the processes work together, by Lightning's name: ddp, fsdp, deepspeed_stage_2, …"""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"] = "32-true"
+    """What is computed in, in Lightning's words."""
+
+    @model_validator(mode="after")
+    def _refuse_a_second_launcher(self) -> Self:
+        if any(word in self.strategy for word in ("spawn", "fork", "notebook")):
+            reason = f"got {self.strategy}; must be a strategy such as ddp: a run starts its processes itself"
+            raise refusal("strategy", reason)
+        return self
 
 
 class MonitorConfig(Config):
@@ -68,6 +83,14 @@ class ProbeSpec(Config):
         if self.model.vocab_size < _BYTES:
             got = self.model.vocab_size
             raise refusal("model.vocab_size", f"got {got}; text is read as bytes, so at least {_BYTES}")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_can_be_shared_out(self) -> Self:
+        size, devices = self.data.batch_size, self.trainer.devices
+        if size % devices:
+            reason = f"got {size}; must be a multiple of trainer.devices, which is {devices}"
+            raise refusal("data.batch_size", reason)
         return self
 
     @property
@@ -194,19 +217,26 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
-def parse_override(override: str) -> tuple[str, Any]:
+def parse_override(
+    override: str, option: str = "--set", example: str = "model.n_layers=12"
+) -> tuple[str, Any]:
     """Return the path and the value of ``a.b=value``; text is left as it is, for its field's type to parse.
+
+    Args:
+        override: What was typed.
+        option: The option that it was typed for.
+        example: What would be accepted there.
 
     Raises:
         ConfigError: It is not of this form.
     """
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"--set: got {override!r}; must be a field and a value, as in model.n_layers=12")
-    return path.strip(), _value(path.strip(), text.strip())
+        raise ConfigError(f"{option}: got {override!r}; must be a field and a value, as in {example}")
+    return path.strip(), _value(path.strip(), text.strip(), option)
 
 
-def _value(path: str, text: str) -> Any:
+def _value(path: str, text: str, option: str) -> Any:
     """Return nothing for null, and a list or a mapping where one is written out in YAML."""
     if text == "null":
         return None
@@ -215,7 +245,7 @@ def _value(path: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError(f"--set: {path}: got {text!r}; must be YAML, as in [{{span: full}}]") from None
+        raise ConfigError(f"{option}: {path}: got {text!r}; must be YAML, as in [{{span: full}}]") from None
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

@@ -25,8 +25,9 @@ class TextDataModule(LightningDataModule):
 
     Batch ``t`` depends on the seed and ``t`` alone, and ``t`` goes on counting the batches the trainer has
     processed: a resumed run sees what an unbroken one would have seen. With ``data.batches`` batch ``t`` is
-    batch ``t mod batches``. One epoch is the whole run. Every process draws the same batches, so this is for
-    runs of one process.
+    batch ``t mod batches``. One epoch is the whole run. Where several processes train, each draws its rows of
+    the same batch: rank ``r`` of ``n`` the rows ``r``, ``r + n``, …; the Trainer must not put a sampler of
+    its own before it.
     """
 
     def __init__(self, config: DataConfig, seq_len: int, seed: int, total_steps: int) -> None:
@@ -83,8 +84,22 @@ class TextDataModule(LightningDataModule):
         return _windows(text, starts.tolist(), self.seq_len + 1)
 
     def train_dataloader(self) -> "BatchStream":
-        """Return the batches of the run, from where the trainer is."""
-        return BatchStream(self.batch, self._batches_in_run(), self._batches_processed)
+        """Return the batches of the run, or this process's share of each, from where the trainer is.
+
+        Raises:
+            ConfigError: A batch cannot be shared out evenly among the processes.
+        """
+        sharing = (self.trainer.distributed_sampler_kwargs if self.trainer else None) or {}
+        ranks, rank = sharing.get("num_replicas", 1), sharing.get("rank", 0)
+        if self.config.batch_size % ranks:
+            raise ConfigError(
+                f"data.batch_size: got {self.config.batch_size}; must be a multiple of the {ranks} processes"
+            )
+
+        def share(index: int) -> Batch:
+            return self.batch(index)[rank::ranks]
+
+        return BatchStream(share, self._batches_in_run(), self._batches_processed)
 
     def val_dataloader(self) -> "BatchStream":
         """Return the validation split's windows, evenly spaced, the same every time."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -70,3 +71,10 @@ def test_a_verdict_survives_json() -> None:
 
 def test_severities_are_ordered() -> None:
     assert Severity.INFO.rank < Severity.WARNING.rank < Severity.CRITICAL.rank
+
+
+def test_a_record_pickles_whether_it_was_read_or_not() -> None:
+    record = StepRecord.of(3, {"train/loss": 1.5, "act/rms": math.nan})
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert record.readings["train/loss"] == 1.5
+    assert pickle.loads(pickle.dumps(record)) == record

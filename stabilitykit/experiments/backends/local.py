@@ -3,15 +3,15 @@
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from stabilitykit.experiments.backends.needs import share_of_gpus
 from stabilitykit.experiments.backends.pool import Ended, Job
 from stabilitykit.experiments.grid import CellResult
+from stabilitykit.experiments.lifeline import end_with
 
 
 class LocalPool:
@@ -22,14 +22,12 @@ class LocalPool:
 
     Args:
         workers: How many.
-        threads: CPU threads that a run asks for.
+        gpus: GPUs that a run takes. Each worker sees so many of this machine's, in turn; with 0 all of them.
     """
 
-    def __init__(self, workers: int, threads: int = 1) -> None:
+    def __init__(self, workers: int, gpus: int = 0) -> None:
         self.slots = workers
-        # Read when a worker first imports torch. Threads of two workers that spin for one core are slower.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._free = [_Worker() for _ in range(workers)]
+        self._free = [_Worker(share_of_gpus(number, gpus)) for number in range(workers)]
         self._running: dict[Future[CellResult | None], tuple[_Worker, Job]] = {}
 
     def submit(self, job: Job) -> None:
@@ -39,8 +37,7 @@ class LocalPool:
             future = worker.submit(job)
         except BrokenProcessPool:
             # It was killed while it had nothing to do.
-            worker.end()
-            worker = _Worker()
+            worker = worker.replaced()
             future = worker.submit(job)
         self._running[future] = worker, job
 
@@ -53,8 +50,7 @@ class LocalPool:
                 ended.append(Ended(job, future.result()))
             except BrokenProcessPool:
                 ended.append(Ended(job, None, "its process was killed"))
-                worker.end()
-                worker = _Worker()
+                worker = worker.replaced()
             self._free.append(worker)
         return ended
 
@@ -68,32 +64,35 @@ class LocalPool:
 class _Worker:
     """A process that works until it is told to end, or whoever started it is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: tuple[str, ...]) -> None:
+        self._gpus = gpus
         context = multiprocessing.get_context("spawn")
         watched, self._line = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(watched,))
+        self._executor = ProcessPoolExecutor(1, context, _prepare, (watched, gpus))
 
     def submit(self, job: Job) -> "Future[CellResult | None]":
         return self._executor.submit(_work, job)
+
+    def replaced(self) -> "_Worker":
+        self.end()
+        return _Worker(self._gpus)
 
     def end(self) -> None:
         self._line.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare(line: Connection) -> None:
+def _prepare(line: Connection, gpus: tuple[str, ...]) -> None:
     """Leave Ctrl-C to the parent, and end when its end of the line closes: it does so, or it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(line,), daemon=True).start()
-
-
-def _end_with(line: Connection) -> None:
-    with suppress(EOFError, OSError):
-        line.recv_bytes()
-    os._exit(1)
+    end_with(line)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
 
 def _work(job: Job) -> CellResult | None:
+    # Read when a worker first imports torch: threads of two workers that spin for one core are slower.
+    os.environ.setdefault("OMP_NUM_THREADS", str(job.spec.trainer.threads))
     # Imported here: the parent, which only plans, never loads torch.
     from stabilitykit.experiments.run_cell import run_cell
 

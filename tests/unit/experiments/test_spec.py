@@ -135,3 +135,18 @@ def test_a_malformed_recipe_names_the_file_and_the_field(tmp_path: Path, text: s
 def test_a_missing_recipe_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         build_spec(None, Path("nowhere.yaml"))
+
+
+def test_a_run_of_several_devices_needs_a_batch_for_each_and_a_strategy_that_starts_none() -> None:
+    spec = build_spec("pre_norm", overrides=["trainer.devices=4", "trainer.strategy=fsdp"])
+    assert (spec.trainer.devices, spec.trainer.strategy, spec.trainer.precision) == (4, "fsdp", "32-true")
+    with pytest.raises(
+        ConfigError, match=r"^data.batch_size: got 8; must be a multiple of trainer.devices, .* 3"
+    ):
+        build_spec("pre_norm", overrides=["trainer.devices=3"])
+    with pytest.raises(
+        ConfigError, match=r"^trainer.strategy: got ddp_spawn; must be a strategy such as ddp"
+    ):
+        build_spec("pre_norm", overrides=["trainer.strategy=ddp_spawn"])
+    with pytest.raises(ConfigError, match=r"^trainer.precision: got 'fp16'"):
+        build_spec("pre_norm", overrides=["trainer.precision=fp16"])

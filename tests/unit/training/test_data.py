@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,16 @@ from stabilitykit.training import DataConfig, SyntheticConfig, TextDataModule
 
 def make(path: Path, seed: int = 0, batch_size: int = 4, seq_len: int = 8) -> TextDataModule:
     return TextDataModule(DataConfig(path=path, batch_size=batch_size), seq_len, seed, total_steps=5)
+
+
+def fake_trainer(ranks: int, rank: int) -> Any:
+    """Return as much of a Trainer as a loader asks of one that has not begun."""
+    progress = SimpleNamespace(total=SimpleNamespace(processed=0))
+    return SimpleNamespace(
+        accumulate_grad_batches=1,
+        distributed_sampler_kwargs={"num_replicas": ranks, "rank": rank},
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+    )
 
 
 def test_a_batch_follows_from_seed_and_number_alone(text: Path) -> None:
@@ -116,6 +128,24 @@ def test_a_folder_and_a_synthetic_text_give_batches_that_follow_from_their_numbe
 
 def test_a_folder_of_one_file_gives_the_files_batches(text: Path) -> None:
     assert torch.equal(make(text).batch(1), make(text.parent).batch(1))
+
+
+def test_processes_share_out_the_rows_of_one_batch(text: Path) -> None:
+    whole, ranks = make(text), []
+    for rank in range(2):
+        data = make(text)
+        data.trainer = fake_trainer(2, rank)
+        ranks.append(list(data.train_dataloader()))
+    for index, parts in enumerate(zip(*ranks, strict=True)):
+        assert all(part.shape == (2, 9) for part in parts)
+        assert torch.equal(torch.stack(parts, dim=1).flatten(0, 1), whole.batch(index))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(text: Path) -> None:
+    data = make(text)
+    data.trainer = fake_trainer(3, 0)
+    with pytest.raises(ConfigError, match=r"^data.batch_size: got 4; must be a multiple of the 3 processes$"):
+        data.train_dataloader()
 
 
 def test_a_number_of_batches_repeats_the_first_ones_in_turn(text: Path) -> None:

@@ -1,0 +1,26 @@
+"""A line from a process to the one that started it: where it breaks, whoever held it is gone."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+
+def end_with(line: Connection, told: Callable[[], object] | None = None) -> None:
+    """End this process as soon as the other end of a line is closed, even by ``kill -9``.
+
+    Args:
+        line: The end to listen at; the starter alone holds the other one.
+        told: Called, in a thread, when the starter sends something.
+    """
+    threading.Thread(target=_listen, args=(line, told), daemon=True).start()
+
+
+def _listen(line: Connection, told: Callable[[], object] | None) -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            line.recv_bytes()
+            if told:
+                told()
+    os._exit(1)

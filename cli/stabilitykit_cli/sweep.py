@@ -106,8 +106,6 @@ def sweep(
     settings = {"trainer.steps": steps, "data.path": None if data is None else str(data)}
     plan = _plan(recipe, axes, settings, overrides or [], seeds)
     plan = _bisecting(plan, bisect, resolution)
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers: got {workers}; must be at least 1")
     plan.cells()
     with sweep_listener(consoles.progress()) as listener:
         from stabilitykit.experiments.run_sweep import sweep as run

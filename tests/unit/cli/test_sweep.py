@@ -61,7 +61,7 @@ def printed(renderable: Any, width: int = 100, encoding: str = "utf-8") -> str:
             ["--arch", "pre_norm", "--lr", "1e-3:1:2", "--bisect", "lr", "--resolution", "1"],
             "a ratio above 1",
         ),
-        (["--arch", "pre_norm", "--workers", "0"], "--workers: got 0"),
+        (["--arch", "pre_norm", "--workers", "0"], "workers: got 0"),
         (["missing.yaml"], "missing.yaml: cannot be read"),
     ],
 )

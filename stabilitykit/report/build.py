@@ -1,5 +1,6 @@
 """The report's page: sweeps, what parts two runs, and runs, as many as fit."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +114,9 @@ def _heading(sweeps: Sequence[SweepView], listed: Sequence[_Listed]) -> str:
 
 def _of_logs(logs: Sequence[tuple[Path, Replay]]) -> Iterator[_Listed]:
     for number, (path, replay) in enumerate(logs, start=1):
-        key, outcome, values = str(number), replay.verdict.outcome, replay.curves.loss.laps
+        # Names may be alike, and hold what neither an address nor a file's name may.
+        key = f"{number}_{re.sub(r'[^a-zA-Z0-9_.-]', '_', path.name)}"
+        outcome, values = replay.verdict.outcome, replay.curves.loss.laps
         loss = float(values[-1].values[-1]) if values else None
         failed = outcome in ("stuck", "diverged")
         yield _Listed(

@@ -8,6 +8,7 @@ from typing import Any
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, judge
 from stabilitykit.experiments.compare import Estimate, Results, Summary, summarise
+from stabilitykit.experiments.compare.results import TOLERANCE
 from stabilitykit.experiments.grid import Sweep
 from stabilitykit.figures.landscape import (
     FailureOrder,
@@ -68,6 +69,7 @@ class SweepView:
         return {
             "name": self.name,
             "question": self.question,
+            "source": str(self.sweep.plan.about.get("source") or ""),
             "counts": self._counts(),
             "x": short(shown.x_name),
             "xs": [number(x) for x in shown.x_values],
@@ -78,6 +80,7 @@ class SweepView:
             ],
             "chart": self._chart(titles),
             "order": self.order,
+            "tolerance": number(TOLERANCE),
             "has_rates": any(each.lrs for each in self.summaries),
             "summary": [_summarised(each) for each in self.summaries],
             "claims": [_claimed(each) for each in self.claims],
@@ -122,7 +125,7 @@ class SweepView:
             "at": shown.positions,
             "labels": [number(x) for x in shown.x_values],
             "log": shown.is_log,
-            "numeric": shown.is_numeric,
+            "ordered": shown.is_ordered,
             "low": low,
             "high": high,
             "unigram": shown.unigram,

@@ -10,7 +10,8 @@ import pytest
 
 from stabilitykit.experiments.grid import open_sweep
 from stabilitykit.figures.landscape_figure import lr_loss_files, verdicts_files
-from stabilitykit.replay import replay
+from stabilitykit.records import Verdict
+from stabilitykit.replay import Replay, replay
 from stabilitykit.report import SweepView, build_report, where_they_part, write_figures
 
 from .conftest import HOSTILE, an_incident, write_run
@@ -82,6 +83,17 @@ def test_of_too_many_runs_those_that_failed_are_told_first_and_the_others_are_li
     text = Reader(made.page).text
     assert f"the other {24 - len(told)}" in text
     assert text.count("not told in full") == 24 - len(told)
+
+
+def test_one_huge_run_does_not_push_out_the_others(tmp_path):
+    incident = an_incident("gradient_spike", "blocks.03", 3)
+    runs = [
+        (tmp_path / name, Replay(Verdict("stable", "told", True, 9, (incident,) * count), "a log", ()))
+        for name, count in (("a", 1), ("huge", 400), ("c", 1))
+    ]
+    made = build_report([], runs, budget=20_000)
+    assert [view.key for view in made.views] == ["1_a", "3_c"]
+    assert made.runs == 3
 
 
 def test_a_hundred_runs_of_six_blocks_and_240_steps_can_be_sent(tmp_path):

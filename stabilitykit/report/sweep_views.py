@@ -8,8 +8,7 @@ from typing import Any
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, judge
 from stabilitykit.experiments.compare import Estimate, Results, Summary, summarise
-from stabilitykit.experiments.compare.results import TOLERANCE
-from stabilitykit.experiments.grid import Sweep
+from stabilitykit.experiments.grid import TOLERANCE, Sweep
 from stabilitykit.figures.landscape import (
     FailureOrder,
     Landscape,

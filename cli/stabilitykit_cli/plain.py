@@ -5,6 +5,7 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING
 
 from stabilitykit.records import IncidentChange, StepRecord
+from stabilitykit_cli.line_writer import LineWriter
 from stabilitykit_cli.progress import LOSS, RunProgress
 from stabilitykit_cli.render.words import clock_time, number, setting, settings, size
 
@@ -24,7 +25,7 @@ class PlainListener:
     """
 
     def __init__(self, stream: IO[str], clock: Callable[[], float] = monotonic) -> None:
-        self._stream: IO[str] | None = stream
+        self._write = LineWriter(stream).write
         self._clock = clock
         self._progress: RunProgress | None = None
         self._told = 0
@@ -70,15 +71,6 @@ class PlainListener:
     def notice(self, message: str) -> None:
         """Write the message."""
         self._write(f"note: {message}")
-
-    def _write(self, line: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(" ".join(line.split()) + "\n")
-            self._stream.flush()
-        except OSError:
-            self._stream = None
 
 
 def _progress_line(progress: RunProgress) -> str:

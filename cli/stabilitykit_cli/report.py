@@ -62,7 +62,7 @@ def report(
     logs = [path for path in paths if path not in sweeps]
     if logs:
         found = read_all(AskedFor(tuple(logs), debug=debug))
-    if found.interrupted:
+    if found.interrupted and not found.runs and not sweeps:
         return exits.INTERRUPTED
     made = _built([sweep for each in sweeps.values() for sweep in each], found)
     done = {"file": str(output), "runs": made.runs, "told": len(made.views)}
@@ -73,6 +73,8 @@ def report(
         print_document(done)
     else:
         sys.stdout.write(_said(output, done, figures))
+    if found.interrupted:
+        return exits.INTERRUPTED
     return exits.FAILED if found.failures else exits.OK
 
 

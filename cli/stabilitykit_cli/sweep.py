@@ -106,6 +106,7 @@ def sweep(
     settings = {"trainer.steps": steps, "data.path": None if data is None else str(data)}
     plan = _plan(recipe, axes, settings, overrides or [], seeds)
     plan = _bisecting(plan, bisect, resolution)
+    plan.cells()
     with sweep_listener(consoles.progress()) as listener:
         from stabilitykit.experiments.run_sweep import sweep as run
 
@@ -153,12 +154,25 @@ def _plan(
     given = {name: values for name, values in axes.items() if values is not None}
     plan = read_plan(recipe) if recipe else SweepPlan()
     if not recipe:
-        # A grid of one's own varies what was typed and nothing else; without anything typed, the default.
-        given = given or dict(DEFAULT_AXES)
-    plan = plan.with_axes(given)
+        # A grid of one's own varies what was typed, and the placements; without anything typed, the default.
+        given = {"arch": DEFAULT_AXES["arch"], **given} if given else dict(DEFAULT_AXES)
+    plan = _changed(plan, given) if given else plan
     typed = {path: value for path, value in settings.items() if value is not None}
     plan = replace(plan, settings={**dict(map(parse_override, overrides)), **typed})
     return replace(plan, seeds=read_seeds(seeds)) if seeds is not None else plan
+
+
+def _changed(plan: "SweepPlan", given: Mapping[str, str]) -> "SweepPlan":
+    """Return a plan with the axes that were typed, and those of its claims that still fit."""
+    from stabilitykit.experiments.claims import check_claims, fitting_claims
+
+    check_claims(plan)
+    changed = plan.with_axes(given)
+    fitting = fitting_claims(changed)
+    if len(fitting) < len(plan.claims):
+        left_out = f"{len(plan.claims) - len(fitting)} of the recipe's {len(plan.claims)} claims"
+        consoles.progress().print(f"note: {left_out} are about other values, and left out")
+    return replace(changed, claims=fitting)
 
 
 def _bisecting(plan: "SweepPlan", bisect: str | None, resolution: float | None) -> "SweepPlan":

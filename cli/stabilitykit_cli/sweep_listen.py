@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from stabilitykit_cli.consoles import can_redraw
+from stabilitykit_cli.line_writer import LineWriter
 from stabilitykit_cli.render.grid import short, shown
 from stabilitykit_cli.render.sweep import SweepFrame
 from stabilitykit_cli.render.words import clock_time, number
@@ -102,7 +103,7 @@ class PlainSweep:
     """
 
     def __init__(self, stream: IO[str], clock: Callable[[], float] = monotonic) -> None:
-        self._stream: IO[str] | None = stream
+        self._write = LineWriter(stream).write
         self._clock = clock
         self._progress: SweepProgress | None = None
 
@@ -139,12 +140,3 @@ class PlainSweep:
     def notice(self, message: str) -> None:
         """Write the message."""
         self._write(f"note: {message}")
-
-    def _write(self, line: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(" ".join(line.split()) + "\n")
-            self._stream.flush()
-        except OSError:
-            self._stream = None

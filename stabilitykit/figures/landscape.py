@@ -103,24 +103,6 @@ class LandscapeRow:
     settings: tuple[Setting, ...]
     """One for each x of the landscape."""
 
-    @property
-    def told(self) -> str:
-        """One sentence on where it holds and where it fails."""
-        done = [each for each in self.settings if each.endings]
-        bad = [each for each in done if each.failed]
-        if not done:
-            return "nothing is done yet"
-        if not bad:
-            return f"no run failed, up to {number(done[-1].x)}"
-        if len(bad) == len(done):
-            every = all(each.state == "all" for each in bad)
-            return "every run failed" if every else "some seeds failed at every value"
-        first = done.index(bad[0])
-        if done[first:] == bad:
-            return f"fails from {number(bad[0].x)} on, holds up to {number(done[first - 1].x)}"
-        values = f": {', '.join(number(each.x) for each in bad)}" if len(bad) <= _NAMED else ""
-        return f"fails at {len(bad)} of {len(done)} values{values}"
-
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
@@ -135,6 +117,31 @@ class Landscape:
     unigram: float | None = None
     """Loss of a model that knows how frequent each token is and nothing else, in nats."""
 
+    def told(self, row: LandscapeRow) -> str:
+        """Return one sentence on where a row holds and where it fails."""
+        done = [each for each in row.settings if each.endings]
+        bad = [each for each in done if each.failed]
+        if not done:
+            return "nothing is done yet"
+        if not bad:
+            return f"no run failed, up to {number(done[-1].x)}" if self.is_ordered else "no run failed"
+        if len(bad) == len(done):
+            every = all(each.state == "all" for each in bad)
+            return "every run failed" if every else "some seeds failed everywhere"
+        if self.is_ordered:
+            held = len(done) - len(bad)
+            if done[held:] == bad:
+                return f"fails from {number(bad[0].x)} on, holds up to {number(done[held - 1].x)}"
+            if done[: len(bad)] == bad:
+                return f"fails up to {number(bad[-1].x)}, holds from {number(done[len(bad)].x)} on"
+        values = f": {', '.join(number(each.x) for each in bad)}" if len(bad) <= _NAMED else ""
+        return f"fails at {len(bad)} of {len(done)}{values}"
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether x has an order: more than one number."""
+        return len(self.x_values) > 1 and all(map(_is_number, self.x_values))
+
     @property
     def is_log(self) -> bool:
         """Whether x is on a logarithmic axis."""
@@ -145,7 +152,7 @@ class Landscape:
     def is_numeric(self) -> bool:
         """Whether x is on an axis of numbers; zero beside values of several sizes is not."""
         values = self.x_values
-        if len(values) < 2 or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in values):
+        if not self.is_ordered:
             return False
         return bool(min(values) > 0 or max(values) < 10 * min((x for x in values if x > 0), default=1))
 
@@ -216,7 +223,7 @@ def number(value: Any) -> str:
     """Return a value of an axis as text, numbers with three digits."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    return "none" if value is None else str(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def short(name: str) -> str:
@@ -225,9 +232,8 @@ def short(name: str) -> str:
 
 
 def value_title(name: str, value: Any) -> str:
-    """Return a value as it is called: an architecture says what it is, a number alone does not."""
-    text = number(value)
-    return text if isinstance(value, str) and not _is_number(text) else f"{short(name)} {text}"
+    """Return a value as it is called: an architecture says what it is, other values do not."""
+    return number(value) if name == "arch" else f"{short(name)} {number(value)}"
 
 
 def row_title(names: Sequence[str], values: Sequence[str]) -> str:
@@ -235,9 +241,5 @@ def row_title(names: Sequence[str], values: Sequence[str]) -> str:
     return " · ".join(map(value_title, names, values)) or "all runs"
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text == "none"
-    return True
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

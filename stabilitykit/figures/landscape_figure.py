@@ -35,23 +35,27 @@ def lr_loss_files(shown: Landscape, formats: Sequence[str]) -> dict[str, bytes]:
         shown: How the runs ended.
         formats: Each ``png``, ``svg`` or ``pdf``.
     """
-    panels: dict[str, list[LandscapeRow]] = {}
+    # One axis beside x is compared best in one panel, several in panels of the first.
+    split = 1 if len(shown.row_names) > 1 or len(shown.rows) > len(_HUES) else 0
+    panels: dict[tuple[str, ...], list[LandscapeRow]] = {}
     for row in shown.rows:
-        panels.setdefault(row.names[0] if row.names else "", []).append(row)
-    styles = {rest: at for at, rest in enumerate(dict.fromkeys(row.names[1:] for row in shown.rows))}
+        panels.setdefault(row.names[:split], []).append(row)
+    styles = {rest: at for at, rest in enumerate(dict.fromkeys(row.names[split:] for row in shown.rows))}
     columns = max(1, min(_COLUMNS, len(panels)))
     lines = -(-len(panels) // columns)
     with settings():
-        figure = new_figure(1.0 + 3.0 * columns, 0.7 + 2.7 * max(1, lines))
+        figure = new_figure(max(5.5, 1.0 + 3.0 * columns), 0.7 + 2.7 * max(1, lines))
         all_axes = figure.subplots(max(1, lines), columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, rows) in zip(all_axes, panels.items(), strict=False):
-            axes.set_title(row_title(shown.row_names[:1], [title]) if title else "", loc="left", fontsize=10)
+            axes.set_title(
+                row_title(shown.row_names[:split], title) if title else "", loc="left", fontsize=10
+            )
             for row in rows:
-                _draw_row(axes, shown, row, styles[row.names[1:]])
+                _draw_row(axes, shown, row, styles[row.names[split:]])
             _lay_out(axes, shown)
         for spare in all_axes[len(panels) :]:
             spare.set_visible(False)
-        _legend(figure, shown, list(styles))
+        _legend(figure, shown, shown.row_names[split:], list(styles))
         return files(figure, formats)
 
 
@@ -119,7 +123,13 @@ def _draw_row(axes: Axes, shown: Landscape, row: LandscapeRow, style: int) -> No
         (x, each.mean_loss) for x, each in zip(at, row.settings, strict=True) if each.mean_loss is not None
     ]
     line = [mean for _, mean in means]
-    axes.plot([x for x, _ in means], line, _DASHES[style % len(_DASHES)], color=hue, linewidth=1.4, zorder=2)
+    # Between labels there is nothing to draw a line through.
+    form: dict[str, Any] = (
+        {"linestyle": _DASHES[style % len(_DASHES)], "linewidth": 1.4}
+        if shown.is_ordered
+        else {"linestyle": "none", "marker": "_", "markersize": 16, "markeredgewidth": 2}
+    )
+    axes.plot([x for x, _ in means], line, color=hue, zorder=2, **form)
     for failed, marker, colour in ((False, "o", hue), (True, "x", hexadecimal(CRITICAL))):
         points = [
             (x, shown.loss_range[1] if ending.counted_loss is None else ending.counted_loss)
@@ -145,6 +155,8 @@ def _lay_out(axes: Axes, shown: Landscape) -> None:
     at, texts = shown.positions, [number(x) for x in shown.x_values]
     if shown.is_log:
         at, texts = map(list, zip(*Scale(min(at), max(at), log=True).ticks(), strict=True))
+    elif not shown.is_ordered:
+        axes.set_xlim(-0.5, len(at) - 0.5)
     axes.set_xticks(at, texts)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(short(shown.x_name), color=hexadecimal(FAINT))
@@ -154,16 +166,24 @@ def _lay_out(axes: Axes, shown: Landscape) -> None:
         axes.axhline(shown.unigram, color=hexadecimal(FAINT), linewidth=0.8, linestyle=":", zorder=1)
 
 
-def _legend(figure: Figure, shown: Landscape, styles: Sequence[tuple[str, ...]]) -> None:
+def _legend(
+    figure: Figure, shown: Landscape, names: Sequence[str], styles: Sequence[tuple[str, ...]]
+) -> None:
     handles = [
         Line2D([], [], color=_HUES[at % len(_HUES)], linestyle=_DASHES[at % len(_DASHES)], label=label)
         for at, rest in enumerate(styles)
-        if (label := row_title(shown.row_names[1:], rest) if rest else "")
+        if (label := row_title(names, rest) if rest else "")
     ]
     handles.append(Line2D([], [], color=hexadecimal(CRITICAL), marker="x", linestyle="none", label="failed"))
     if shown.unigram is not None:
         handles.append(Line2D([], [], color=hexadecimal(FAINT), linestyle=":", label="unigram entropy"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=5, frameon=False, fontsize=8)
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=5 if figure.get_figwidth() > 6 else 3,
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def _bare(axes: Axes) -> None:

@@ -1,20 +1,18 @@
 """The report's page: sweeps, what parts two runs, and runs, as many as fit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from stabilitykit.figures.landscape import row_title
 from stabilitykit.figures.page import buckets_for, contents, environment
 from stabilitykit.replay import Replay
-from stabilitykit.report.landscapes import title_of
+from stabilitykit.report.listing import Listed, listed_cells, listed_logs
 from stabilitykit.report.parting import Parting
 from stabilitykit.report.parting_view import parting_contents
-from stabilitykit.report.run_views import RunView, view_of_cell, view_of_log
+from stabilitykit.report.run_views import RunView
 from stabilitykit.report.sweep_views import SweepView
 
 BUDGET = 6_500_000
@@ -34,24 +32,6 @@ class Report:
     sweeps: tuple[SweepView, ...]
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A run in the list, and how to read it."""
-
-    key: str
-    title: str
-    """What it is called below its group's heading."""
-    group: str
-    outcome: str
-    loss: float | None
-    failed: bool
-    how: str
-    """How it failed, where its outcome does not say so."""
-    rank: int
-    """Runs of a lower rank are told in full first."""
-    view: Callable[[], RunView]
-
-
 def build_report(
     sweeps: Sequence[SweepView],
     logs: Sequence[tuple[Path, Replay]] = (),
@@ -68,34 +48,41 @@ def build_report(
         on_progress: Called with how many runs were read, and of how many.
         budget: Bytes that runs told in full may take; those that failed come first.
     """
-    listed = [*_of_logs(logs), *_of_sweeps(sweeps)]
-    buckets, told = buckets_for(len(listed)), {}
-    views: list[RunView] = []
-    left = budget
-    for count, each in enumerate(sorted(listed, key=lambda run: run.rank)):
-        if left <= 0:
+    listed = [*listed_logs(logs), *listed_cells(sweeps)]
+    buckets = buckets_for(len(listed))
+    told = _told(listed, buckets, budget, on_progress)
+    template = environment(_HERE).get_template("report.html")
+    page = template.render(
+        heading=_heading(sweeps, listed),
+        sweeps=[view.contents() for view in sweeps],
+        parting=None if parted is None else parting_contents(parted, logs, buckets),
+        groups=_grouped(listed, told),
+        listed=len(listed),
+        told=len(told),
+        failed=sum(each.failed for each in listed),
+    )
+    return Report(page, len(listed), tuple(view for view, _ in told.values()), tuple(sweeps))
+
+
+def _told(
+    listed: Sequence[Listed], buckets: int, budget: int, on_progress: Callable[[int, int], None] | None
+) -> dict[str, tuple[RunView, Markup]]:
+    """Return the runs that are told in full, as many as fit and at least one."""
+    told: dict[str, tuple[RunView, Markup]] = {}
+    used = 0
+    for count, each in enumerate(sorted(listed, key=lambda run: run.rank), start=1):
+        if told and budget - used < used / len(told):
+            # No room for one more of the usual size.
             break
         view = each.view()
         body = _body(view, buckets)
-        left -= len(body.encode())
-        told[each.key] = {"body": body, "note": view.note, "incidents": len(view.picture.verdict.incidents)}
-        views.append(view)
+        size = len(body.encode())
+        if not told or used + size <= budget:
+            told[each.key] = view, body
+            used += size
         if on_progress is not None:
-            on_progress(count + 1, len(listed))
-    page = (
-        environment(_HERE)
-        .get_template("report.html")
-        .render(
-            heading=_heading(sweeps, listed),
-            sweeps=[view.contents() for view in sweeps],
-            parting=None if parted is None else parting_contents(parted, logs, buckets),
-            groups=_grouped(listed, told),
-            listed=len(listed),
-            told=len(told),
-            failed=sum(each.failed for each in listed),
-        )
-    )
-    return Report(page, len(listed), tuple(views), tuple(sweeps))
+            on_progress(count, len(listed))
+    return told
 
 
 def _body(view: RunView, buckets: int) -> Markup:
@@ -103,57 +90,19 @@ def _body(view: RunView, buckets: int) -> Markup:
     return Markup(module.run_body(contents(view.picture, buckets, view.maps)))
 
 
-def _heading(sweeps: Sequence[SweepView], listed: Sequence[_Listed]) -> str:
+def _heading(sweeps: Sequence[SweepView], listed: Sequence[Listed]) -> str:
     if len(sweeps) == 1:
         return sweeps[0].question
-    return (
-        f"{len(sweeps)} sweeps" if sweeps else listed[0].title if len(listed) == 1 else f"{len(listed)} runs"
-    )
+    if sweeps:
+        return f"{len(sweeps)} sweeps"
+    return " and ".join(each.title for each in listed) if len(listed) < 3 else f"{len(listed)} runs"
 
 
-def _of_logs(logs: Sequence[tuple[Path, Replay]]) -> Iterator[_Listed]:
-    for number, (path, replay) in enumerate(logs, start=1):
-        key, outcome, values = str(number), replay.verdict.outcome, replay.curves.loss.laps
-        loss = float(values[-1].values[-1]) if values else None
-        failed = outcome in ("stuck", "diverged")
-        yield _Listed(
-            key, str(path), "", outcome, loss, failed, "", 0, partial(view_of_log, path, replay, key)
-        )
-
-
-def _of_sweeps(sweeps: Sequence[SweepView]) -> Iterator[_Listed]:
-    seen: set[str] = set()
-    for sweep in sweeps:
-        names = [axis.name for axis in sweep.sweep.plan.axes]
-        runs = {run.cell.key: run for run in sweep.sweep.done}
-        for row in sweep.shown.rows:
-            title = row_title(sweep.shown.row_names, row.names)
-            group = f"{sweep.name}: {title}" if len(sweeps) > 1 else title
-            for setting in row.settings:
-                for ending in setting.endings:
-                    if ending.run in seen:
-                        continue
-                    seen.add(ending.run)
-                    first = setting.telling is ending
-                    rank = (0 if ending.failed else 1) if first else 2
-                    run = runs[ending.run]
-                    yield _Listed(
-                        ending.run,
-                        title_of(run, [sweep.shown.x_name]),
-                        group,
-                        ending.outcome,
-                        ending.final_loss,
-                        ending.failed,
-                        ending.how if ending.how != ending.outcome else "",
-                        rank,
-                        partial(view_of_cell, run, names),
-                    )
-
-
-def _grouped(listed: Sequence[_Listed], told: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _grouped(listed: Sequence[Listed], told: dict[str, tuple[RunView, Markup]]) -> list[dict[str, Any]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for each in listed:
-        groups.setdefault(each.group, []).append({"run": each, "told": told.get(each.key)})
+        view, body = told.get(each.key, (None, None))
+        groups.setdefault(each.group, []).append({"run": each, "view": view, "body": body})
     return [
         {"title": title, "runs": runs, "failed": sum(each["run"].failed for each in runs)}
         for title, runs in groups.items()

@@ -6,7 +6,8 @@ class Landscape {
     this.place = place;
     this.data = JSON.parse(place.querySelector(".chart").textContent);
     this.hover = place.querySelector(".hover");
-    this.by = this.data.axes.length ? 0 : -1;
+    // One axis beside x is compared best in one panel, several in panels of the first.
+    this.by = this.data.axes.length > 1 || this.data.lines.length > HUES ? 0 : -1;
     this.controls();
     this.draw();
   }
@@ -30,16 +31,10 @@ class Landscape {
       const rest = line.names.filter((_, at) => at !== this.by);
       const style = rest.join(" · ");
       if (!styles.has(style)) styles.set(style, styles.size);
-      const told = rest.map((name, at) => this.told(name, at)).join(" · ");
       if (!found.has(key)) found.set(key, []);
-      found.get(key).push({ ...line, style: styles.get(style), short: told });
+      found.get(key).push({ ...line, style: styles.get(style), short: style });
     }
     return found;
-  }
-
-  told(name, at) {
-    const axis = this.data.axes.filter((_, other) => other !== this.by)[at];
-    return name === "none" || !isNaN(name) ? axis + " " + name : name;
   }
 
   draw() {
@@ -48,11 +43,10 @@ class Landscape {
     const panels = this.place.querySelector(".panels"), groups = [...this.groups()];
     panels.replaceChildren();
     panels.dataset.count = Math.min(groups.length, 3);
-    for (const [title, lines] of groups) {
+    for (const [name, lines] of groups) {
       const box = document.createElement("div"), head = document.createElement("p"), plot = document.createElement("div");
-      const name = this.by < 0 ? "" : isNaN(title) ? title : this.data.axes[this.by] + " " + title;
-      head.className = "head";
-      head.append(...(name ? [Object.assign(document.createElement("b"), { textContent: name })] : []), ...lines.map(line => this.legend(line)));
+            head.className = "head";
+      head.append(...(name ? [Object.assign(document.createElement("b"), { textContent: name })] : []), ...lines.filter(line => line.short).map(line => this.legend(line)));
       plot.setAttribute("role", "img");
       plot.setAttribute("aria-label", ["final loss over " + this.data.x, name].join(" ") + "; the table below tells it in numbers");
       box.append(head, plot);
@@ -68,14 +62,14 @@ class Landscape {
     const stroke = span.querySelector("line");
     stroke.style.stroke = "var(--hue-" + (line.style % HUES) + ")";
     stroke.setAttribute("stroke-dasharray", dash);
-    span.append(line.short || "all");
+    span.append(line.short);
     return span;
   }
 
   panel(place, lines) {
     const { at, labels, log, low, high, unigram } = this.data, ink = paint("faint");
     const grid = { stroke: paint("rule"), width: 1 }, tick = { ...grid, size: 4 };
-    const room = log ? (at[at.length - 1] / at[0]) ** 0.04 : (at[at.length - 1] - at[0]) * 0.04 || 0.5;
+    const room = !this.data.ordered ? 0.5 : log ? (at[at.length - 1] / at[0]) ** 0.04 : (at[at.length - 1] - at[0]) * 0.04 || 0.5;
     const range = log ? [at[0] / room, at[at.length - 1] * room] : [at[0] - room, at[at.length - 1] + room];
     const named = log ? ticks(range[0], range[1], true) : at;
     const word = value => log ? text(value) : labels[at.indexOf(value)] ?? text(value);
@@ -90,7 +84,7 @@ class Landscape {
       ],
       scales: { x: { time: false, distr: log ? 3 : 1, range: () => range }, y: { range: () => [low, high] } },
       series: [{}, ...lines.map(line => ({
-        stroke: paint("hue-" + (line.style % HUES)), width: 2, dash: DASHES[line.style % DASHES.length], points: { show: false }, spanGaps: true,
+        stroke: paint("hue-" + (line.style % HUES)), width: this.data.ordered ? 2 : 0, dash: DASHES[line.style % DASHES.length], points: { show: false }, spanGaps: true,
       }))],
       hooks: {
         drawAxes: [plot => this.reference(plot, unigram)],
@@ -127,6 +121,7 @@ class Landscape {
     const context = plot.ctx;
     context.save();
     context.setLineDash([]);
+    if (!this.data.ordered) this.means(plot, lines, clip);
     context.lineWidth = 1.5 * unit;
     for (const failed of [false, true]) for (const line of lines) for (const seed of line.seeds) {
       if (seed[4] !== failed) continue;
@@ -138,6 +133,21 @@ class Landscape {
       context.stroke();
     }
     context.restore();
+  }
+
+  // Between labels there is nothing to draw a line through.
+  means(plot, lines, clip) {
+    const context = plot.ctx, half = 14 * devicePixelRatio;
+    context.lineWidth = 2.5 * devicePixelRatio;
+    for (const line of lines) line.means.forEach((mean, at) => {
+      if (mean == null) return;
+      const x = plot.valToPos(this.data.at[at], "x", true), y = plot.valToPos(clip(mean), "y", true);
+      context.strokeStyle = paint("hue-" + (line.style % HUES));
+      context.beginPath();
+      context.moveTo(x - half, y);
+      context.lineTo(x + half, y);
+      context.stroke();
+    });
   }
 
   point(plot, lines) {

@@ -8,8 +8,17 @@ from typing import Any
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, judge
 from stabilitykit.experiments.compare import Estimate, Results, Summary, summarise
+from stabilitykit.experiments.compare.results import TOLERANCE
 from stabilitykit.experiments.grid import Sweep
-from stabilitykit.figures.landscape import FailureOrder, Landscape, Setting, number, row_title, short
+from stabilitykit.figures.landscape import (
+    FailureOrder,
+    Landscape,
+    Setting,
+    number,
+    row_title,
+    short,
+    value_title,
+)
 from stabilitykit.report.landscapes import failure_order, landscape
 from stabilitykit.report.tables import sweep_tables
 from stabilitykit.report.words import estimate_text
@@ -60,16 +69,19 @@ class SweepView:
         return {
             "name": self.name,
             "question": self.question,
+            "source": str(self.sweep.plan.about.get("source") or ""),
             "counts": self._counts(),
             "x": short(shown.x_name),
             "xs": [number(x) for x in shown.x_values],
             "seeds": len(self.sweep.plan.seeds),
             "rows": [
-                {"title": title, "told": row.told, "settings": [_cell(each) for each in row.settings]}
+                {"title": title, "told": shown.told(row), "settings": [_cell(each) for each in row.settings]}
                 for title, row in zip(titles, shown.rows, strict=True)
             ],
             "chart": self._chart(titles),
             "order": self.order,
+            "tolerance": number(TOLERANCE),
+            "has_rates": any(each.lrs for each in self.summaries),
             "summary": [_summarised(each) for each in self.summaries],
             "claims": [_claimed(each) for each in self.claims],
             "refused": self.refused,
@@ -97,7 +109,7 @@ class SweepView:
         lines = [
             {
                 "title": title,
-                "names": row.names,
+                "names": list(map(value_title, shown.row_names, row.names)),
                 "means": [setting.mean_loss for setting in row.settings],
                 "seeds": [
                     [at, ending.seed, ending.counted_loss, ending.outcome, ending.failed, ending.run]
@@ -113,7 +125,7 @@ class SweepView:
             "at": shown.positions,
             "labels": [number(x) for x in shown.x_values],
             "log": shown.is_log,
-            "numeric": shown.is_numeric,
+            "ordered": shown.is_ordered,
             "low": low,
             "high": high,
             "unigram": shown.unigram,

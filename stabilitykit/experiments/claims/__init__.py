@@ -1,6 +1,6 @@
 """What recipes claim of their sweeps, and whether the sweeps bear it out. No torch."""
 
-from stabilitykit.experiments.claims.claim import Claim, ClaimSpec, check_claims
+from stabilitykit.experiments.claims.claim import Claim, ClaimSpec, check_claims, fitting_claims
 from stabilitykit.experiments.claims.judging import ClaimOutcome, ClaimResult, judge
 
-__all__ = ["Claim", "ClaimOutcome", "ClaimResult", "ClaimSpec", "check_claims", "judge"]
+__all__ = ["Claim", "ClaimOutcome", "ClaimResult", "ClaimSpec", "check_claims", "fitting_claims", "judge"]

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -75,6 +75,23 @@ def check_claims(plan: SweepPlan) -> tuple[Claim, ...]:
             the claim's number, counted from 1, the field, and what is accepted.
     """
     return tuple(_read(plan, given, f"claim {number}") for number, given in enumerate(plan.claims, start=1))
+
+
+def fitting_claims(plan: SweepPlan) -> tuple[Mapping[str, Any], ...]:
+    """Return those claims of a plan, as it has them, that fit its axes: of a recipe whose axes were changed.
+
+    Args:
+        plan: A sweep's.
+    """
+    return tuple(claim for claim in plan.claims if _fits(replace(plan, claims=(claim,))))
+
+
+def _fits(plan: SweepPlan) -> bool:
+    try:
+        check_claims(plan)
+    except ConfigError:
+        return False
+    return True
 
 
 def selected(runs: Iterable[SweepRun], selection: Selection) -> list[SweepRun]:

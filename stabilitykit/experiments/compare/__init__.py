@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from stabilitykit.experiments.compare.pairs import Difference, differences
     from stabilitykit.experiments.compare.rates import best_rate, lr_sensitivities, stable_lr_maxima
-    from stabilitykit.experiments.compare.results import Results, is_stable
+    from stabilitykit.experiments.compare.results import Results
     from stabilitykit.experiments.compare.sites import first_incidents, first_sites
     from stabilitykit.experiments.compare.summary import Summary, summarise
     from stabilitykit.experiments.compare.warmups import WarmupNeeded, warmup_needed
@@ -34,7 +34,6 @@ __all__ = [
     "estimate",
     "first_incidents",
     "first_sites",
-    "is_stable",
     "lr_sensitivities",
     "paired_difference",
     "paired_ratio",
@@ -49,7 +48,7 @@ _MODULES = {
     "pairs": ("Difference", "differences"),
     "document": ("comparison_json",),
     "rates": ("best_rate", "lr_sensitivities", "stable_lr_maxima"),
-    "results": ("Results", "is_stable"),
+    "results": ("Results",),
     "sites": ("first_incidents", "first_sites"),
     "summary": ("Summary", "summarise"),
     "warmups": ("WarmupNeeded", "warmup_needed"),

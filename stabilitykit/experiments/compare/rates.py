@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import dropwhile
 from statistics import fmean
 
 from stabilitykit.experiments.compare.intervals import Bracket
@@ -33,7 +34,8 @@ def lr_sensitivities(results: Results, runs: Sequence[SweepRun], lrs: Sequence[f
 def stable_lr_maxima(results: Results, runs: Sequence[SweepRun]) -> dict[int, Bracket]:
     """Return for each seed the largest learning rate up to which all of the grid are stable.
 
-    A rate that is stable above one that is not does not count. What is sought lies between the last stable
+    Rates at the grid's lower end at which nothing breaks and too little is learnt are passed over. A rate
+    that is stable above one that is not does not count. What is sought lies between the last stable
     rate and the first that is not; without such a one nothing bounds it from above. If the lowest rate is
     not stable, nothing bounds it from below, and one spacing of the grid below it is the value. A seed is
     left out while a rate below its first failure has not ended.
@@ -48,6 +50,7 @@ def stable_lr_maxima(results: Results, runs: Sequence[SweepRun]) -> dict[int, Br
 
 def _frontier(results: Results, runs: Sequence[SweepRun]) -> Bracket | None:
     runs = sorted(runs, key=lambda run: float(run.cell.values[LR]))
+    runs = list(dropwhile(results.slow, runs))
     lrs = [float(run.cell.values[LR]) for run in runs]
     for at, run in enumerate(runs):
         if run.result is None:
@@ -57,7 +60,7 @@ def _frontier(results: Results, runs: Sequence[SweepRun]) -> Bracket | None:
         if at:
             return Bracket(lrs[at - 1], lrs[at - 1], lrs[at])
         return Bracket(0.0, lrs[0] ** 2 / lrs[1], lrs[0]) if len(lrs) > 1 else None
-    return Bracket(lrs[-1], lrs[-1], math.inf)
+    return Bracket(lrs[-1], lrs[-1], math.inf) if lrs else None
 
 
 def best_rate(results: Results, runs: Sequence[SweepRun]) -> tuple[float | None, dict[int, float]]:

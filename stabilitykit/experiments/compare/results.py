@@ -5,32 +5,13 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from stabilitykit.experiments.grid import Sweep, SweepPlan, SweepRun
+from stabilitykit.experiments.grid import Sweep, SweepPlan, SweepRun, is_slow, is_stable, ladder
 
 LR = "optimizer.lr"
 WARMUP = "schedule.warmup"
-TOLERANCE = 0.5
-"""Nats above the best of its architecture within which a run still counts as stable."""
 
 Key = frozenset[tuple[str, Any]]
 """Values by axis, as something to look up by."""
-
-
-def is_stable(run: SweepRun, best: float | None) -> bool:
-    """Return whether a run that has ended is stable.
-
-    Its verdict is ``stable`` or ``recovered``, and its final loss lies within 0.5 nat of the best: a loss
-    that was parked high from the first step on breaks nothing, but is no training either.
-
-    Args:
-        run: With a result; a crashed run is not stable.
-        best: Final loss of its architecture's best setting, in nats, or None where none is a number.
-    """
-    result = run.result
-    if result is None or result.outcome not in ("stable", "recovered") or best is None:
-        return False
-    loss = result.final_loss
-    return loss is not None and math.isfinite(loss) and loss <= best + TOLERANCE
 
 
 def without(values: Mapping[str, Any], *axes: str) -> dict[str, Any]:
@@ -44,7 +25,12 @@ def key(values: Mapping[str, Any]) -> Key:
 
 
 def lr_grid(plan: SweepPlan) -> tuple[float, ...]:
-    """Return the learning rates of a plan's axis, rising; empty where it has no such axis."""
+    """Return the learning rates that every seed of a plan is to have, rising; empty where none vary.
+
+    Of a bisection these are the values at which it begins.
+    """
+    if plan.bisect == LR:
+        return ladder(plan, LR)
     return _numbers(plan, LR)
 
 
@@ -84,7 +70,11 @@ class Results:
 
     def stable(self, run: SweepRun) -> bool:
         """Return whether a run that has ended is stable, as ``is_stable`` says."""
-        return is_stable(run, self.best(run))
+        return run.result is not None and is_stable(run.result, self.best(run))
+
+    def slow(self, run: SweepRun) -> bool:
+        """Return whether a run that has ended broke nothing and learnt little, as ``is_slow`` says."""
+        return run.result is not None and is_slow(run.result, self.best(run))
 
     def loss(self, run: SweepRun) -> float | None:
         """Return the loss with which a run counts: min(final loss, first loss), as 2309.14322 has it.

@@ -1,11 +1,12 @@
 """The grid of a sweep: axes, cells, plans, results, and their folder. No torch."""
 
 from stabilitykit.experiments.grid.axes import Axis, read_axis, read_seeds
-from stabilitykit.experiments.grid.bisection import asked_for
+from stabilitykit.experiments.grid.bisection import asked_for, ladder
 from stabilitykit.experiments.grid.cell import Cell, cell_key
 from stabilitykit.experiments.grid.folder import (
     Sweep,
     SweepRun,
+    load_plan,
     open_sweep,
     plan_files,
     read_sweep,
@@ -19,7 +20,7 @@ from stabilitykit.experiments.grid.result import (
     read_result,
     write_result,
 )
-from stabilitykit.experiments.grid.stability import TOLERANCE, is_stable
+from stabilitykit.experiments.grid.stability import TOLERANCE, held, is_slow, is_stable
 
 __all__ = [
     "DEFAULT_AXES",
@@ -35,7 +36,11 @@ __all__ = [
     "SweepRun",
     "asked_for",
     "cell_key",
+    "held",
+    "is_slow",
     "is_stable",
+    "ladder",
+    "load_plan",
     "open_sweep",
     "plan_files",
     "read_axis",

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 from stabilitykit.experiments.grid.cell import Cell
 from stabilitykit.experiments.grid.plan import SweepPlan
 from stabilitykit.experiments.grid.result import CellResult
-from stabilitykit.experiments.grid.stability import is_stable
+from stabilitykit.experiments.grid.stability import is_slow, is_stable
 
 ResultOf = Callable[[Cell], CellResult | None]
 
@@ -36,6 +35,16 @@ def asked_for(plan: SweepPlan, result_of: ResultOf) -> tuple[Cell, ...]:
     )
 
 
+def ladder(plan: SweepPlan, axis: str) -> tuple[float, ...]:
+    """Return the values at which every seed of a bisection is tried first.
+
+    Raises:
+        ConfigError: There is no such axis, or it is not one between whose ends one can search.
+    """
+    low, high = plan.ends(axis)
+    return tuple(_rounded(low * (high / low) ** (rung / (COARSE - 1))) for rung in range(COARSE))
+
+
 class _Search:
     """The search in one setting: a coarse ladder for all seeds, then each seed's own halving."""
 
@@ -47,51 +56,44 @@ class _Search:
 
     def cells(self) -> Iterator[Cell]:
         """Yield what the search has asked for so far, and what it asks for next."""
-        low, high = self._plan.ends(self._axis)
-        ladder = [_rounded(low * (high / low) ** (rung / (COARSE - 1))) for rung in range(COARSE)]
-        rows = [[self._cell(value, seed) for seed in self._plan.seeds] for value in ladder]
-        yield from (cell for row in rows for cell in row)
-        losses = [self._mean_loss(row) for row in rows]
-        if all(self._result_of(cell) is not None for row in rows for cell in row):
-            known = [loss for loss in losses if loss is not None]
-            if known:
-                start = losses.index(min(known))
-                for seed in self._plan.seeds:
-                    yield from self._halving(ladder[start:], seed, min(known))
-
-    def _halving(self, ladder: list[float], seed: int, best: float) -> Iterator[Cell]:
-        """Yield the middles between the last value that held and the first that failed.
-
-        The ladder begins at the best value: below it a loss may be high since little was learnt.
-        """
-        held = [self._holds(self._cell(value, seed), best) for value in ladder]
-        edges = [
-            (a, b) for (a, b), (x, y) in zip(pairwise(ladder), pairwise(held), strict=True) if x and not y
+        rows = [
+            [self._cell(value, seed) for seed in self._plan.seeds] for value in ladder(self._plan, self._axis)
         ]
-        if not edges or not held[0]:
+        yield from (cell for row in rows for cell in row)
+        ended = [[self._result_of(cell) for cell in row] for row in rows]
+        if all(result is not None for row in ended for result in row):
+            losses = [_mean_loss([result for result in row if result is not None]) for row in ended]
+            best = min((loss for loss in losses if loss is not None), default=None)
+            for seed, mine in zip(self._plan.seeds, zip(*rows, strict=True), strict=True):
+                yield from self._halving(list(mine), seed, best)
+
+    def _halving(self, rungs: list[Cell], seed: int, best: float | None) -> Iterator[Cell]:
+        """Yield the middles between the last value that is stable and the first above it that is not."""
+        while rungs and (result := self._result_of(rungs[0])) is not None and is_slow(result, best):
+            rungs = rungs[1:]
+        failed = [at for at, cell in enumerate(rungs) if not self._stable(cell, best)]
+        if not failed or failed[0] == 0:
             return
-        low, high = edges[0]
+        low, high = (float(rungs[at].values[self._axis]) for at in (failed[0] - 1, failed[0]))
         while high / low > self._plan.resolution:
             middle = _rounded(math.sqrt(low * high))
             cell = self._cell(middle, seed)
             yield cell
-            holds = self._holds(cell, best)
-            if holds is None:
+            if self._result_of(cell) is None:
                 return
-            low, high = (middle, high) if holds else (low, middle)
+            low, high = (middle, high) if self._stable(cell, best) else (low, middle)
 
     def _cell(self, value: float, seed: int) -> Cell:
         return self._plan.cell({**self._values, self._axis: value}, seed)
 
-    def _holds(self, cell: Cell, best: float) -> bool | None:
+    def _stable(self, cell: Cell, best: float | None) -> bool:
         result = self._result_of(cell)
-        return None if result is None else is_stable(result, best)
+        return result is not None and is_stable(result, best)
 
-    def _mean_loss(self, row: list[Cell]) -> float | None:
-        results = [self._result_of(cell) for cell in row]
-        losses = [result.final_loss for result in results if result is not None]
-        finite = [loss for loss in losses if loss is not None]
-        return fmean(finite) if finite and len(finite) == len(row) else None
+
+def _mean_loss(results: list[CellResult]) -> float | None:
+    finite = [result.final_loss for result in results if result.final_loss is not None]
+    return fmean(finite) if len(finite) == len(results) else None
 
 
 def _rounded(value: float) -> float:

@@ -1,8 +1,6 @@
 """``report``: a page from sweeps and logs, its exit statuses, what it prints."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -61,13 +59,3 @@ def test_one_log_that_cannot_be_read_leaves_the_others_their_page(logs, tmp_path
     assert main(["report", str(logs[0]), str(bad), "-o", str(page)]) == exits.FAILED
     assert page.is_file()
     assert "bad.csv" in capsys.readouterr().err
-
-
-def test_it_takes_neither_torch_nor_matplotlib(logs, tmp_path):
-    program = (
-        "import sys; from stabilitykit_cli.app import main;"
-        f"status = main(['report', {str(logs[0])!r}, {str(logs[1])!r}, '-o', {str(tmp_path / 'x.html')!r}]);"
-        "print(status, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "0 False False"

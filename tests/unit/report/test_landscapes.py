@@ -6,7 +6,7 @@ import pytest
 
 from stabilitykit.experiments.compare import Results
 from stabilitykit.experiments.grid import open_sweep
-from stabilitykit.figures.landscape import FailureOrder
+from stabilitykit.figures.landscape import Ending, FailureOrder, Landscape, LandscapeRow, Setting
 from stabilitykit.report.landscapes import failure_order, landscape
 
 
@@ -36,7 +36,7 @@ def test_a_cell_says_how_many_seeds_failed_without_colour(shown):
 
 
 def test_each_row_is_told_in_a_sentence(shown):
-    assert [row.told for row in shown.rows] == [
+    assert [shown.told(row) for row in shown.rows] == [
         "fails from 0.01 on, holds up to 0.001",
         "fails from 0.1 on, holds up to 0.01",
         "no run failed, up to 0.1",
@@ -49,6 +49,31 @@ def test_what_left_its_band_first_is_counted_by_architecture(sweep):
     assert order.groups == ("post_norm", "pre_norm")
     assert order.failing == (5, 0)
     assert order.rows == (("vanishing_gradient@blocks.01", (5, 0)),)
+
+
+@pytest.mark.parametrize(
+    ("x_values", "failed", "told"),
+    [
+        ((0, 10, 100), (2, 2, 0), "fails up to 10, holds from 100 on"),
+        ((0, 10, 100), (0, 1, 0), "fails at 1 of 3: 10"),
+        ((0, 10, 100), (2, 2, 2), "every run failed"),
+        ((0, 10, 100), (2, 1, 2), "some seeds failed everywhere"),
+        (("post_norm", "pre_norm"), (2, 0), "fails at 1 of 2: post_norm"),
+        (("post_norm", "pre_norm"), (0, 0), "no run failed"),
+        ((True, False), (0, 2), "fails at 1 of 2: false"),
+        ((0.003,), (0,), "no run failed"),
+    ],
+)
+def test_a_sentence_fits_its_axis(x_values, failed, told):
+    def ending(seed: int, bad: bool) -> Ending:
+        return Ending(seed, "stuck" if bad else "stable", 3.0, 3.0, "run", bad)
+
+    settings = tuple(
+        Setting(x, 2, tuple(ending(seed, seed < bad) for seed in range(2)))
+        for x, bad in zip(x_values, failed, strict=True)
+    )
+    row = LandscapeRow((), settings)
+    assert Landscape("x", x_values, (), (row,)).told(row) == told
 
 
 def test_rare_ones_are_added_up():
@@ -80,5 +105,5 @@ def test_an_axis_with_zero_beside_values_of_several_sizes_is_evenly_spaced(tmp_p
 def test_a_sweep_of_which_nothing_is_done_says_so(tmp_path: Path, write_sweep):
     sweep = open_sweep(write_sweep(tmp_path, done=lambda *_: False))
     shown = landscape(sweep, Results(sweep))
-    assert {row.told for row in shown.rows} == {"nothing is done yet"}
+    assert {shown.told(row) for row in shown.rows} == {"nothing is done yet"}
     assert shown.loss_range == (0.0, 1.0)

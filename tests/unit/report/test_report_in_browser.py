@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stabilitykit.experiments.grid import open_sweep
 from stabilitykit.replay import replay
 from stabilitykit.report import SweepView, build_report, where_they_part
 
@@ -116,6 +117,18 @@ def test_panels_can_be_cut_another_way(opened, page_file):
     page.get_by_label("one panel for each").select_option("all in one")
     assert page.locator(".panels canvas").count() == 1
     assert page.locator(".panels .head span").count() == 4
+
+
+def test_labels_have_bars_and_no_line_between_them(opened, write_sweep, tmp_path):
+    sweep = open_sweep(
+        write_sweep(tmp_path / "sweep", {"arch": ["post_norm", "pre_norm"]}, seeds=1, claims=())
+    )
+    file = tmp_path / "labels.html"
+    file.write_bytes(build_report([SweepView.of(sweep)]).page.encode())
+    page = opened(file)
+    assert page.evaluate("charts[0].plots[0].series[1].width") == 0
+    assert page.locator(".landscape canvas").evaluate(DRAWN) > 30
+    assert page.locator(".landscape select").count() == 0
 
 
 def test_runs_that_failed_can_be_shown_alone_and_a_link_still_finds_the_others(opened, page_file):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments.claims import ClaimResult, check_claims, judge
-from stabilitykit.experiments.grid import CellResult, SweepPlan
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepPlan, SweepRun
 
 from ..conftest import Ending, MakeSweep, brief, ended
 
@@ -96,6 +96,14 @@ def test_failures_are_shares_with_wilsons_interval(made_sweep: MakeSweep) -> Non
     assert every.low == pytest.approx(0.4385, abs=1e-4)
     claim = {"measure": "failed", "where": {"gate": "b"}, "minus": {"gate": "a"}, "band": [0.1, None]}
     assert judged(made_sweep, claim, ending).outcome == "holds"
+
+
+def test_rates_that_a_bisection_added_are_no_part_of_a_mean(made_sweep: MakeSweep) -> None:
+    claim = {"says": "so", "measure": "final_loss", "where": {"gate": "a"}, "band": [0, 9]}
+    sweep = made_sweep(AXES, offsets, claims=(claim,))
+    cell = sweep.plan.cell({"gate": "a", "optimizer.lr": 0.03}, 0)
+    extra = SweepRun(cell, sweep.folder, ended(4.9))
+    assert judge(Sweep(sweep.plan, sweep.folder, (*sweep.runs, extra))) == judge(sweep)
 
 
 def test_a_verdict_may_be_asked_for(made_sweep: MakeSweep) -> None:

@@ -180,8 +180,13 @@ def test_a_moving_mean_is_what_a_series_loses() -> None:
     assert detrended(line, 5)[8] == pytest.approx(4)
 
 
-def correlated(made_sweep: MakeSweep, shared: float, band: Sequence[float | None]) -> Any:
-    """Judge the correlation of runs whose losses share their course, and so much of their noise."""
+def correlated(
+    made_sweep: MakeSweep, shared: float, band: Sequence[float | None], broken: int | None = None
+) -> Any:
+    """Judge the correlation of runs whose losses share their course, and so much of their noise.
+
+    From the step ``broken`` on, one of them ends in NaN.
+    """
     claim = {
         "says": "so",
         "measure": {"correlation": "train/loss"},
@@ -195,7 +200,10 @@ def correlated(made_sweep: MakeSweep, shared: float, band: Sequence[float | None
     for number, run in enumerate(sweep.runs):
         own = np.random.default_rng(100 + number).standard_normal(240)
         noise = math.sqrt(shared) * common[run.cell.seed] + math.sqrt(1 - shared) * own
-        write_run(run, {"train/loss": (course + 0.1 * noise).tolist()})
+        losses = course + 0.1 * noise
+        if broken is not None and number >= 3:
+            losses[broken:] = math.nan
+        write_run(run, {"train/loss": losses.tolist()})
     (result,) = judge(sweep)
     return result
 
@@ -211,6 +219,16 @@ def test_runs_that_share_only_their_course_are_not_correlated(made_sweep: MakeSw
     apart = correlated(made_sweep, 0.0, [0.7, None])
     assert apart.outcome == "does not hold"
     assert apart.value == pytest.approx(0.0, abs=0.15)
+
+
+def test_losses_are_correlated_up_to_where_one_is_no_number(made_sweep: MakeSweep) -> None:
+    assert correlated(made_sweep, 0.9, [0.7, None], broken=120).outcome == "holds"
+
+
+def test_a_few_steps_are_no_correlation(made_sweep: MakeSweep) -> None:
+    found = correlated(made_sweep, 0.9, [0.7, None], broken=41)
+    assert (found.outcome, found.n) == ("undecided", 0)
+    assert found.note == "3 of 3 seeds left out, not all of their runs have the number"
 
 
 def test_only_the_columns_asked_for_are_read(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:

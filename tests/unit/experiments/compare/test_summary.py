@@ -17,11 +17,10 @@ from stabilitykit.experiments.compare import (
     Summary,
     comparison_json,
     differences,
-    is_stable,
     summarise,
     warmup_needed,
 )
-from stabilitykit.experiments.grid import CellResult, Sweep
+from stabilitykit.experiments.grid import CellResult, Sweep, SweepRun, is_stable
 
 from ..conftest import MakeSweep, brief, ended
 
@@ -66,6 +65,33 @@ def test_a_crash_before_the_first_loss_counts_with_that_of_the_same_weights(made
     assert found.failure_rate[1.0].value == 1.0
 
 
+def test_a_crash_later_on_counts_with_the_first_loss_too(made_sweep: MakeSweep) -> None:
+    sweep = made_sweep({"schedule.warmup": [0]}, lambda values, seed: ended(2.0, outcome="crashed"))
+    assert Results(sweep).loss(sweep.runs[0]) == 5.0
+    assert Results(sweep).best(sweep.runs[0]) is None
+
+
+def test_the_best_rate_is_one_that_most_seeds_have(made_sweep: MakeSweep) -> None:
+    def ending(values: Mapping[str, Any], seed: int) -> CellResult | None:
+        lr = values["optimizer.lr"]
+        return None if seed and lr == 0.1 else ended({0.001: 3.0, 0.01: 2.0, 0.1: 1.0, 1.0: 4.0}[lr])
+
+    found = only(made_sweep(LRS, ending))
+    assert (found.best_lr, found.best_loss.value, found.best_loss.n) == (0.01, 2.0, 3)
+
+
+def test_rates_of_a_bisection_move_the_frontier_and_no_sensitivity(made_sweep: MakeSweep) -> None:
+    whole = made_sweep(LRS, by_lr({0.001: 3.0, 0.01: 2.9, 0.1: 2.8, 1.0: 4.0}))
+    extra = [
+        SweepRun(whole.plan.cell({"optimizer.lr": 0.3}, seed), whole.folder, ended(3.1)) for seed in range(3)
+    ]
+    found = only(Sweep(whole.plan, whole.folder, (*whole.runs, *extra)))
+    assert found.stable_lr_max.value == pytest.approx(0.3)
+    assert found.stable_lr_max.high == pytest.approx(1.0)
+    assert found.lr_sensitivity == only(whole).lr_sensitivity
+    assert list(found.failure_rate) == [0.001, 0.01, 0.1, 0.3, 1.0]
+
+
 def test_a_seed_without_the_whole_grid_says_nothing_of_sensitivity(made_sweep: MakeSweep) -> None:
     whole = by_lr({0.001: 3.0, 0.01: 2.0, 0.1: 4.0, 1.0: 5.0})
     sweep = made_sweep(
@@ -89,6 +115,21 @@ def test_a_rate_that_is_stable_above_a_hole_does_not_count(made_sweep: MakeSweep
     assert not found.stable_lr_max.censored
     assert [rate.value for rate in found.failure_rate.values()] == [0, 1, 0, 0]
     assert found.failed.value == 0.25
+
+
+def test_rates_too_low_to_learn_much_are_no_failure_of_stability(made_sweep: MakeSweep) -> None:
+    slow = only(made_sweep(LRS, by_lr({0.001: 4.0, 0.01: 2.6, 0.1: 2.0, 1.0: 5.0})))
+    assert (slow.stable_lr_max.value, slow.stable_lr_max.high) == (pytest.approx(0.1), pytest.approx(1.0))
+    nothing = only(made_sweep(LRS, by_lr({0.001: 4.0, 0.01: 3.6, 0.1: 3.0, 1.0: 2.0}))).stable_lr_max
+    assert (nothing.value, nothing.censored) == (pytest.approx(1.0), True)
+
+
+def test_a_bisection_is_as_sensitive_as_the_rates_at_which_it_begins(made_sweep: MakeSweep) -> None:
+    whole = made_sweep({"optimizer.lr": "1e-3:1:4"}, by_lr({0.001: 3.0, 0.01: 2.0, 0.1: 4.0, 1.0: 5.0}))
+    halved = replace(whole.plan.with_axes({"optimizer.lr": "1e-3:1:2"}), bisect="optimizer.lr")
+    found = only(Sweep(halved, whole.folder, whole.runs))
+    assert found.lrs == (0.001, 0.01, 0.1, 1.0)
+    assert found.lr_sensitivity == only(whole).lr_sensitivity
 
 
 def test_a_grid_without_a_failure_bounds_nothing_from_above(made_sweep: MakeSweep) -> None:
@@ -130,8 +171,10 @@ def test_stable_is_a_verdict_and_a_loss_near_the_best(
     made_sweep: MakeSweep, outcome: str, final: float | None, stable: bool
 ) -> None:
     sweep = made_sweep({"schedule.warmup": [0]}, lambda values, seed: ended(final, outcome=outcome), seeds=1)
-    assert is_stable(sweep.runs[0], 2.0) is stable
-    assert not is_stable(sweep.runs[0], None)
+    (run,) = sweep.runs
+    assert run.result is not None
+    assert is_stable(run.result, 2.0) is stable
+    assert not is_stable(run.result, None)
 
 
 def test_the_best_is_of_an_architecture_over_its_warmups_and_rates(made_sweep: MakeSweep) -> None:

@@ -86,11 +86,14 @@ class ProbeSpec(Config):
         return self
 
     @model_validator(mode="after")
-    def _batch_can_be_shared_out(self) -> Self:
+    def _several_devices_can_do_it(self) -> Self:
         size, devices = self.data.batch_size, self.trainer.devices
         if size % devices:
             reason = f"got {size}; must be a multiple of trainer.devices, which is {devices}"
             raise refusal("data.batch_size", reason)
+        if devices > 1 and self.monitor.sharpness_every_n_steps:
+            reason = f"is of the whole batch; needs trainer.devices 1, not {devices}"
+            raise refusal("monitor.sharpness_every_n_steps", reason)
         return self
 
     @property

@@ -163,3 +163,18 @@ def test_a_disk_that_fills_does_not_end_training(corpus: Path, tmp_path: Path) -
     assert document["steps"] == 900
     assert done.stderr.count("last step kept") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_precision_goes_to_the_trainer_and_changes_the_losses(
+    tiny: Callable[..., ProbeSpec], tmp_path: Path
+) -> None:
+    losses = {}
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        result = probe(tiny("pre_norm", f"trainer.precision={precision}"), tmp_path / precision)
+        assert result.verdict.complete
+        assert open_run(tmp_path / precision).config["trainer"]["precision"] == precision
+        losses[precision] = result.final_loss
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+    assert losses["bf16-mixed"] != losses["32-true"]
+    assert losses["64-true"] == pytest.approx(losses["32-true"], rel=1e-4)

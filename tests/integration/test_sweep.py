@@ -125,3 +125,27 @@ def test_stopping_early_is_counted_and_saves_steps(tmp_path: Path) -> None:
     steps, losses = open_run(Path(full["runs"][0]["logdir"])).column("train/loss")
     assert np.array_equal(steps, np.arange(300))
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.slow
+def test_every_backend_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    few = (
+        "--arch",
+        "post_norm",
+        "--lr",
+        "1e-2,0.5",
+        "--warmup",
+        "0",
+        "--seeds",
+        "1",
+        "--steps",
+        "12",
+        *SMALL,
+    )
+    here = swept(*few, "--workers", "1", logdir=tmp_path / "local")
+    assert len(numbers(tmp_path / "local")) == 2
+    for backend in (("ray",), ("slurm", "--backend-option", "executor=local")):
+        logdir = tmp_path / backend[0]
+        there = swept(*few, "--workers", "2", "--backend", *backend, logdir=logdir)
+        assert numbers(logdir) == numbers(tmp_path / "local")
+        assert {**there, "runs": 0, "logdir": 0} == {**here, "runs": 0, "logdir": 0}

@@ -150,3 +150,10 @@ def test_a_run_of_several_devices_needs_a_batch_for_each_and_a_strategy_that_sta
         build_spec("pre_norm", overrides=["trainer.strategy=ddp_spawn"])
     with pytest.raises(ConfigError, match=r"^trainer.precision: got 'fp16'"):
         build_spec("pre_norm", overrides=["trainer.precision=fp16"])
+
+
+def test_sharpness_is_of_one_process() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^monitor.sharpness_every_n_steps: .* needs trainer.devices 1, not 2"
+    ):
+        build_spec("pre_norm", overrides=["trainer.devices=2", "monitor.sharpness_every_n_steps=5"])

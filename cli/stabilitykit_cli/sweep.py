@@ -12,7 +12,6 @@ from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.backends import Address, Backend, BackendOptions, Workers, pool_for
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, FailOn, Json, a_number, a_whole_number
-from stabilitykit_cli.sweep_listen import sweep_listener
 
 if TYPE_CHECKING:
     from stabilitykit.experiments.grid import Sweep, SweepPlan
@@ -107,6 +106,9 @@ def sweep(
     plan = _plan(recipe, axes, settings, overrides or [], seeds)
     plan = _bisecting(plan, bisect, resolution)
     plan.cells()
+    # Imported here: what it draws with loads numpy, which --help does without.
+    from stabilitykit_cli.sweep_listen import sweep_listener
+
     with sweep_listener(consoles.progress()) as listener:
         from stabilitykit.experiments.run_sweep import sweep as run
 

@@ -17,7 +17,7 @@ OUTCOMES = ("holds", "does not hold", "undecided")
 
 HEAD = """# Science
 
-The lecture's claims, and those of this project's own pre-study, as runs that anyone can repeat:
+The lecture's claims, and some of this project's own, as runs that anyone can repeat:
 `make science` trains them all and writes this page. A claim *holds* where the whole 95 % interval
 of what was measured lies within its band, *does not hold* where it lies outside, and is *undecided*
 in between. Intervals are over seeds: a seed's runs are averaged, differences and ratios are taken

@@ -1,10 +1,13 @@
-"""Makes the pictures in docs/images from one real run: the live view as SVG, TensorBoard as PNG.
+"""Makes the pictures in docs/images from real runs.
 
-    python docs/make_pictures.py            # needs an installed Chromium for TensorBoard's
+    python docs/make_pictures.py                                              # a probe's, trained here
+    python docs/make_pictures.py --sweep runs/science/norm_placement.sweep.json   # a finished sweep's page
 
-The run is the one of recipes/post_norm_collapse.yaml.
+The probe is that of recipes/post_norm_collapse.yaml: its live view as SVG, and TensorBoard as PNG, which needs an
+installed Chromium, as a page does.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -20,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from playwright.sync_api import sync_playwright
 from rich.console import Console
+from stabilitykit_cli.app import main as main_command
 from stabilitykit_cli.progress import RunProgress
 from stabilitykit_cli.render import LiveFrame
 
@@ -102,9 +106,34 @@ def wait_for(url: str) -> None:
     raise SystemExit(f"{url} shows no images")
 
 
+def photograph_page(plan: Path) -> None:
+    """Write the page of a sweep, and keep what a headless browser sees of it first."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = Path(folder) / "sweep.html"
+        main_command(["report", str(plan), "-o", str(page_file)])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(BROWSER))
+        page = browser.new_page(viewport={"width": 1400, "height": 880})
+        page.goto(page_file.as_uri())
+        page.wait_for_timeout(1500)
+        page.screenshot(path=str(IMAGES / "sweep.png"))
+
+
 def main() -> None:
-    """Run, and take both pictures."""
+    """Take the pictures that are asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sweep", type=Path, help="NAME.sweep.json of a finished sweep")
+    sweep = parser.parse_args().sweep
     IMAGES.mkdir(exist_ok=True)
+    if sweep is None:
+        photograph_probe()
+    else:
+        photograph_page(sweep)
+
+
+def photograph_probe() -> None:
+    """Train the probe, and take both of its pictures."""
     spec = build_spec(None, ROOT / "recipes" / "post_norm_collapse.yaml")
     with tempfile.TemporaryDirectory() as folder:
         probe(spec, Path(folder) / "runs" / "post_norm-1", Photographer())

@@ -10,14 +10,15 @@ from stabilitykit.records import Incident
 NONFINITE_STEPS = 10
 """Steps in a row without a finite loss: weights that are NaN stay so."""
 OPEN_SHARE = 0.25
-"""Share of the planned steps for which the loss has been stuck or diverged without a break."""
+"""Share of the planned steps for which the loss must have failed, and a block's gradient vanished."""
 
 
 def is_certain(nonfinite: int, incidents: tuple[Incident, ...], step: int, steps: int) -> bool:
     """Return whether a run would hardly get another verdict, whatever followed.
 
-    A loss that is stuck or diverged may still come back, so this is a wager; ``docs/sweeps.md`` says how
-    often it was lost.
+    A loss that is stuck or diverged often comes back while gradients still reach every block, and hardly
+    ever where they have vanished as well. It remains a wager, and ``benchmarks/certainty.py`` says how often
+    it is lost.
 
     Args:
         nonfinite: Steps in a row whose loss was not finite.
@@ -27,8 +28,8 @@ def is_certain(nonfinite: int, incidents: tuple[Incident, ...], step: int, steps
     """
     if nonfinite >= NONFINITE_STEPS:
         return True
-    lasting = [each for each in incidents if each.is_open and each.kind in ("stuck", "divergence")]
-    return any(step - each.detected >= OPEN_SHARE * steps for each in lasting)
+    lasting = {each.kind for each in incidents if each.is_open and step - each.detected >= OPEN_SHARE * steps}
+    return "vanishing_gradient" in lasting and not lasting.isdisjoint(("stuck", "divergence"))
 
 
 class StopWhenCertain(L.Callback):

@@ -45,7 +45,7 @@ class Comparison:
             yield Text()
         if runs:
             grid = fits(runs, options.max_width, _MOST_ROWS)
-            yield verdict_grid(runs, glyphs) if grid else counts(runs, glyphs)
+            yield verdict_grid(runs, glyphs, options.max_width) if grid else counts(runs, glyphs)
             yield legend(runs, glyphs) if grid else Text()
             yield Text()
         if self._summaries and len(self._summaries) <= _MOST_ROWS:
@@ -77,12 +77,12 @@ def _summary_table(summaries: "Sequence[Summary]") -> RenderableType:
         cells = [shown(value) for value in each.values.values()]
         if has_rates:
             cells += [
-                _interval(each.stable_lr_max, setting),
+                _interval(each.stable_lr_max, number),
                 "-" if each.best_lr is None else setting(each.best_lr),
             ]
         cells.append(_interval(each.best_loss, number))
         if has_rates:
-            cells.append(_interval(each.lr_sensitivity, number))
+            cells.append(_interval(each.lr_sensitivity, _two_decimals))
         table.add_row(*cells, _failed(each))
     return table
 
@@ -97,6 +97,10 @@ def _interval(estimate: "Estimate", text: Any) -> str:
     low = "-" if estimate.low is None else text(estimate.low)
     high = "?" if estimate.high is None else text(estimate.high)
     return f"{value} [{low}, {high}]"
+
+
+def _two_decimals(nats: float) -> str:
+    return f"{nats:.2f}"
 
 
 def _failed(summary: "Summary") -> str:

@@ -1,5 +1,6 @@
 """The verdict grid: a row for each setting, a column for each learning rate, a mark for each seed."""
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ MARKS = {
 AT_WORK = {UNICODE: "◌", ASCII: "~"}
 STYLES = {**OUTCOME_STYLES, "crashed": "magenta", "": "dim"}
 _MOST_SEEDS = 4
-_PER_ROW = 26
-"""Columns that are left to the names of a row's values."""
 COLUMN_AXIS = "optimizer.lr"
 
 
@@ -38,15 +37,18 @@ def shown(value: Any) -> str:
 def fits(runs: "Sequence[SweepRun]", width: int, height: int) -> bool:
     """Return whether the grid of these runs can be shown in so many columns and rows."""
     rows, columns, seeds = _axes(runs)
-    return len(rows) + 2 <= height and _PER_ROW + len(columns) * (_cell_width(columns, seeds) + 1) <= width
+    return len(rows) + 2 <= height and _width(runs, _brief(columns), seeds) <= width
 
 
-def verdict_grid(runs: "Sequence[SweepRun]", glyphs: Glyphs, at_work: Collection[str] = ()) -> RenderableType:
+def verdict_grid(
+    runs: "Sequence[SweepRun]", glyphs: Glyphs, width: int, at_work: Collection[str] = ()
+) -> RenderableType:
     """Return the grid.
 
     Args:
         runs: The cells, done or not.
         glyphs: Characters of the terminal.
+        width: Its columns; where they are few, what lies between powers of ten is written as their multiple.
         at_work: Keys of the cells that are being trained.
     """
     rows, columns, seeds = _axes(runs)
@@ -54,9 +56,11 @@ def verdict_grid(runs: "Sequence[SweepRun]", glyphs: Glyphs, at_work: Collection
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for name in names:
         table.add_column(short(name), no_wrap=True)
-    width = _cell_width(columns, seeds)
-    for column in columns:
-        table.add_column(shown(column) if column is not None else "", min_width=width, no_wrap=True)
+    titles = [shown(column) if column is not None else "" for column in columns]
+    if _width(runs, titles, seeds) > width:
+        titles = _brief(columns)
+    for title in titles:
+        table.add_column(title, min_width=_cell_width(titles, seeds), no_wrap=True)
     places = {(_row(run), run.cell.values.get(COLUMN_AXIS), run.cell.seed): run for run in runs}
     before: tuple[str, ...] = ()
     for row in rows:
@@ -107,9 +111,28 @@ def _row(run: "SweepRun") -> tuple[Any, ...]:
     return tuple(value for name, value in run.cell.values.items() if name != COLUMN_AXIS)
 
 
-def _cell_width(columns: Sequence[Any], seeds: Sequence[int]) -> int:
+def _width(runs: "Sequence[SweepRun]", titles: Sequence[str], seeds: Sequence[int]) -> int:
+    """Return the columns that a grid takes."""
+    names = [name for name in runs[0].cell.values if name != COLUMN_AXIS]
+    widest = [max(len(short(name)), *(len(shown(run.cell.values[name])) for run in runs)) for name in names]
+    return sum(each + 1 for each in widest) + len(titles) * (_cell_width(titles, seeds) + 1)
+
+
+def _brief(columns: Sequence[Any]) -> list[str]:
+    """Return short titles: of numbers powers of ten, and between them how many times the last one."""
+    titles: list[str] = []
+    for column in columns:
+        if not isinstance(column, float) or column <= 0:
+            titles.append("" if column is None else shown(column))
+            continue
+        times = column / 10 ** math.floor(math.log10(column) + 1e-9)
+        titles.append(shown(column) if not titles or times < 1.001 else f"×{times:.2g}")
+    return titles
+
+
+def _cell_width(titles: Sequence[str], seeds: Sequence[int]) -> int:
     marks = len(seeds) if len(seeds) <= _MOST_SEEDS else 5
-    return max(marks, *(len(shown(column)) for column in columns))
+    return max(marks, *map(len, titles))
 
 
 def _marks(runs: "Sequence[SweepRun | None]", glyphs: Glyphs, at_work: Collection[str]) -> Text:

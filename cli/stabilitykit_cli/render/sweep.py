@@ -44,7 +44,7 @@ class SweepFrame:
         runs = list(progress.runs.values())
         if runs and fits(runs, width, height - _FIXED):
             yield Text()
-            yield verdict_grid(runs, glyphs, progress.running)
+            yield verdict_grid(runs, glyphs, width, progress.running)
             yield legend(runs, glyphs)
         elif runs:
             yield counts(runs, glyphs)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from statistics import fmean
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from stabilitykit.experiments.grid.cell import Cell
@@ -12,8 +13,9 @@ from stabilitykit.experiments.grid.stability import is_slow, is_stable
 
 ResultOf = Callable[[Cell], CellResult | None]
 
-COARSE = 4
-"""Values at which every seed is tried first: evenly in the logarithm, the ends of the axis included."""
+RUNGS = 2
+"""Values in a factor of ten at which every seed is tried first: near enough to meet the best loss."""
+_WARMUP = "schedule.warmup"
 
 
 def asked_for(plan: SweepPlan, result_of: ResultOf) -> tuple[Cell, ...]:
@@ -28,72 +30,96 @@ def asked_for(plan: SweepPlan, result_of: ResultOf) -> tuple[Cell, ...]:
     """
     if plan.bisect is None:
         return plan.cells()
-    return tuple(
-        cell
-        for values in plan.without(plan.bisect).settings_grid()
-        for cell in _Search(plan, plan.bisect, values, result_of).cells()
-    )
+    settings = plan.without(plan.bisect).settings_grid()
+    searches = [_Search(plan, plan.bisect, values, result_of) for values in settings]
+    cells = [cell for search in searches for row in search.rungs for cell in row]
+    for architecture in _by_architecture(searches):
+        if all(search.rungs_ended for search in architecture):
+            losses = [search.best for search in architecture]
+            best = min((loss for loss in losses if loss is not None), default=None)
+            cells += [cell for search in architecture for cell in search.halving(best)]
+    return tuple(cells)
 
 
 def ladder(plan: SweepPlan, axis: str) -> tuple[float, ...]:
-    """Return the values at which every seed of a bisection is tried first.
+    """Return the values at which every seed of a bisection is tried first, the ends of the axis among them.
 
     Raises:
         ConfigError: There is no such axis, or it is not one between whose ends one can search.
     """
     low, high = plan.ends(axis)
-    return tuple(_rounded(low * (high / low) ** (rung / (COARSE - 1))) for rung in range(COARSE))
+    count = math.ceil(RUNGS * math.log10(high / low) - 1e-9)
+    return tuple(_rounded(low * (high / low) ** (rung / count)) for rung in range(count + 1))
 
 
+@dataclass(frozen=True)
 class _Search:
-    """The search in one setting: a coarse ladder for all seeds, then each seed's own halving."""
+    """The search in one setting: a ladder for all seeds, then each seed's own halving."""
 
-    def __init__(self, plan: SweepPlan, axis: str, values: Mapping[str, Any], result_of: ResultOf) -> None:
-        self._plan = plan
-        self._axis = axis
-        self._values = values
-        self._result_of = result_of
+    plan: SweepPlan
+    axis: str
+    values: Mapping[str, Any]
+    result_of: ResultOf
 
-    def cells(self) -> Iterator[Cell]:
-        """Yield what the search has asked for so far, and what it asks for next."""
-        rows = [
-            [self._cell(value, seed) for seed in self._plan.seeds] for value in ladder(self._plan, self._axis)
+    @property
+    def rungs(self) -> list[list[Cell]]:
+        """The ladder: for each value the cells of all seeds."""
+        return [
+            [self._cell(value, seed) for seed in self.plan.seeds] for value in ladder(self.plan, self.axis)
         ]
-        yield from (cell for row in rows for cell in row)
-        ended = [[self._result_of(cell) for cell in row] for row in rows]
-        if all(result is not None for row in ended for result in row):
-            losses = [_mean_loss([result for result in row if result is not None]) for row in ended]
-            best = min((loss for loss in losses if loss is not None), default=None)
-            for seed, mine in zip(self._plan.seeds, zip(*rows, strict=True), strict=True):
-                yield from self._halving(list(mine), seed, best)
 
-    def _halving(self, rungs: list[Cell], seed: int, best: float | None) -> Iterator[Cell]:
-        """Yield the middles between the last value that is stable and the first above it that is not."""
-        while rungs and (result := self._result_of(rungs[0])) is not None and is_slow(result, best):
+    @property
+    def rungs_ended(self) -> bool:
+        """Whether all of the ladder has ended."""
+        return all(self.result_of(cell) is not None for row in self.rungs for cell in row)
+
+    @property
+    def best(self) -> float | None:
+        """The lowest final loss on the ladder, as a median over seeds; None where none is a number."""
+        best = min(median(_loss(self.result_of(cell)) for cell in row) for row in self.rungs)
+        return best if math.isfinite(best) else None
+
+    def halving(self, best: float | None) -> Iterator[Cell]:
+        """Yield each seed's middles between the last value that is stable and the first that is not."""
+        for cells in zip(*self.rungs, strict=True):
+            yield from self._halving(list(cells), best)
+
+    def _halving(self, rungs: list[Cell], best: float | None) -> Iterator[Cell]:
+        while rungs and (result := self.result_of(rungs[0])) is not None and is_slow(result, best):
             rungs = rungs[1:]
         failed = [at for at, cell in enumerate(rungs) if not self._stable(cell, best)]
         if not failed or failed[0] == 0:
             return
-        low, high = (float(rungs[at].values[self._axis]) for at in (failed[0] - 1, failed[0]))
-        while high / low > self._plan.resolution:
+        low, high = (float(rungs[at].values[self.axis]) for at in (failed[0] - 1, failed[0]))
+        while high / low > self.plan.resolution:
             middle = _rounded(math.sqrt(low * high))
-            cell = self._cell(middle, seed)
+            cell = self._cell(middle, rungs[0].seed)
             yield cell
-            if self._result_of(cell) is None:
+            if self.result_of(cell) is None:
                 return
             low, high = (middle, high) if self._stable(cell, best) else (low, middle)
 
     def _cell(self, value: float, seed: int) -> Cell:
-        return self._plan.cell({**self._values, self._axis: value}, seed)
+        return self.plan.cell({**self.values, self.axis: value}, seed)
 
     def _stable(self, cell: Cell, best: float | None) -> bool:
-        result = self._result_of(cell)
+        result = self.result_of(cell)
         return result is not None and is_stable(result, best)
 
 
-def _mean_loss(results: list[CellResult]) -> float | None:
-    finite = [result.final_loss for result in results if result.final_loss is not None]
-    return fmean(finite) if len(finite) == len(results) else None
+def _by_architecture(searches: list[_Search]) -> list[list[_Search]]:
+    """Return the searches together that differ in warmup alone: they share their best loss."""
+    found: dict[tuple[Any, ...], list[_Search]] = {}
+    for search in searches:
+        name = tuple(value for axis, value in search.values.items() if axis != _WARMUP)
+        found.setdefault(name, []).append(search)
+    return list(found.values())
+
+
+def _loss(result: CellResult | None) -> float:
+    if result is None or result.outcome == "crashed" or result.final_loss is None:
+        return math.inf
+    return result.final_loss if math.isfinite(result.final_loss) else math.inf
 
 
 def _rounded(value: float) -> float:

@@ -169,6 +169,7 @@ def test_two_runs_say_where_they_part(tmp_path):
     assert made.runs == len(made.views) == 2
 
 
+@pytest.mark.slow
 def test_figures_and_tables_are_files(view, tmp_path):
     made = build_report([view], budget=1)
     files = write_figures(tmp_path, made)

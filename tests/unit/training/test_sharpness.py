@@ -62,6 +62,7 @@ def test_the_threshold_is_38_over_the_learning_rate() -> None:
     assert stability_threshold(0.01, 0.9) == pytest.approx(3800)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("position", "tied", "z_loss"), [("learned", False, 0.1), ("rope", True, 0.0)])
 def test_the_sharpness_is_that_of_the_dense_matrix(position: str, tied: bool, z_loss: float) -> None:
     """Within 2 % of the largest eigenvalue of P^-½ H P^-½, written out in float64."""

@@ -125,10 +125,11 @@ def test_rates_too_low_to_learn_much_are_no_failure_of_stability(made_sweep: Mak
 
 
 def test_a_bisection_is_as_sensitive_as_the_rates_at_which_it_begins(made_sweep: MakeSweep) -> None:
-    whole = made_sweep({"optimizer.lr": "1e-3:1:4"}, by_lr({0.001: 3.0, 0.01: 2.0, 0.1: 4.0, 1.0: 5.0}))
+    losses = {0.001: 3.0, 0.003162: 2.2, 0.01: 2.0, 0.03162: 3.0, 0.1: 4.0, 0.3162: 4.0, 1.0: 5.0}
+    whole = made_sweep({"optimizer.lr": "1e-3:1:7"}, by_lr(losses))
     halved = replace(whole.plan.with_axes({"optimizer.lr": "1e-3:1:2"}), bisect="optimizer.lr")
     found = only(Sweep(halved, whole.folder, whole.runs))
-    assert found.lrs == (0.001, 0.01, 0.1, 1.0)
+    assert found.lrs == tuple(losses)
     assert found.lr_sensitivity == only(whole).lr_sensitivity
 
 

@@ -124,7 +124,7 @@ def test_many_seeds_are_shown_as_shares_and_a_terminal_without_unicode_gets_asci
     assert "^!!" in ascii_only
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("width", [30, 80, 200])
 def test_the_live_frame_fits_any_terminal(width: int) -> None:
     swept = made()
     progress = SweepProgress(swept.plan, Path("runs/sweep"), 2, clock=lambda: 0.0)

@@ -46,6 +46,7 @@ def test_all_recipes_together_stay_far_below_three_hours(plans: dict[str, SweepP
     assert sum(plan.about["cpu_minutes"] for plan in plans.values()) < MOST_CPU_MINUTES
 
 
+@pytest.mark.slow
 def test_every_cell_is_accepted_and_most_are_shared(plans: dict[str, SweepPlan]) -> None:
     cells = {name: [cell.key for cell in plan.cells()] for name, plan in plans.items()}
     assert all(len(set(keys)) == len(keys) for keys in cells.values())

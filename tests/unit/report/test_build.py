@@ -200,6 +200,7 @@ def test_without_matplotlib_the_tables_are_written_and_it_says_what_is_missing(v
     assert (tmp_path / "norms/lr_loss.csv").is_file()
 
 
+@pytest.mark.slow
 def test_it_takes_neither_torch_nor_matplotlib(sweep, tmp_path):
     program = (
         "import sys; from stabilitykit_cli.app import main;"

@@ -54,6 +54,7 @@ def test_with_z_loss_the_step_carries_the_losss_parts() -> None:
     assert step["loss"].item() == pytest.approx(step["cross_entropy"].item() + step["z_loss"].item())
 
 
+@pytest.mark.slow
 def test_z_loss_pulls_log_z_towards_zero() -> None:
     def log_z_after(z_loss: float) -> float:
         module = bare(z_loss=z_loss)

@@ -124,6 +124,7 @@ def dense(
 SMALL = ["model.d_model=16", "model.n_layers=2", "model.seq_len=16", "data.batch_size=4", "trainer.steps=8"]
 
 
+@pytest.mark.slow
 def test_measuring_changes_no_reading_and_no_random_state(text: Path, tmp_path: Path) -> None:
     """All readings bit-equal with and without, in a model whose dropout draws at every step."""
     settings = [*SMALL, f"data.path={text}", "model.residual.dropout=0.2", "schedule.warmup=0"]

@@ -21,6 +21,7 @@ from stabilitykit.experiments.grid import (
 )
 from stabilitykit.experiments.grid.hparams import write_cell_hparams, write_sweep_hparams
 from stabilitykit.experiments.grid.lock import only_one
+from stabilitykit.experiments.grid.plan import NAME
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.store.contents import PROGRESS
 from stabilitykit.training.corpus import load_corpus
@@ -67,7 +68,8 @@ def sweep(
     Args:
         plan: What to train.
         pool: Who trains it.
-        logdir: Folder of the sweep, which other sweeps may share; ``runs/sweep-<name>`` unless given.
+        logdir: Folder of the sweep, which other sweeps may share; ``runs/sweep-<name>`` unless given,
+            and ``runs/sweep`` for one without a recipe.
         listener: Follows the sweep.
         stop_when_certain: Whether to end a cell once its verdict is as good as certain. Such cells say so,
             and are trained anew by a sweep that does not.
@@ -78,7 +80,7 @@ def sweep(
         DataError: A corpus cannot be used.
         RunFolderError: The folder cannot be written, or another sweep is at work in it.
     """
-    folder = logdir or RUNS / f"sweep-{plan.name}"
+    folder = logdir or RUNS / (NAME if plan.name == NAME else f"{NAME}-{plan.name}")
     check_claims(plan)
     _check_data([cell.spec for cell in asked_for(plan, lambda cell: None)])
     with only_one(folder):

@@ -107,6 +107,7 @@ def test_one_seed_has_a_value_and_no_interval() -> None:
     assert estimate({}) == Estimate(None, None, None, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 5, 8, 12])
 @pytest.mark.parametrize("draw", ["normal", "exponential"])
 def test_nominal_95_percent_is_covered(n: int, draw: str) -> None:

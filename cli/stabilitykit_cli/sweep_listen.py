@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from stabilitykit.figures.landscape import short
 from stabilitykit_cli.consoles import can_redraw
 from stabilitykit_cli.line_writer import LineWriter
-from stabilitykit_cli.render.grid import short, shown
+from stabilitykit_cli.render.grid import shown
 from stabilitykit_cli.render.sweep import SweepFrame
 from stabilitykit_cli.render.words import clock_time, number
 from stabilitykit_cli.sweep_progress import SweepProgress

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stabilitykit.experiments.grid import held
+
 if TYPE_CHECKING:
     from stabilitykit.experiments.grid import SweepPlan, SweepRun
 
@@ -59,7 +61,7 @@ class SweepProgress:
     def failed(self) -> int:
         """Cells that ended neither stable nor recovered."""
         ended = [run.result for run in self.runs.values() if run.result is not None]
-        return sum(result.outcome not in ("stable", "recovered") for result in ended)
+        return sum(not held(result) for result in ended)
 
     def ask(self, runs: "Sequence[SweepRun]") -> None:
         """Take the cells that are asked for."""

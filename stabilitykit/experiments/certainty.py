@@ -5,6 +5,7 @@ import math
 import lightning as L
 
 from stabilitykit.callbacks import StabilityMonitor
+from stabilitykit.detect.loss import LOSS
 from stabilitykit.records import Incident
 
 NONFINITE_STEPS = 10
@@ -51,7 +52,7 @@ class StopWhenCertain(L.Callback):
         record = self._monitor.latest()
         if record is None or record.step + 1 >= self._steps:
             return
-        loss = record.readings.get("train/loss", 0.0)
+        loss = record.readings.get(LOSS, 0.0)
         self._nonfinite = 0 if math.isfinite(loss) else self._nonfinite + 1
         if is_certain(self._nonfinite, self._monitor.incidents, record.step, self._steps):
             self.stopped = trainer.should_stop = True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.experiments.grid.folder import SUFFIX, Sweep, SweepRun, open_sweep, plan_files
+from stabilitykit.experiments.grid.lock import LOCK
 from stabilitykit.store.contents import CONFIG, is_own_event_file, is_run_folder
 from stabilitykit.store.disk import reason
 from stabilitykit.store.inventory import KeptRun, State, folders_below, kept_run
@@ -231,6 +232,7 @@ def _remove_plan(sweep: KeptSweep) -> None:
     with os.scandir(sweep.folder) as entries:
         for entry in [entry for entry in entries if is_own_event_file(entry)]:
             Path(entry.path).unlink(missing_ok=True)
+    (sweep.folder / LOCK).unlink(missing_ok=True)
 
 
 def older_than(kept: Iterable[Kept], seconds: float) -> list[Kept]:

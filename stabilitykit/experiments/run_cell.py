@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
+from stabilitykit.detect.loss import LOSS
 from stabilitykit.errors import RunFolderError
 from stabilitykit.experiments.backends.pool import Job
 from stabilitykit.experiments.grid import CellResult, IncidentBrief, write_result
@@ -77,7 +78,7 @@ class _Teller:
         """Keep the first loss; write the progress where that is due."""
         self.steps += 1
         if self.steps == 1:
-            self.first_loss = number_to_json(record.readings.get("train/loss", math.nan))
+            self.first_loss = number_to_json(record.readings.get(LOSS, math.nan))
         if monotonic() >= self._due:
             self._due = monotonic() + _SECONDS
             text = json.dumps({"step": record.step + 1, "steps": self._planned})

@@ -7,7 +7,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from stabilitykit_cli.render.grid import counts, fits, legend, short, shown, verdict_grid
+from stabilitykit.figures.landscape import short
+from stabilitykit_cli.render.grid import counts, fits, legend, shown, verdict_grid
 from stabilitykit_cli.render.words import ASCII, UNICODE, number, setting
 
 if TYPE_CHECKING:

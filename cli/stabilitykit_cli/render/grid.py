@@ -8,6 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stabilitykit.experiments.grid import held
+from stabilitykit.figures.landscape import short
 from stabilitykit_cli.render.words import ASCII, OUTCOME_STYLES, UNICODE, Glyphs, setting
 
 if TYPE_CHECKING:
@@ -22,11 +24,6 @@ AT_WORK = {UNICODE: "◌", ASCII: "~"}
 STYLES = {**OUTCOME_STYLES, "crashed": "magenta", "": "dim"}
 _MOST_SEEDS = 4
 COLUMN_AXIS = "optimizer.lr"
-
-
-def short(name: str) -> str:
-    """Return the last part of a field's path, by which people call it: ``lr``, ``warmup``."""
-    return name.rpartition(".")[2]
 
 
 def shown(value: Any) -> str:
@@ -153,7 +150,7 @@ def _marks(runs: "Sequence[SweepRun | None]", glyphs: Glyphs, at_work: Collectio
 def _share(runs: "Sequence[SweepRun | None]") -> Text:
     """Return how many of many seeds failed."""
     results = [run.result for run in runs if run is not None and run.result is not None]
-    failed = sum(result.outcome not in ("stable", "recovered") for result in results)
+    failed = sum(not held(result) for result in results)
     if not results:
         return Text("-", style="dim")
     return Text(f"{failed}/{len(results)}", style="red" if failed else "green")

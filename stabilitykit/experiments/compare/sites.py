@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from stabilitykit.detect.loss import LOSS
 from stabilitykit.experiments.grid import IncidentBrief, SweepRun
 
 _LOSS_KINDS = ("loss_spike", "divergence", "stuck")
-_LOSS = "train/loss"
 
 
 def is_of_loss(incident: IncidentBrief) -> bool:
     """Return whether an incident is one of the loss itself, and says nothing of where it began."""
-    return incident.kind in _LOSS_KINDS or incident.site == _LOSS
+    return incident.kind in _LOSS_KINDS or incident.site == LOSS
 
 
 def first_incidents(run: SweepRun) -> tuple[IncidentBrief, ...]:

@@ -1,5 +1,6 @@
 """The engine of a sweep, with workers that train nothing, and the cells that a bisection asks for."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from stabilitykit.experiments.grid import (
     write_result,
 )
 from stabilitykit.experiments.grid.lock import only_one
+from stabilitykit.experiments.inventory import removals, remove, take_inventory
 from stabilitykit.experiments.run_sweep import ATTEMPTS, sweep
 
 DATA = {"data": {"kind": "synthetic", "synthetic": {"length": 20_000}}}
@@ -161,6 +163,17 @@ def test_two_sweeps_in_one_folder_at_a_time_are_refused(tmp_path: Path) -> None:
     with only_one(tmp_path), pytest.raises(RunFolderError, match=r"process \d+ is sweeping here"):
         sweep(PLAN, Workers(), tmp_path)
     assert len(sweep(PLAN, Workers(), tmp_path).done) == 12
+
+
+def test_a_sweep_that_is_removed_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    sweep(PLAN, Workers(), tmp_path / "one")
+    (kept,) = take_inventory(tmp_path / "one").sweeps
+    (removal,) = removals([kept])
+    for run in kept.runs:
+        # These workers write nothing but results, which alone make no run's folder.
+        shutil.rmtree(run.folder)
+    assert remove(replace(removal, runs=()))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_every_cell_would_refuse_is_refused_at_once(tmp_path: Path) -> None:

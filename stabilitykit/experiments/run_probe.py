@@ -24,7 +24,7 @@ from stabilitykit.experiments.quiet import (
 from stabilitykit.experiments.ranks import Rank, on_ranks
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
-from stabilitykit.training import Corpus, TextDataModule, TransformerModule
+from stabilitykit.training import Corpus, FaultInjection, TextDataModule, TransformerModule
 
 RUNS = Path("runs")
 
@@ -178,7 +178,9 @@ def _train(
         plan = _plan(spec, folder, module, data.corpus)
         certainty = StopWhenCertain(monitor, spec.trainer.steps)
         interrupts = StopTogether(monitor, rank.told_to_stop) if rank else Interruptible(monitor)
-        callbacks = [monitor, _Announcement(plan, listener), interrupts]
+        # First, so that the monitor reads what went wrong on the very step.
+        faults = [FaultInjection(spec.fault)] if spec.fault else []
+        callbacks = [*faults, monitor, _Announcement(plan, listener), interrupts]
         with log_to(listener.notice if listener else None):
             _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
         return _result(monitor, folder, config, certainty.stopped)

@@ -303,8 +303,9 @@ def _plan(spec: ProbeSpec, folder: Path, module: TransformerModule, corpus: Corp
         n_blocks=spec.model.n_layers,
         n_parameters=sum(p.numel() for p in module.parameters()),
         corpus=(
-            f"{corpus.name}, {corpus.train.size / 1e6:.1f} MB to train on, entropy "
-            f"{corpus.unigram_entropy:.2f} (unigram) and {corpus.bigram_entropy:.2f} (bigram) nats a byte"
+            f"{corpus.name}, {corpus.train.nbytes / 1e6:.1f} MB to train on, entropy "
+            f"{corpus.unigram_entropy:.2f} (unigram) and {corpus.bigram_entropy:.2f} (bigram) "
+            f"nats a {corpus.unit}"
         ),
     )
 
@@ -313,7 +314,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
     return {
         "name": corpus.name,
         "sha256": corpus.sha256,
-        "train_bytes": int(corpus.train.size),
+        "train_bytes": corpus.train.nbytes,
         "unigram_entropy": float(corpus.unigram_entropy),
         "bigram_entropy": float(corpus.bigram_entropy),
     }

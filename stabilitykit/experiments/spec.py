@@ -82,10 +82,13 @@ class ProbeSpec(Config):
     """What goes wrong on purpose; null: nothing."""
 
     @model_validator(mode="after")
-    def _bytes_fit_vocabulary(self) -> Self:
-        if self.model.vocab_size < _BYTES:
-            got = self.model.vocab_size
+    def _tokens_fit_vocabulary(self) -> Self:
+        got, symbols = self.model.vocab_size, self.data.synthetic.symbols
+        if got < _BYTES:
             raise refusal("model.vocab_size", f"got {got}; text is read as bytes, so at least {_BYTES}")
+        if got < symbols:
+            reason = f"got {got}; must be at least data.synthetic.symbols, which is {symbols}"
+            raise refusal("model.vocab_size", reason)
         return self
 
     @model_validator(mode="after")

@@ -78,8 +78,8 @@ class ScheduleConfig(Config):
 class SyntheticConfig(Config):
     """A text of known entropies: blocks of a Markov chain, some of which repeat an earlier one."""
 
-    symbols: int = Field(64, ge=4, le=256, multiple_of=4)
-    """Distinct symbols, the bytes from 0 on."""
+    symbols: int = Field(64, ge=4, le=65_536, multiple_of=4)
+    """Distinct symbols, the tokens from 0 on."""
     repeat: float = Field(0.6, ge=0, lt=1)
     """Probability that a symbol follows from the one before it; else it is drawn from their law."""
     block: int = Field(32, gt=0)
@@ -91,7 +91,7 @@ class SyntheticConfig(Config):
 
 
 class DataConfig(Config):
-    """What is read, as bytes."""
+    """What is read: text as bytes, or the synthetic one's symbols."""
 
     kind: Literal["text", "synthetic"] = "text"
     """Text that somebody wrote, or the synthetic one whose entropies are known exactly."""

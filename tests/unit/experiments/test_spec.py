@@ -218,3 +218,15 @@ def test_a_fault_that_cannot_happen_is_refused(overrides: list[str], message: st
     with pytest.raises(ConfigError) as refused:
         build_spec("pre_norm", overrides=overrides)
     assert str(refused.value) == message
+
+
+def test_a_vocabulary_holds_the_synthetic_texts_symbols() -> None:
+    wide = ["data.kind=synthetic", "data.synthetic.symbols=8192"]
+    with pytest.raises(ConfigError) as refused:
+        build_spec("pre_norm", overrides=wide)
+    assert str(refused.value) == (
+        "model.vocab_size: got 256; must be at least data.synthetic.symbols, which is 8192"
+    )
+    assert build_spec("pre_norm", overrides=[*wide, "model.vocab_size=8192"]).model.vocab_size == 8192
+    with pytest.raises(ConfigError, match=r"^data.synthetic.symbols: .* must be at most 65536"):
+        build_spec("pre_norm", overrides=["data.kind=synthetic", "data.synthetic.symbols=65540"])

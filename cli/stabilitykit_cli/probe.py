@@ -53,7 +53,7 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Any setting by its path, such as model.n_layers=12; may be repeated. "
-        "Roots: model data optimizer schedule trainer monitor.",
+        "Roots: model data optimizer schedule trainer monitor fault.",
     ),
 ]
 Logdir = Annotated[

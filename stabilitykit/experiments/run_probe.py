@@ -24,7 +24,7 @@ from stabilitykit.experiments.quiet import (
 from stabilitykit.experiments.ranks import Rank, on_ranks
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
-from stabilitykit.training import Corpus, TextDataModule, TransformerModule
+from stabilitykit.training import Corpus, FaultInjection, TextDataModule, TransformerModule
 
 RUNS = Path("runs")
 
@@ -178,7 +178,9 @@ def _train(
         plan = _plan(spec, folder, module, data.corpus)
         certainty = StopWhenCertain(monitor, spec.trainer.steps)
         interrupts = StopTogether(monitor, rank.told_to_stop) if rank else Interruptible(monitor)
-        callbacks = [monitor, _Announcement(plan, listener), interrupts]
+        # First, so that the monitor reads what went wrong on the very step.
+        faults = [FaultInjection(spec.fault)] if spec.fault else []
+        callbacks = [*faults, monitor, _Announcement(plan, listener), interrupts]
         with log_to(listener.notice if listener else None):
             _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
         return _result(monitor, folder, config, certainty.stopped)
@@ -301,8 +303,9 @@ def _plan(spec: ProbeSpec, folder: Path, module: TransformerModule, corpus: Corp
         n_blocks=spec.model.n_layers,
         n_parameters=sum(p.numel() for p in module.parameters()),
         corpus=(
-            f"{corpus.name}, {corpus.train.size / 1e6:.1f} MB to train on, entropy "
-            f"{corpus.unigram_entropy:.2f} (unigram) and {corpus.bigram_entropy:.2f} (bigram) nats a byte"
+            f"{corpus.name}, {corpus.train.nbytes / 1e6:.1f} MB to train on, entropy "
+            f"{corpus.unigram_entropy:.2f} (unigram) and {corpus.bigram_entropy:.2f} (bigram) "
+            f"nats a {corpus.unit}"
         ),
     )
 
@@ -311,7 +314,7 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
     return {
         "name": corpus.name,
         "sha256": corpus.sha256,
-        "train_bytes": int(corpus.train.size),
+        "train_bytes": corpus.train.nbytes,
         "unigram_entropy": float(corpus.unigram_entropy),
         "bigram_entropy": float(corpus.bigram_entropy),
     }

@@ -13,6 +13,7 @@ from stabilitykit.model.config import Config, TransformerConfig, refusal, valida
 from stabilitykit.model.presets import arch_fields
 from stabilitykit.training.config import (
     DataConfig,
+    FaultConfig,
     OptimizerConfig,
     ScheduleConfig,
     check_optimizer,
@@ -77,12 +78,17 @@ class ProbeSpec(Config):
     """For how long."""
     monitor: MonitorConfig = MonitorConfig()
     """How it is watched."""
+    fault: FaultConfig | None = None
+    """What goes wrong on purpose; null: nothing."""
 
     @model_validator(mode="after")
-    def _bytes_fit_vocabulary(self) -> Self:
-        if self.model.vocab_size < _BYTES:
-            got = self.model.vocab_size
+    def _tokens_fit_vocabulary(self) -> Self:
+        got, symbols = self.model.vocab_size, self.data.synthetic.symbols
+        if got < _BYTES:
             raise refusal("model.vocab_size", f"got {got}; text is read as bytes, so at least {_BYTES}")
+        if got < symbols:
+            reason = f"got {got}; must be at least data.synthetic.symbols, which is {symbols}"
+            raise refusal("model.vocab_size", reason)
         return self
 
     @model_validator(mode="after")
@@ -96,16 +102,44 @@ class ProbeSpec(Config):
             raise refusal("monitor.sharpness_every_n_steps", reason)
         return self
 
+    @model_validator(mode="after")
+    def _fault_can_happen(self) -> Self:
+        fault, steps, kind, strategy = (
+            self.fault,
+            self.trainer.steps,
+            self.optimizer.kind,
+            self.trainer.strategy,
+        )
+        if fault is None:
+            return self
+        if fault.step >= steps:
+            raise refusal(
+                "fault.step", f"got {fault.step}; must be less than trainer.steps, which is {steps}"
+            )
+        if fault.kind == "lost_moments" and kind == "sgd":
+            raise refusal("fault.kind", "got lost_moments; needs optimizer.kind adamw or muon, not sgd")
+        if "deepspeed" in strategy:
+            reason = (
+                f"got {fault.kind}; needs gradients and moments in reach, not trainer.strategy {strategy}"
+            )
+            raise refusal("fault.kind", reason)
+        return self
+
     @property
     def warmup(self) -> int:
         """Warmup steps, resolved."""
         return resolve_warmup(self.schedule, self.trainer.steps)
 
     def resolved(self) -> dict[str, Any]:
-        """Return the whole configuration as plain data, every rule written out."""
+        """Return the whole configuration as plain data, every rule written out.
+
+        Without a fault it has no such key: the name of a sweep's cell, a hash of this, is what it always was.
+        """
         document = self.model_dump(mode="json")
         document["model"] = self.model.resolved().model_dump(mode="json")
         document["schedule"] = resolve_schedule(self.schedule, self.trainer.steps).model_dump(mode="json")
+        if self.fault is None:
+            del document["fault"]
         return document
 
 

@@ -5,10 +5,17 @@ from typing import TYPE_CHECKING
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
-    from stabilitykit.training.config import DataConfig, OptimizerConfig, ScheduleConfig, SyntheticConfig
+    from stabilitykit.training.config import (
+        DataConfig,
+        FaultConfig,
+        OptimizerConfig,
+        ScheduleConfig,
+        SyntheticConfig,
+    )
     from stabilitykit.training.coordinates import coordinate_check, width_exponent
     from stabilitykit.training.corpus import Corpus, build_corpus, load_corpus, read_corpus, synthetic_corpus
     from stabilitykit.training.data import TextDataModule
+    from stabilitykit.training.faults import FaultInjection
     from stabilitykit.training.groups import parameter_groups
     from stabilitykit.training.loss import LossParts, cross_entropy_with_z_loss
     from stabilitykit.training.module import TransformerModule
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Corpus",
     "DataConfig",
+    "FaultConfig",
+    "FaultInjection",
     "LossParts",
     "OptimizerConfig",
     "ScheduleConfig",
@@ -41,6 +50,8 @@ __all__ = [
 _ROOMS = {
     "Corpus": "stabilitykit.training.corpus",
     "DataConfig": "stabilitykit.training.config",
+    "FaultConfig": "stabilitykit.training.config",
+    "FaultInjection": "stabilitykit.training.faults",
     "LossParts": "stabilitykit.training.loss",
     "OptimizerConfig": "stabilitykit.training.config",
     "ScheduleConfig": "stabilitykit.training.config",

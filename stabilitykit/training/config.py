@@ -1,5 +1,6 @@
 """How a run learns and from what: frozen configuration. No torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -77,8 +78,8 @@ class ScheduleConfig(Config):
 class SyntheticConfig(Config):
     """A text of known entropies: blocks of a Markov chain, some of which repeat an earlier one."""
 
-    symbols: int = Field(64, ge=4, le=256, multiple_of=4)
-    """Distinct symbols, the bytes from 0 on."""
+    symbols: int = Field(64, ge=4, le=65_536, multiple_of=4)
+    """Distinct symbols, the tokens from 0 on."""
     repeat: float = Field(0.6, ge=0, lt=1)
     """Probability that a symbol follows from the one before it; else it is drawn from their law."""
     block: int = Field(32, gt=0)
@@ -90,7 +91,7 @@ class SyntheticConfig(Config):
 
 
 class DataConfig(Config):
-    """What is read, as bytes."""
+    """What is read: text as bytes, or the synthetic one's symbols."""
 
     kind: Literal["text", "synthetic"] = "text"
     """Text that somebody wrote, or the synthetic one whose entropies are known exactly."""
@@ -119,6 +120,59 @@ class DataConfig(Config):
         if self.kind != "synthetic" and self.synthetic != SyntheticConfig():
             raise refusal("synthetic", "is given; needs data.kind synthetic")
         return self
+
+
+_FACTORS = {"learning_rate": 10.0, "huge_gradient": 1000.0}
+_LASTING = ("low_precision_logits", "shuffled_labels")
+
+
+class FaultConfig(Config):
+    """What goes wrong in a run on purpose, and when: a disturbance of known onset."""
+
+    kind: Literal[
+        "learning_rate",
+        "repeated_token",
+        "huge_gradient",
+        "lost_moments",
+        "low_precision_logits",
+        "shuffled_labels",
+    ]
+    """The learning rate multiplied, a batch of one token only, the gradient multiplied before it is clipped,
+    Adam's second moments set to 0, output logits rounded to float8, or targets in another order."""
+    step: int = Field(ge=0)
+    """The first step it touches, counted from 0."""
+    steps: int | None = Field(1, gt=0)
+    """How many steps it touches; null: all to the end. When left out, one, but all to the end for
+    low_precision_logits and shuffled_labels."""
+    factor: float | None = Field(None, gt=0)
+    """What the learning rate or the gradient is multiplied by; when left out, 10 and 1000."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_what_the_kind_decides(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        filled = {"steps": None if data.get("kind") in _LASTING else 1, **data}
+        if filled.get("factor") is None:
+            filled["factor"] = _FACTORS.get(str(data.get("kind")))
+        return filled
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.factor is not None and self.kind not in _FACTORS:
+            reason = f"got {self.factor:g}; needs fault.kind {' or '.join(_FACTORS)}, not {self.kind}"
+            raise refusal("factor", reason)
+        if self.kind == "lost_moments" and not self.step:
+            raise refusal("step", "got 0; must be at least 1: before the first step there are no moments")
+        return self
+
+    def touches(self, step: int) -> bool:
+        """Return whether a step is among those that go wrong.
+
+        Args:
+            step: Optimizer steps finished before this one.
+        """
+        return self.step <= step and (self.steps is None or step < self.step + self.steps)
 
 
 def check_optimizer(optimizer: OptimizerConfig, model: TransformerConfig) -> None:

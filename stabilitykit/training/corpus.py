@@ -1,8 +1,8 @@
-"""Text as bytes: read, split and measured. No torch."""
+"""Text as tokens, mostly bytes: read, split and measured. No torch."""
 
 import hashlib
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,14 @@ from stabilitykit.training.sources import file_text, folder_text, standard_libra
 from stabilitykit.training.synthetic import exact_entropies, symbol_probabilities, synthetic_text
 from stabilitykit.training.text import MemoryText, Readable, Split, stretches
 
+_BYTES = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """A text read as bytes and split, with the statistics of its training split.
 
-    Those of a synthetic text are its law's, which are exact.
+    Those of a synthetic text are its law's, which are exact; its symbols stand in for bytes.
     """
 
     name: str
@@ -32,15 +34,20 @@ class Corpus:
     bigram_entropy: float
     """H(x′|x) of a byte given the one before it, in nats; biased low in texts below some 100 kB."""
     unigram: NDArray[np.float64]
-    """Probabilities of the 256 bytes. One count spread evenly over all of them is added to what was counted,
-    so that a byte never seen costs much but not infinity."""
+    """Probabilities of the 256 bytes, or of the symbols where there are more. One count spread evenly over
+    all of them is added to what was counted, so that a token never seen costs much but not infinity."""
+
+    @property
+    def unit(self) -> str:
+        """What a token is: a byte, or a symbol where there are more than bytes."""
+        return "byte" if len(self.unigram) == _BYTES else "symbol"
 
     def require(self, batch_size: int, seq_len: int) -> None:
         """Refuse a corpus that is too short for one batch.
 
         Args:
             batch_size: Sequences in a batch.
-            seq_len: Predicted tokens of a sequence; each needs one byte more to start from.
+            seq_len: Predicted tokens of a sequence; each needs one token more to start from.
 
         Raises:
             DataError: The training split is no longer than that.
@@ -48,8 +55,8 @@ class Corpus:
         needed = batch_size * (seq_len + 1)
         if len(self.train) <= needed:
             raise DataError(
-                f"{self.name}: {len(self.train):,} bytes to train on; a batch of {batch_size} sequences of "
-                f"{seq_len} needs more than {needed:,}"
+                f"{self.name}: {len(self.train):,} {self.unit}s to train on; a batch of {batch_size} "
+                f"sequences of {seq_len} needs more than {needed:,}"
             )
 
 
@@ -90,13 +97,17 @@ def synthetic_corpus(config: SyntheticConfig) -> Corpus:
     Args:
         config: Sizes and probabilities.
     """
-    corpus = _measured("synthetic", synthetic_text(config))
+    text = synthetic_text(config)
+    train = Split(text, validation=False)
     unigram_entropy, bigram_entropy = exact_entropies(config)
-    return replace(
-        corpus,
+    return Corpus(
+        name="synthetic",
+        sha256=_sha256(text),
+        train=train,
+        validation=Split(text, validation=True),
         unigram_entropy=unigram_entropy,
         bigram_entropy=bigram_entropy,
-        unigram=_smoothed(symbol_probabilities(config) * corpus.train.size),
+        unigram=_smoothed(symbol_probabilities(config) * train.size),
     )
 
 
@@ -142,11 +153,11 @@ def _sha256(text: Readable) -> str:
 
 def _counts(text: Readable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return how often each pair of neighbours occurs, and each byte."""
-    pairs = np.zeros(256 * 256, np.int64)
+    pairs = np.zeros(_BYTES * _BYTES, np.int64)
     for stretch in stretches(text, overlap=1):
         values = stretch.astype(np.int64)
-        pairs += np.bincount(values[:-1] * 256 + values[1:], minlength=256 * 256)
-    table = pairs.reshape(256, 256).astype(np.float64)
+        pairs += np.bincount(values[:-1] * _BYTES + values[1:], minlength=_BYTES * _BYTES)
+    table = pairs.reshape(_BYTES, _BYTES).astype(np.float64)
     singles = table.sum(axis=1)
     if len(text):
         # The last byte begins no pair.
@@ -155,7 +166,7 @@ def _counts(text: Readable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _smoothed(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = (counts + 1 / 256) / (counts.sum() + 1)
+    shares: NDArray[np.float64] = (counts + 1 / len(counts)) / (counts.sum() + 1)
     return shares
 
 

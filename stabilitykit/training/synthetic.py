@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from stabilitykit.training.config import SyntheticConfig
 from stabilitykit.training.text import MemoryText
 
+_BYTES = 256
+
 Law = NDArray[np.float64]
 
 
@@ -18,11 +20,12 @@ def synthetic_text(config: SyntheticConfig) -> MemoryText:
     the block two before it. Even and odd blocks never mix, and so what meets at a seam is independent.
 
     Args:
-        config: Sizes and probabilities. The text follows from them alone, whatever the run's seed.
+        config: Sizes and probabilities; up to 256 symbols are bytes, more are 16-bit words.
+            The text follows from them alone, whatever the run's seed.
     """
     blocks = -(-config.length // config.block)
     draws = np.random.Philox(key=0)
-    text = np.empty((blocks, config.block), np.uint8)
+    text = np.empty((blocks, config.block), "<u1" if config.symbols <= _BYTES else "<u2")
     cumulative = np.cumsum(_symbol_law(config))
     for place in range(config.block):
         fresh = _drawn(cumulative, _uniform(draws, blocks))
@@ -40,22 +43,24 @@ def exact_entropies(config: SyntheticConfig) -> tuple[float, float]:
     """Return H(x) and H(x′|x) of the synthetic text's law, in nats.
 
     With ``T`` the chain's transitions and ``B`` the block's length, neighbours have the law
-    ``J = (1 − 1/B)·diag(π)·T + ππᵀ/B``, whose two marginals are π.
+    ``J = (1 − 1/B)·diag(π)·T + ππᵀ/B``, whose two marginals are π. Row i of J is ``πᵢ·((1 − a)·π + a·e)``,
+    where ``a = (1 − 1/B)·repeat`` and e is 1 at i's successor, whose own probability is πᵢ too. So without a
+    table of pairs ``H(x′|x) = Σᵢ πᵢ·(h − f((1 − a)·πᵢ) + f((1 − a)·πᵢ + a))``, where ``f(p) = −p·ln p`` and
+    ``h = Σⱼ f((1 − a)·πⱼ)``.
 
     Args:
         config: Sizes and probabilities.
     """
     law = _symbol_law(config)
-    symbols = np.arange(config.symbols)
-    transitions = np.tile((1 - config.repeat) * law, (config.symbols, 1))
-    transitions[symbols, _successor(symbols)] += config.repeat
-    pairs = (1 - 1 / config.block) * law[:, None] * transitions + np.outer(law, law) / config.block
-    return _entropy(law), _entropy(pairs) - _entropy(law)
+    bonus = (1 - 1 / config.block) * config.repeat
+    shares = (1 - bonus) * law
+    rows = _terms(shares).sum() - _terms(shares) + _terms(shares + bonus)
+    return float(_terms(law).sum()), float(law @ rows)
 
 
 def symbol_probabilities(config: SyntheticConfig) -> Law:
-    """Return the probabilities of the 256 bytes in the synthetic text's law."""
-    return np.pad(_symbol_law(config), (0, 256 - config.symbols))
+    """Return the probabilities of the 256 bytes, or of more symbols, in the synthetic text's law."""
+    return np.pad(_symbol_law(config), (0, max(_BYTES - config.symbols, 0)))
 
 
 def _symbol_law(config: SyntheticConfig) -> Law:
@@ -88,6 +93,7 @@ def _drawn(cumulative: Law, uniform: Law) -> NDArray[np.int64]:
     return np.searchsorted(cumulative[:-1], uniform, side="right")
 
 
-def _entropy(law: Law) -> float:
-    seen = law[law > 0]
-    return float(-(seen * np.log(seen)).sum())
+def _terms(law: Law) -> Law:
+    """Return −p·ln p of probabilities above 0."""
+    terms: Law = -law * np.log(law)
+    return terms

@@ -1,4 +1,4 @@
-"""Bytes that need not be in memory, and the two splits of them. No torch."""
+"""Tokens, mostly bytes, that need not be in memory, and the two splits of them. No torch."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from stabilitykit.errors import DataError
 
-Bytes = NDArray[np.uint8]
+Tokens = NDArray[np.uint8 | np.uint16]
+"""The bytes of a text, or the symbols of a synthetic one that has more than 256."""
 
 STRETCH = 1 << 22
-"""Bytes that are looked at together where a whole text is gone through."""
+"""Tokens that are looked at together where a whole text is gone through."""
 
 _CHUNK = 64 * 1024
 _VALIDATION_EVERY = 20
@@ -23,26 +24,26 @@ _OPEN_FILES = 64
 
 
 class Readable(Protocol):
-    """Bytes by their place."""
+    """Tokens by their place."""
 
     def __len__(self) -> int:
         """Return how many there are."""
 
-    def read(self, start: int, stop: int) -> Bytes:
+    def read(self, start: int, stop: int) -> Tokens:
         """Return those from ``start`` up to, without, ``stop``; both lie within."""
 
 
 class MemoryText:
     """A text that is in memory."""
 
-    def __init__(self, values: Bytes) -> None:
+    def __init__(self, values: Tokens) -> None:
         self._values = values
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def read(self, start: int, stop: int) -> Bytes:
-        """Return the bytes from ``start`` up to, without, ``stop``."""
+    def read(self, start: int, stop: int) -> Tokens:
+        """Return the tokens from ``start`` up to, without, ``stop``."""
         return self._values[start:stop]
 
 
@@ -68,7 +69,7 @@ class FileText:
     def __len__(self) -> int:
         return self._starts[-1] - 1
 
-    def read(self, start: int, stop: int) -> Bytes:
+    def read(self, start: int, stop: int) -> Tokens:
         """Return the bytes from ``start`` up to, without, ``stop``.
 
         Raises:
@@ -78,7 +79,7 @@ class FileText:
         pieces = [self._piece(i, start, stop) for i in range(first, last + 1)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _piece(self, i: int, start: int, stop: int) -> Bytes:
+    def _piece(self, i: int, start: int, stop: int) -> Tokens:
         begin, end = self._starts[i], self._starts[i + 1] - 1
         try:
             mapped = self._map(self._paths[i])
@@ -91,7 +92,7 @@ class FileText:
         return np.concatenate([piece, newline]) if len(newline) else piece
 
 
-def _mapped(path: Path) -> Bytes:
+def _mapped(path: Path) -> Tokens:
     return np.memmap(path, dtype=np.uint8, mode="r")
 
 
@@ -99,7 +100,7 @@ class Split:
     """One of the two splits of a text, read as if it were a text of its own.
 
     Every 20th chunk is for validation, beginning with the first: a text is not the same all over, and chunks
-    from everywhere keep the two splits alike. Chunks are 64 KiB, or a 20th of a shorter text.
+    from everywhere keep the two splits alike. Chunks are 65,536 tokens, or a 20th of a shorter text.
     """
 
     def __init__(self, text: Readable, validation: bool) -> None:
@@ -124,12 +125,17 @@ class Split:
 
     @property
     def size(self) -> int:
-        """How many bytes the split has."""
+        """How many tokens the split has."""
         return self._size
 
-    def read(self, start: int, stop: int) -> Bytes:
-        """Return the split's bytes from ``start`` up to, without, ``stop``, across the chunks left out."""
-        pieces = [np.empty(0, np.uint8)]
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take."""
+        return self._size * self._text.read(0, 1).itemsize
+
+    def read(self, start: int, stop: int) -> Tokens:
+        """Return the split's tokens from ``start`` up to, without, ``stop``, across the chunks left out."""
+        pieces: list[Tokens] = [np.empty(0, np.uint8)]
         while start < stop:
             period, within = divmod(start, self._run)
             take = min(stop - start, self._run - within)
@@ -139,12 +145,12 @@ class Split:
         return pieces[1] if len(pieces) == 2 else np.concatenate(pieces)
 
 
-def stretches(text: Readable, overlap: int = 0) -> Iterator[Bytes]:
-    """Return a text's bytes in stretches short enough for memory.
+def stretches(text: Readable, overlap: int = 0) -> Iterator[Tokens]:
+    """Return a text's tokens in stretches short enough for memory.
 
     Args:
         text: All of it.
-        overlap: How many bytes of the next stretch each one ends with.
+        overlap: How many tokens of the next stretch each one ends with.
     """
     for start in range(0, len(text), STRETCH):
         yield text.read(start, min(start + STRETCH + overlap, len(text)))

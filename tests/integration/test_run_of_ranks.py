@@ -64,6 +64,19 @@ def test_two_processes_train_as_one_on_the_same_batches(
     assert together.logdir == tmp_path / "two"
 
 
+@pytest.mark.parametrize("kind", ["repeated_token", "huge_gradient"])
+def test_two_processes_have_the_fault_that_one_has(
+    tiny: Callable[..., ProbeSpec], tmp_path: Path, kind: str
+) -> None:
+    one, two = Heard(), Heard()
+    options = (f"fault.kind={kind}", "fault.step=4", "trainer.steps=7")
+    probe(tiny("pre_norm", *options), tmp_path / "one", one)
+    probe(tiny("pre_norm", *options, *TWO, "trainer.strategy=ddp"), tmp_path / "two", two)
+    for tag in ("train/loss", "train/unigram_cross_entropy", "optim/grad_norm"):
+        values = [[record.readings[tag] for record in heard.records] for heard in (one, two)]
+        assert values[1] == pytest.approx(values[0], rel=1e-3), tag
+
+
 def test_the_listener_hears_all_that_the_first_process_keeps(
     tiny: Callable[..., ProbeSpec], tmp_path: Path
 ) -> None:

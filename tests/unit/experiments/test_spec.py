@@ -8,6 +8,7 @@ import yaml
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.experiments import build_spec
+from stabilitykit.experiments.grid import cell_key
 
 RECIPES = [
     path
@@ -157,3 +158,75 @@ def test_sharpness_is_of_one_process() -> None:
         ConfigError, match=r"^monitor.sharpness_every_n_steps: .* needs trainer.devices 1, not 2"
     ):
         build_spec("pre_norm", overrides=["trainer.devices=2", "monitor.sharpness_every_n_steps=5"])
+
+
+def test_a_run_without_a_fault_keeps_the_name_it_had_before_there_were_faults() -> None:
+    assert cell_key(build_spec("pre_norm")) == "pre_norm-72792322e40c"
+    other = build_spec("double_norm", overrides=["data.kind=synthetic", "optimizer.kind=muon", "seed=3"])
+    assert cell_key(other) == "double_norm-82d5e011af0d"
+    assert "fault" not in other.resolved()
+    assert cell_key(build_spec("pre_norm", overrides=FAULT)) != cell_key(build_spec("pre_norm"))
+
+
+FAULT = ["fault.kind=learning_rate", "fault.step=150"]
+
+
+def test_a_fault_is_written_out_with_what_its_kind_decides() -> None:
+    def resolved(*overrides: str) -> Any:
+        return build_spec("pre_norm", overrides=["fault.step=3", *overrides]).resolved()["fault"]
+
+    rate = {"kind": "learning_rate", "step": 3, "steps": 1, "factor": 10.0}
+    assert resolved("fault.kind=learning_rate") == rate
+    assert resolved("fault.kind=learning_rate", "fault.steps=null") == {**rate, "steps": None}
+    assert resolved("fault.kind=huge_gradient")["factor"] == 1000.0
+    assert resolved("fault.kind=lost_moments")["steps"] == 1
+    lasting = {"kind": "shuffled_labels", "step": 3, "steps": None, "factor": None}
+    assert resolved("fault.kind=shuffled_labels") == lasting
+    assert resolved("fault.kind=shuffled_labels", "fault.steps=5") == {**lasting, "steps": 5}
+    assert "fault" not in build_spec("pre_norm", overrides=[*FAULT, "fault=null"]).resolved()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["fault.kind=learning_rate"], "fault.step: is required"),
+        (["fault.step=3"], "fault.kind: is required"),
+        ([*FAULT, "fault.step=-1"], "fault.step: got '-1'; must be at least 0"),
+        ([*FAULT, "fault.steps=0"], "fault.steps: got '0'; must be greater than 0"),
+        ([*FAULT, "fault.factor=0"], "fault.factor: got '0'; must be greater than 0"),
+        ([*FAULT, "trainer.steps=150"], "fault.step: got 150; must be less than trainer.steps, which is 150"),
+        (
+            [*FAULT, "fault.kind=repeated_token", "fault.factor=2"],
+            "fault.factor: got 2; needs fault.kind learning_rate or huge_gradient, not repeated_token",
+        ),
+        (
+            [*FAULT, "fault.kind=lost_moments", "fault.step=0"],
+            "fault.step: got 0; must be at least 1: before the first step there are no moments",
+        ),
+        (
+            [*FAULT, "fault.kind=lost_moments", "optimizer.kind=sgd"],
+            "fault.kind: got lost_moments; needs optimizer.kind adamw or muon, not sgd",
+        ),
+        (
+            [*FAULT, "trainer.strategy=deepspeed_stage_2"],
+            "fault.kind: got learning_rate; needs gradients and moments in reach, "
+            "not trainer.strategy deepspeed_stage_2",
+        ),
+    ],
+)
+def test_a_fault_that_cannot_happen_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build_spec("pre_norm", overrides=overrides)
+    assert str(refused.value) == message
+
+
+def test_a_vocabulary_holds_the_synthetic_texts_symbols() -> None:
+    wide = ["data.kind=synthetic", "data.synthetic.symbols=8192"]
+    with pytest.raises(ConfigError) as refused:
+        build_spec("pre_norm", overrides=wide)
+    assert str(refused.value) == (
+        "model.vocab_size: got 256; must be at least data.synthetic.symbols, which is 8192"
+    )
+    assert build_spec("pre_norm", overrides=[*wide, "model.vocab_size=8192"]).model.vocab_size == 8192
+    with pytest.raises(ConfigError, match=r"^data.synthetic.symbols: .* must be at most 65536"):
+        build_spec("pre_norm", overrides=["data.kind=synthetic", "data.synthetic.symbols=65540"])

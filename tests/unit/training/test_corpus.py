@@ -22,10 +22,10 @@ from stabilitykit.training import (
     synthetic_corpus,
 )
 from stabilitykit.training.sources import folder_text
-from stabilitykit.training.synthetic import synthetic_text
+from stabilitykit.training.synthetic import _successor, exact_entropies, synthetic_text
 
 
-def whole(split: Split) -> NDArray[np.uint8]:
+def whole(split: Split) -> NDArray[np.uint8 | np.uint16]:
     return split.read(0, len(split))
 
 
@@ -315,3 +315,57 @@ def test_the_synthetic_text_has_the_length_asked_for() -> None:
     corpus = load_corpus(DataConfig(kind="synthetic", synthetic=SyntheticConfig(length=1_003)))
     assert len(corpus.train) + len(corpus.validation) == 1_003
     assert corpus.name == "synthetic"
+
+
+def dense_entropies(config: SyntheticConfig) -> tuple[float, float]:
+    """Return H(x) and H(x′|x) from the whole table of pairs."""
+    law = 1 / (1 + np.arange(config.symbols) // 4)
+    law /= law.sum()
+    symbols = np.arange(config.symbols)
+    rows = np.tile((1 - config.repeat) * law, (config.symbols, 1))
+    rows[symbols, symbols // 4 * 4 + (symbols + 1) % 4] += config.repeat
+    pairs = (1 - 1 / config.block) * law[:, None] * rows + np.outer(law, law) / config.block
+    unigram, both = (float(-(each * np.log(each)).sum()) for each in (law, pairs))
+    return unigram, both - unigram
+
+
+@pytest.mark.parametrize("symbols", [4, 64, 256, 1024])
+@pytest.mark.parametrize(("repeat", "block"), [(0.6, 32), (0.0, 8), (0.9, 1), (0.95, 500)])
+def test_exact_entropies_are_those_of_the_table_of_pairs(symbols: int, repeat: float, block: int) -> None:
+    law = SyntheticConfig(symbols=symbols, repeat=repeat, block=block)
+    assert exact_entropies(law) == pytest.approx(dense_entropies(law), abs=1e-9)
+
+
+def test_a_wide_synthetic_text_has_the_laws_frequencies_and_transitions() -> None:
+    law = SyntheticConfig(symbols=8192, length=600_000)
+    corpus = synthetic_corpus(law)
+    tokens = whole(corpus.train).astype(np.int64)
+    assert 256 < tokens.max() < 8192
+    assert corpus.unigram.shape == (8192,)
+    assert corpus.unigram.sum() == pytest.approx(1)
+    assert -np.log(corpus.unigram[tokens]).mean() == pytest.approx(corpus.unigram_entropy, abs=0.02)
+    follows = tokens[1:] == tokens[:-1] // 4 * 4 + (tokens[:-1] + 1) % 4
+    assert follows.mean() == pytest.approx(0.6 * 31 / 32, abs=0.01)
+    assert corpus.train.nbytes == 2 * len(corpus.train)
+    assert corpus.unit == "symbol"
+
+
+def test_the_widest_text_needs_no_table_of_pairs() -> None:
+    tracemalloc.start()
+    corpus = synthetic_corpus(SyntheticConfig(symbols=65_536, length=100_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+    assert corpus.bigram_entropy < corpus.unigram_entropy < math.log(65_536)
+    assert whole(corpus.train).max() > 32_768
+    # The last of a cycle of four leads to its first, although its successor in the word's range is 0.
+    assert _successor(np.array([65_534, 65_535], np.uint16)).tolist() == [65_535, 65_532]
+
+
+def test_256_symbols_are_bytes_as_ever() -> None:
+    corpus = synthetic_corpus(SyntheticConfig(symbols=256, length=10_000))
+    assert whole(corpus.train).dtype == np.uint8
+    assert corpus.sha256.startswith("e69afa197a6503d5")
+    assert corpus.train.nbytes == len(corpus.train)
+    assert len(corpus.unigram) == 256
+    assert corpus.unit == "byte"

@@ -10,7 +10,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.model import HeadConfig, TransformerConfig, validated
-from stabilitykit.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
+from stabilitykit.training import (
+    DataConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SyntheticConfig,
+    TextDataModule,
+    TransformerModule,
+)
 
 Make = Callable[..., tuple[TransformerModule, TextDataModule]]
 MakeTrainer = Callable[..., Trainer]
@@ -232,3 +239,22 @@ def test_the_loss_of_a_repeated_batch_falls() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_wide_synthetic_text_is_measured_against_its_own_frequencies(
+    trainer: MakeTrainer,
+) -> None:
+    law = SyntheticConfig(symbols=1024, length=50_000)
+    data = TextDataModule(DataConfig(kind="synthetic", synthetic=law, batch_size=4), 8, 0, 20)
+    config = TransformerConfig(d_model=16, n_layers=1, seq_len=8, vocab_size=1024)
+    schedule = ScheduleConfig(warmup=2)
+    module = TransformerModule(config, OptimizerConfig(lr=1e-2), schedule, 20, 0, data.corpus.unigram)
+    frequencies = 1 / (1 + np.arange(1024) // 4)
+    batch = data.batch(7)
+    assert batch.max() > 255
+    before = module.training_step(batch, 0)
+    expected = -np.log(frequencies / frequencies.sum())[batch[:, 1:].numpy()].mean()
+    assert before["unigram_cross_entropy"].item() == pytest.approx(expected, abs=1e-3)
+    trainer(max_steps=20).fit(module, data)
+    after = module.training_step(batch, 0)
+    assert after["loss"].item() < before["loss"].item() - 0.3

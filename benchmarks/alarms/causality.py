@@ -1,0 +1,40 @@
+"""A series must not know the future: what it said of a run's first steps may not change with later ones."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+R = TypeVar("R")
+
+PER_STEP = ("steps", "values", "missing", "loss", "unigram")
+"""Fields of a run that hold one row a step."""
+
+
+def truncated(run: R, n: int) -> R:
+    """Return a run as it was after its first ``n`` steps."""
+    fields = getattr(run, "__dataclass_fields__", {})
+    cut = {name: getattr(run, name)[:n] for name in PER_STEP if name in fields}
+    changed: Any = replace(run, **cut)  # type: ignore[type-var]
+    return changed  # type: ignore[no-any-return]
+
+
+def looks_ahead(series: Callable[[R], NDArray[Any]], run: R, cuts: Iterable[int]) -> int | None:
+    """Return the first step at which a series differs once the run is cut short, or None where it is causal.
+
+    Args:
+        series: One number a step of the run it is given.
+        run: A run.
+        cuts: After how many steps to cut it; at each, all that was said until then must be the same.
+    """
+    whole = np.asarray(series(run))
+    for n in sorted(cuts):
+        part = np.asarray(series(truncated(run, n)))
+        if len(part) != n:
+            return min(len(part), n)
+        same = (part == whole[:n]) | (np.isnan(part) & np.isnan(whole[:n]))
+        if not same.all():
+            return int(np.flatnonzero(~same)[0])
+    return None

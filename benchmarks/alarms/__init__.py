@@ -1,1 +1,1 @@
-"""How long before the loss internal signals warn, and how often falsely: runs, series, labels and scores."""
+"""How early each finding and each internal signal warns, and how often falsely, on labelled runs."""

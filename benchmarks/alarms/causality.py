@@ -1,24 +1,21 @@
 """A series must not know the future: what it said of a run's first steps may not change with later ones."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-R = TypeVar("R")
 
-PER_STEP = ("steps", "values", "missing", "loss", "unigram")
-"""Fields of a run that hold one row a step."""
+class Cut(Protocol):
+    """A run that can be had as it was earlier."""
+
+    def until(self, n: int) -> Self:
+        """Return it as it was after its first ``n`` steps."""
+        ...
 
 
-def truncated(run: R, n: int) -> R:
-    """Return a run as it was after its first ``n`` steps."""
-    fields = getattr(run, "__dataclass_fields__", {})
-    cut = {name: getattr(run, name)[:n] for name in PER_STEP if name in fields}
-    changed: Any = replace(run, **cut)  # type: ignore[type-var]
-    return changed  # type: ignore[no-any-return]
+R = TypeVar("R", bound=Cut)
 
 
 def looks_ahead(series: Callable[[R], NDArray[Any]], run: R, cuts: Iterable[int]) -> int | None:
@@ -31,7 +28,7 @@ def looks_ahead(series: Callable[[R], NDArray[Any]], run: R, cuts: Iterable[int]
     """
     whole = np.asarray(series(run))
     for n in sorted(cuts):
-        part = np.asarray(series(truncated(run, n)))
+        part = np.asarray(series(run.until(n)))
         if len(part) != n:
             return min(len(part), n)
         same = (part == whole[:n]) | (np.isnan(part) & np.isnan(whole[:n]))

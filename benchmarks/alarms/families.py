@@ -15,6 +15,7 @@ def _task(run: Trained) -> Hashable:
 GROUPS: Mapping[str, Callable[[Trained], Hashable]] = {
     "family": lambda run: run.family,
     "placement and depth": lambda run: (run.arch, run.n_layers, _task(run)),
+    "placement": lambda run: (run.arch, _task(run)),
     "depth": lambda run: (run.n_layers, _task(run)),
     "task": _task,
 }

@@ -1,6 +1,6 @@
 """Runs whose loss is made up, and labels without a run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ class Made:
             "trainer": {"clip": 1.0},
         }
     )
+
+    def until(self, n):
+        return replace(self, loss=self.loss[:n], unigram=self.unigram[:n])
 
     @property
     def steps(self):

@@ -7,7 +7,7 @@ from alarms.causality import looks_ahead
 from alarms.folds import leave_one_optimizer_out, leave_one_out, leave_one_placement_out
 from alarms.labels import Kind
 from alarms.thresholds import Starts, calibrate
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from unit.benchmarks.alarms.made import label, labels, made, steps
@@ -28,12 +28,14 @@ def test_alarms_at_most_25_steps_apart_are_one_episode():
     assert episodes(steps()).tolist() == []
 
 
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(SCORES)
 def test_what_is_held_knows_no_later_step(scores):
     run = made("run", scores)
     assert looks_ahead(lambda r: held(r.loss - 3.0), run, range(1, len(scores))) is None
 
 
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(SCORES, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0]))
 def test_no_alarm_hangs_on_a_later_step(scores, threshold):
     whole = alarms(scores, threshold)
@@ -57,6 +59,7 @@ def test_two_witnesses():
     assert either(first, second).tolist() == [10, 25, 50, 71, 100]
 
 
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(SCORES, min_size=1, max_size=4), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
 def test_the_threshold_is_the_lowest_from_which_on_the_budget_is_kept(runs, most):
     def count(threshold):

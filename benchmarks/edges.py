@@ -4,8 +4,8 @@ Reads the finished runs of sweeps and writes, for every placement, QK-norm, warm
 up to which no run failed and the lowest from which on at least half of them did. Only runs of the plain
 transformer with AdamW count, all of the sizes named below.
 
-    stabilitykit sweep recipes/norm_placement.yaml      # about twenty minutes on two cores
-    python benchmarks/edges.py runs/sweep-norm_placement
+    python benchmarks/early_warning.py train             # the benchmark's runs, two hours on two cores
+    python benchmarks/edges.py runs/alarms
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import yaml
+from alarms.folder import arms_of
 
 from stabilitykit.experiments import ProbeSpec
 from stabilitykit.experiments.checks import EdgeTable, RunOutcome, edges, write_edges
@@ -65,10 +66,15 @@ def main() -> None:
 def finished_runs(folder: Path) -> Iterator[Ended]:
     """Yield the finished runs of a sweep, but for those in which something was broken on purpose.
 
+    Those of the benchmark's locked part are left out as well: the table is scored on them.
+
     Args:
         folder: The sweep's folder.
     """
+    locked = {name for name, arm in arms_of(folder).items() if arm == "locked"}
     for result in sorted(folder.glob("*/result.json")):
+        if result.parent.name in locked:
+            continue
         ended = json.loads(result.read_text("utf-8"))
         config = yaml.load((result.parent / "config.yaml").read_text("utf-8"), _LOADER)
         if "fault" not in config:

@@ -1,9 +1,9 @@
 """The benchmark of alarms: how early each kind and each internal signal warns, and how often falsely.
 
-    python benchmarks/early_warning.py train                       # all runs, into runs/alarms; two hours on two cores
-    python benchmarks/early_warning.py pack --data runs/alarms-data    # their readings, as Parquet
-    python benchmarks/early_warning.py score --data runs/alarms-data   # the open runs: figures, and limits to freeze
-    python benchmarks/early_warning.py publish --data runs/alarms-data # the locked runs too; docs/benchmark.md
+    python benchmarks/early_warning.py train            # all runs, into runs/alarms: two hours
+    python benchmarks/early_warning.py pack             # their readings as Parquet, in runs/alarms-data
+    python benchmarks/early_warning.py score            # the open runs: figures, and limits to freeze
+    python benchmarks/early_warning.py publish          # the locked runs too: docs/benchmark.md
     python benchmarks/early_warning.py mine my_package:MyDetector --data benchmarks/alarms/frozen
 
 What ended the training does not matter: the same command goes on with what is missing. ``train`` is the same
@@ -81,7 +81,9 @@ def pack(logdir: Path, data: Path, console: Console) -> None:
     write_dataset(reading.runs, data)
     labels = {name: str(label.kind) for name, label in label_runs(reading.runs).items()}
     frozen(reading.runs, pick(reading.runs, labels, each=2), FROZEN)
-    console.print(f"{len(reading.runs)} runs in {data}, {size(data):.1f} MB; a few in {FROZEN}, {size(FROZEN):.1f} MB")
+    console.print(
+        f"{len(reading.runs)} runs in {data}, {size(data):.1f} MB; a few in {FROZEN}, {size(FROZEN):.1f} MB"
+    )
 
 
 def judge(options: argparse.Namespace, console: Console) -> None:
@@ -112,7 +114,7 @@ def own(detector: str, runs: Sequence[Run]) -> Table:
         runs: The runs.
     """
     module, _, name = detector.partition(":")
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     chosen = getattr(importlib.import_module(module), name)
     labels = {run: label for run, label in label_runs(runs).items() if label.arm in NATURAL}
     said = {run.name: alarms_of(run, chosen) for run in runs if run.name in labels}
@@ -156,7 +158,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--logdir", type=Path, default=ROOT / "runs" / "alarms", help="folder of all runs")
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "alarms-data", help="their readings")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "benchmark.md", help="where the page goes")
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs" / "benchmark.md", help="where the page goes"
+    )
     options = parser.parse_args(arguments)
     if (options.what == "mine") != bool(options.detector):
         parser.error("module:name is needed with mine, and with nothing else")

@@ -9,9 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from stabilitykit.experiments import LocalPool, SweepPlan, SweepRun, sweep
 
 
-def trained(
-    plans: Sequence[SweepPlan], folder: Path, workers: int, console: Console
-) -> Iterator[SweepPlan]:
+def trained(plans: Sequence[SweepPlan], folder: Path, workers: int, console: Console) -> Iterator[SweepPlan]:
     """Train what is missing of each recipe, and yield the recipe once it is done.
 
     Args:

@@ -1,4 +1,4 @@
-"""The locked part: limits that were frozen on the open runs, held to runs of another depth, text, optimizer."""
+"""The locked part: limits frozen on the open runs, held to runs of another depth, text and optimizer."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from detection.tables import Table, number
 
 from alarms.before import check_table
 from alarms.decisions import Decision, decisions, kinds_of
 from alarms.intervals import Resamples
-from alarms.labels import Labels
 from alarms.locked import by_novelty, locked_labels, locked_rows, read_limits
 from alarms.methods import Scored
 from alarms.runs import Run
@@ -26,7 +26,6 @@ from alarms.tables import (
     spikes_table,
     variants_table,
 )
-from detection.tables import Table, number
 from stabilitykit.detect import measured
 
 TEMPLATE = Path(__file__).with_name("page.md")
@@ -67,9 +66,7 @@ def publish(runs: Sequence[Run], scored: Scored, path: Path) -> None:
 
 def _open(found: Study, scored: Scored, decided: Sequence[Decision]) -> dict[str, str]:
     alarms = kinds_of(decided)
-    parts = {
-        arm: [run for run in found.runs.values() if run.arm == arm] for arm in NATURAL
-    }
+    parts = {arm: [run for run in found.runs.values() if run.arm == arm] for arm in NATURAL}
     steps = found.step_only
     return {
         "runs": str(len(found.runs)),
@@ -83,7 +80,7 @@ def _open(found: Study, scored: Scored, decided: Sequence[Decision]) -> dict[str
         "optimizers_table": signals_table(_best(found.by_optimizer), found.holm).markdown(),
         "fixed_table": rows_table(found.group("fixed"), "rule").markdown(),
         "baselines_table": rows_table(found.group("baselines", "peers"), "rule").markdown(),
-        "step_only": f"{number(steps.recall[HEADLINE])} at {number(steps.per_thousand)} false alarms per 1,000",
+        "step_only": f"{number(steps.recall[HEADLINE])} at {number(steps.per_thousand)} false alarms",
         "conditional_table": conditional_table(found.conditional, found.gains).markdown(),
         "witnesses_table": rows_table(found.group("witnesses"), "witnesses").markdown(),
         "pairs": str(len(PAIRS)),
@@ -109,11 +106,15 @@ def _locked(runs: Sequence[Run], scored: Scored, decided: Sequence[Decision]) ->
     return {
         "locked": str(len(labels)),
         "locked_labels_table": labels_table(labels).markdown(),
-        "locked_kinds_table": rows_table([row for row in rows if row.method.group == "kinds"], "kind").markdown(),
+        "locked_kinds_table": rows_table(
+            [row for row in rows if row.method.group == "kinds"], "kind"
+        ).markdown(),
         "locked_signals_table": signals_table(
             [row for row in rows if row.method.group == "signals"], p
         ).markdown(),
-        "locked_fixed_table": rows_table([row for row in rows if row.method.group == "fixed"], "rule").markdown(),
+        "locked_fixed_table": rows_table(
+            [row for row in rows if row.method.group == "fixed"], "rule"
+        ).markdown(),
         "locked_parts_table": parts_table(
             {name: score(ours, part) for name, part in parts.items()}, _there(ours, SHOWN)
         ).markdown(),
@@ -163,10 +164,11 @@ def _write_rows(found: Study, decided: Sequence[Decision]) -> None:
     scores = {row.method.name: row.score for row in found.rows}
     healthy = sum(label.kind == "healthy" for label in found.natural.values())
     rows = {
-        each.kind: _row(scores[f"{each.kind}, alarms" if each.alarms else each.kind], healthy) for each in decided
+        each.kind: _row(scores[f"{each.kind}, alarms" if each.alarms else each.kind], healthy)
+        for each in decided
     }
     text = yaml.safe_dump({"kinds": rows}, sort_keys=False, default_flow_style=None, width=120)
-    origin = "# How each kind did on the runs of docs/benchmark.md: made by benchmarks/early_warning.py, not by hand.\n"
+    origin = "# How each kind did on the runs of docs/benchmark.md: made by benchmarks/early_warning.py.\n"
     Path(measured.__file__).with_name(measured.FILE).write_text(origin + text, encoding="utf-8")
 
 

@@ -97,7 +97,12 @@ def study(runs: Sequence[Run], scored: Scored) -> Study:
     natural = {name: label for name, label in labels.items() if label.arm in NATURAL}
     folds = leave_one_placement_out(natural)
     resamples = Resamples.of(natural)
-    methods = [*kinds(scored), *signals(scored, natural, folds), *fixed(scored), *peers(scored, natural, folds)]
+    methods = [
+        *kinds(scored),
+        *signals(scored, natural, folds),
+        *fixed(scored),
+        *peers(scored, natural, folds),
+    ]
     methods.append(config_only(scored, natural, folds))
     methods += paired(methods)
     rows = score(methods, natural, resamples)
@@ -113,7 +118,9 @@ def study(runs: Sequence[Run], scored: Scored) -> Study:
         step_only=step_only(natural, folds, strict=False),
         conditional=conditional(scored, natural),
         gains=gains(scored, natural, folds, resamples),
-        holm=holm({row.method.name: row.score.anytime.p[HEADLINE] for row in rows if row.method.group == "signals"}),
+        holm=holm(
+            {row.method.name: row.score.anytime.p[HEADLINE] for row in rows if row.method.group == "signals"}
+        ),
         variants=under_variants(opened, ours),
         spikes=score(ours, arm(labels, "repeated")),
         faults=score(ours, arm(labels, "injected")),
@@ -161,14 +168,15 @@ def conditional(scored: Scored, natural: Labels) -> dict[str, tuple[Conditional,
     }
 
 
-def gains(
-    scored: Scored, natural: Labels, folds: Sequence[Fold], resamples: Resamples
-) -> dict[str, Gain]:
+def gains(scored: Scored, natural: Labels, folds: Sequence[Fold], resamples: Resamples) -> dict[str, Gain]:
     """Return what each signal's first ``AT`` steps add to what the configuration foretells."""
     model = ConfigOnly([scored.runs[name] for name in natural], natural)
     return {
         name: model.gain(
-            folds, running_maximum({run: scored.signal(name, rule)[run] for run in natural}, AT), AT, resamples
+            folds,
+            running_maximum({run: scored.signal(name, rule)[run] for run in natural}, AT),
+            AT,
+            resamples,
         )
         for name, rule in STRONGEST.items()
     }

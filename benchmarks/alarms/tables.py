@@ -17,7 +17,17 @@ from alarms.study import Row
 from stabilitykit.experiments.compare.intervals import Estimate
 from stabilitykit.records import KINDS, Severity
 
-HEAD = ("lead ≥ 1", "≥ 5", "≥ 20", "chance", "in the horizon", "median lead", "false / 1,000", "healthy flagged", "grey")
+HEAD = (
+    "lead ≥ 1",
+    "≥ 5",
+    "≥ 20",
+    "chance",
+    "in the horizon",
+    "median lead",
+    "false / 1,000",
+    "healthy flagged",
+    "grey",
+)
 
 
 def estimate(value: Estimate) -> str:
@@ -97,7 +107,9 @@ def conditional_table(found: Mapping[str, Sequence[Conditional]], gains: Mapping
     first = next(iter(found.values()))
     head = ("signal", *(f"by step {each.step}" for each in first), "nats a run over the configuration")
     order = sorted(found, key=lambda name: -(found[name][-1].auc.value or 0))
-    lines = [(name, *(estimate(each.auc) for each in found[name]), estimate(gains[name].gain)) for name in order]
+    lines = [
+        (name, *(estimate(each.auc) for each in found[name]), estimate(gains[name].gain)) for name in order
+    ]
     return Table("", head, lines)
 
 
@@ -112,7 +124,15 @@ def variants_table(variants: Mapping[str, Mapping[str, Score]], kinds: Sequence[
 
 def spikes_table(rows: Iterable[Row]) -> Table:
     """Return what was said of spikes: before the onset, or after it."""
-    head = ("kind", "spikes", "before the onset", "chance", "after the onset", "median delay", "false / 1,000")
+    head = (
+        "kind",
+        "spikes",
+        "before the onset",
+        "chance",
+        "after the onset",
+        "median delay",
+        "false / 1,000",
+    )
     return Table(
         "",
         head,
@@ -149,7 +169,8 @@ def faults_table(labels: Labels, runs: Mapping[str, Run], scored: Scored, within
             if len(after):
                 delays.setdefault(kind, []).append(int(after[0]) - event.onset)
     lines = [
-        (what, str(len(loss[what])), _answers(loss[what]), "; ".join(_said(found[what]))) for what in sorted(found)
+        (what, str(len(loss[what])), _answers(loss[what]), "; ".join(_said(found[what])))
+        for what in sorted(found)
     ]
     return Table("", ("fault", "runs", "the loss answers", "announced within 20 steps"), lines)
 
@@ -161,4 +182,6 @@ def _answers(delays: Sequence[int | None]) -> str:
 
 def _said(delays: Mapping[str, Sequence[int]]) -> list[str]:
     order = sorted(delays, key=lambda kind: (-len(delays[kind]), float(np.median(delays[kind]))))
-    return [f"{kind} {len(delays[kind])} (after {np.median(delays[kind]):g})" for kind in order] or ["nothing"]
+    return [f"{kind} {len(delays[kind])} (after {np.median(delays[kind]):g})" for kind in order] or [
+        "nothing"
+    ]

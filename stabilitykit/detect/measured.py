@@ -1,4 +1,4 @@
-"""What each kind was worth on the labelled runs of docs/benchmark.md: how early it warns, how often falsely."""
+"""What each kind was worth on labelled runs: how early it warns, how often falsely (docs/benchmark.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

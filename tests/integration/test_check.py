@@ -86,6 +86,7 @@ def test_no_preset_but_those_with_a_reason_is_warned_of(corpus: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_document_and_keeps_nothing(corpus: Path, tmp_path: Path) -> None:
     options = ["--arch", "post_norm", "--lr", "1e-2", "--warmup", "0", "--data", str(corpus)]
     ended = subprocess.run(

@@ -72,7 +72,7 @@ def signals_table(rows: Iterable[Row], holm: Mapping[str, float]) -> Table:
                 row.method.name,
                 "/".join(dict.fromkeys(row.method.rules.values())),
                 *cells(row.score),
-                f"{holm[row.method.name]:.3f}",
+                number(holm[row.method.name], 3),
             )
             for row in ordered
             if row.score.unarmed < row.score.events

@@ -35,7 +35,9 @@ class Measured:
         """The row in words."""
         least, low, high = self.false_per_thousand
         warned = ", ".join(f"{share:.0%} by {lead} or more" for lead, share in self.recall.items())
-        half = "no lead in half of them" if self.lead is None else f"half of them by {self.lead:g} or more"
+        half = (
+            "none in half of them or more" if self.lead is None else f"half of them by {self.lead:g} or more"
+        )
         return (
             f"Of {self.events} failures of short runs it was announced before the loss left its band in "
             f"{warned} steps ({half}); announced as often but at random it would reach {self.chance:.0%} at "

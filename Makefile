@@ -1,13 +1,14 @@
-# Three commands on a fresh machine, each complete in itself:
+# Four commands on a fresh machine, each complete in itself:
 #   make probe     makes the environment, then trains a small transformer and ends in a verdict
 #   make test      makes the environment with the test tools, then runs the fast tests
 #   make science   makes the environment, then reruns the lecture's claims, and writes docs/science.md
+#   make alarms    makes the environment, then reruns the benchmark of alarms, and writes docs/benchmark.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARCH ?= double_norm
 
-.PHONY: probe test slow lint check science clean
+.PHONY: probe test slow lint check science alarms clean
 
 probe: $(VENV)/.installed-run
 	$(BIN)/stabilitykit probe --arch $(ARCH)
@@ -29,6 +30,13 @@ check: lint test slow
 # Goes on where it was interrupted; WORKERS runs at a time, one for each core unless given.
 science: $(VENV)/.installed-run
 	$(BIN)/python benchmarks/science.py $(if $(WORKERS),--workers $(WORKERS))
+
+# Goes on where it was interrupted, like science.
+alarms: $(VENV)/.installed-run
+	$(BIN)/python benchmarks/early_warning.py train $(if $(WORKERS),--workers $(WORKERS))
+	$(BIN)/python benchmarks/early_warning.py pack
+	$(BIN)/python benchmarks/early_warning.py score
+	$(BIN)/python benchmarks/early_warning.py publish
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

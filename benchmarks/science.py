@@ -9,47 +9,19 @@ What ended it does not matter: the same command goes on with what is missing. Re
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from recipe_runs import trained
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from science_page import Finding, cpu_of_this_machine, findings, keep_machine, page
 
 from stabilitykit.errors import StabilityKitError
-from stabilitykit.experiments import LocalPool, SweepPlan, SweepRun, read_plan, sweep
+from stabilitykit.experiments import SweepPlan, read_plan
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
-
-
-class Bar:
-    """Shows how many cells of a recipe are done."""
-
-    def __init__(self, progress: Progress, console: Console, name: str) -> None:
-        self._progress = progress
-        self._console = console
-        self._task = progress.add_task(name, total=None)
-
-    def planned(self, plan: SweepPlan, logdir: Path, workers: int) -> None:
-        """Called before the first cell."""
-
-    def asked(self, runs: Sequence[SweepRun]) -> None:
-        """Show how many cells there are and how many of them are there already."""
-        done = sum(run.result is not None for run in runs)
-        self._progress.update(self._task, total=len(runs), completed=done)
-
-    def ended(self, run: SweepRun) -> None:
-        """Move on."""
-        self._progress.advance(self._task)
-
-    def tick(self, running: Mapping[str, float]) -> None:
-        """Called a few times a second; what is shown moves by whole cells."""
-
-    def notice(self, message: str) -> None:
-        """Print a line."""
-        self._console.print(message)
 
 
 def recipes(only: Sequence[str]) -> list[SweepPlan]:
@@ -66,17 +38,9 @@ def recipes(only: Sequence[str]) -> list[SweepPlan]:
 
 def run(plans: Sequence[SweepPlan], folder: Path, workers: int, console: Console) -> None:
     """Train what is missing, and print each recipe's claims once it is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    pool = LocalPool(workers)
     keep_machine(folder, cpu_of_this_machine())
-    try:
-        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-            for plan in plans:
-                console.print(f"[bold]{plan.name}[/]: {plan.about['question']}", highlight=False)
-                sweep(plan, pool, folder, Bar(progress, console, plan.name))
-                show(findings(plan, folder), console)
-    finally:
-        pool.close()
+    for plan in trained(plans, folder, workers, console):
+        show(findings(plan, folder), console)
 
 
 def show(finding: Finding, console: Console) -> None:

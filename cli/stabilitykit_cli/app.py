@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 from stabilitykit import __version__
-from stabilitykit_cli import diagnose, exits, explain, presets, probe, report, runs, sweep
+from stabilitykit_cli import cost, diagnose, exits, explain, presets, probe, report, runs, sweep
 from stabilitykit_cli.consoles import never_fail_on_characters
 from stabilitykit_cli.options import Debug
 
@@ -54,6 +54,7 @@ app.command("probe", help=probe.HELP)(exits.guarded(probe.probe))
 app.command("sweep", help=sweep.HELP)(exits.guarded(sweep.sweep))
 app.command("diagnose", help=diagnose.HELP)(exits.guarded(diagnose.diagnose))
 app.command("report", help=report.HELP)(exits.guarded(report.report))
+app.command("cost", help=cost.HELP)(exits.guarded(cost.cost))
 app.command("presets", help=presets.HELP)(exits.guarded(presets.presets))
 app.command("runs", help=runs.HELP)(exits.guarded(runs.runs))
 app.command("explain", help=explain.HELP)(exits.guarded(explain.explain))

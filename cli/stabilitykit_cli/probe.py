@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stabilitykit.errors import ConfigError
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.listen import listener_for
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 
 HELP = """Train a small transformer briefly and say whether it held, and what left its band first.
 
-Progress goes to stderr, the verdict to stdout; everything seen is kept in a folder.
+Progress goes to stderr, the verdict to stdout; everything seen is kept in a folder. With --check nothing is
+trained or kept: the learning rate is looked up in a table of measured edges, and the first step is looked at.
 
 Examples:
   stabilitykit probe --arch post_norm --lr 1e-2 --warmup 0
   stabilitykit probe --arch pre_norm --lr 0.1 --set model.n_layers=12
   stabilitykit probe --arch out_norm --json --fail-on unstable
+  stabilitykit probe --check --arch post_norm --lr 1e-2 --warmup 0
 """
 
 
@@ -60,6 +63,10 @@ Logdir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of this run; by default a new one under runs/.")
 ]
 
+Check = Annotated[
+    bool, typer.Option("--check", help="Train nothing: say in seconds what is expected, and why.")
+]
+
 
 def probe(
     arch: Arch = None,
@@ -71,6 +78,7 @@ def probe(
     recipe: Recipe = None,
     overrides: Overrides = None,
     logdir: Logdir = None,
+    check: Check = False,
     json: Json = False,
     fail_on: FailOn = None,
     debug: Debug = False,
@@ -84,12 +92,41 @@ def probe(
         "data.path": None if data is None else str(data),
     }
     flags = {path: value for path, value in named.items() if value is not None}
+    if check:
+        return _check(arch, recipe, overrides or [], flags, logdir, json, fail_on)
     spec, result = _train(arch, recipe, overrides or [], flags, logdir)
     if json:
         print_document(result.to_json())
     else:
         _show(spec, result)
     return _status(result, fail_on)
+
+
+def _check(
+    arch: str | None,
+    recipe: Path | None,
+    overrides: list[str],
+    flags: dict[str, Any],
+    logdir: Path | None,
+    json: bool,
+    fail_on: str | None,
+) -> int:
+    from stabilitykit.experiments import build_spec
+
+    if logdir is not None:
+        raise ConfigError(f"--logdir: got {logdir}; --check trains nothing and keeps no folder")
+    spec = build_spec(arch, recipe, overrides, flags)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from stabilitykit.experiments import check
+
+    report = check(spec)
+    if json:
+        print_document(report.to_json())
+    else:
+        from stabilitykit_cli.render.check import check_report
+
+        consoles.show(check_report(report, spec.arch))
+    return exits.UNSTABLE if fail_on == "unstable" and report.expected == "unstable" else exits.OK
 
 
 def _train(

@@ -6,6 +6,7 @@ from typing import Any
 from stabilitykit.detect import default_detectors
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.knowledge import KNOWLEDGE, Advice
+from stabilitykit.detect.measured import measured
 
 
 def explanation(kind: str) -> str:
@@ -17,6 +18,7 @@ def explanation(kind: str) -> str:
     known = KNOWLEDGE[kind]
     parts = [
         known.text.format_map(limits(kind)),
+        f"**Measured.** {measured()[kind].sentence} (`docs/benchmark.md`)",
         "**Likely causes.**",
         _listed(known.causes),
         "**What to try.**",

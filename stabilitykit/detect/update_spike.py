@@ -14,7 +14,8 @@ class UpdateSpike(Spike):
     """Flags a group of parameters whose update/weight ratio jumps, and a learning rate that does.
 
     An update is the one signal that sees an accident of the learning rate or of the optimizer's state on the
-    very step, one before the loss. Whether the rate jumped as well tells the two apart.
+    very step, one before the loss. Whether the rate jumped as well tells the two apart. It is an alarm, since
+    it names these faults on their step and is all but silent elsewhere (``docs/benchmark.md``).
 
     Args:
         sigmas: How many noise widths of the log ratio above its median.
@@ -52,7 +53,10 @@ class UpdateSpike(Spike):
         if rate <= limit:
             return []
         message = f"the learning rate, {rate:.3g}, is {rate / usual:.3g} times the usual"
-        return [Finding(self.kind, RATE, record.step, record.step, rate, limit, Severity.INFO, message)]
+        return [Finding(self.kind, RATE, record.step, record.step, rate, limit, Severity.WARNING, message)]
+
+    def _severity(self, value: float, usual: float) -> Severity:
+        return Severity.WARNING
 
     def _message(self, site: str, value: float, usual: float) -> str:
         return f"updates of {site} are {value:.3g} of its weights, {value / usual:.3g} times the usual"

@@ -7,6 +7,7 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.experiments.backends.local import LocalPool
+    from stabilitykit.experiments.checks import CheckFinding, CheckReport, check, verdict_of
     from stabilitykit.experiments.claims import ClaimResult, check_claims, judge
     from stabilitykit.experiments.compare import Estimate, Summary, comparison_json, differences, summarise
     from stabilitykit.experiments.grid import Sweep, SweepPlan, SweepRun, open_sweep, read_plan
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from stabilitykit.experiments.run_sweep import SweepListener, sweep
 
 __all__ = [
+    "CheckFinding",
+    "CheckReport",
     "ClaimResult",
     "Estimate",
     "LocalPool",
@@ -27,6 +30,7 @@ __all__ = [
     "SweepPlan",
     "SweepRun",
     "build_spec",
+    "check",
     "check_claims",
     "comparison_json",
     "differences",
@@ -36,10 +40,12 @@ __all__ = [
     "read_plan",
     "summarise",
     "sweep",
+    "verdict_of",
 ]
 
 _ROOMS = {
     "backends.local": ("LocalPool",),
+    "checks": ("CheckFinding", "CheckReport", "check", "verdict_of"),
     "claims": ("ClaimResult", "check_claims", "judge"),
     "compare": ("Estimate", "Summary", "comparison_json", "differences", "summarise"),
     "grid": ("Sweep", "SweepPlan", "SweepRun", "open_sweep", "read_plan"),

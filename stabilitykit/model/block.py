@@ -38,11 +38,13 @@ class Block(nn.Module):
         super().__init__()
         self._parallel = config.order == "parallel"
         self._sections = {name: config.residual_of(name) for name in ("attn", "mlp")}
-        self._first_scales = {name: _first_scale(each, layer) for name, each in self._sections.items()}
-        self._branch_scales = {name: _branch_scale(each, config) for name, each in self._sections.items()}
+        self._first_scales = {name: first_scale(each, layer) for name, each in self._sections.items()}
+        self._branch_scales = {name: branch_scale(each, config) for name, each in self._sections.items()}
         self._slots = {name: config.slots(layer, name) for name in ("attn", "mlp")}
-        self._skips = {name: _skip_scale(config, name, slots) for name, slots in self._slots.items()}
-        self._norms = {name: norm_names(name, slots) for name, slots in self._own_slots(config).items()}
+        self._skips = {name: skip_scale(config, name, slots) for name, slots in self._slots.items()}
+        self._norms = {
+            name: norm_names(name, own_slots(config, name, slots)) for name, slots in self._slots.items()
+        }
         self._gated: set[str] = set()
         self.resid_pre = nn.Identity()
         self._add_sublayer("attn", Attention(config, config.layer_kind(layer)), config)
@@ -68,19 +70,6 @@ class Block(nn.Module):
             x = self._sublayer("mlp", x, context)
         after: Tensor = self.resid_post(x)
         return after
-
-    def _own_slots(self, config: TransformerConfig) -> dict[str, tuple[str, ...]]:
-        """Return the slots each sublayer holds: parallel branches share the line's, maybe their first."""
-        if not self._parallel:
-            return {name: slots.names for name, slots in self._slots.items()}
-        elsewhere = {
-            "attn": {"line_out"},
-            "mlp": {"line_in"} | ({"branch_in"} if config.shared_norm else set()),
-        }
-        return {
-            name: tuple(slot for slot in slots.names if slot not in elsewhere[name])
-            for name, slots in self._slots.items()
-        }
 
     def _add_sublayer(self, name: Sublayer, function: nn.Module, config: TransformerConfig) -> None:
         """Register a sublayer's modules in data order, so that listing modules lists sites by depth."""
@@ -160,6 +149,20 @@ class Block(nn.Module):
         return x if name is None else getattr(self, name)(x)
 
 
+def own_slots(config: TransformerConfig, sublayer: str, slots: Slots) -> tuple[str, ...]:
+    """Return the slots a sublayer holds itself: parallel branches share the line's, maybe their first.
+
+    Args:
+        config: The model's configuration.
+        sublayer: ``attn`` or ``mlp``.
+        slots: What its wiring has.
+    """
+    if config.order == "serial":
+        return slots.names
+    elsewhere = {"attn": {"line_out"}, "mlp": {"line_in"} | ({"branch_in"} if config.shared_norm else set())}
+    return tuple(slot for slot in slots.names if slot not in elsewhere[sublayer])
+
+
 def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:
     """Return the module name of every norm a sublayer has, by slot, in data order.
 
@@ -171,18 +174,34 @@ def norm_names(sublayer: str, slots: tuple[str, ...]) -> dict[str, str]:
     return {**names, **dict.fromkeys(slots[:1], f"{sublayer}_norm")}
 
 
-def _first_scale(section: ResidualConfig, layer: int) -> float:
-    """Return the factor on what a branch's first norm gives."""
+def first_scale(section: ResidualConfig, layer: int) -> float:
+    """Return the factor on what a branch's first norm gives.
+
+    Args:
+        section: How the branch joins the line.
+        layer: The layer's number, from 0.
+    """
     return (layer + 1) ** -0.5 if section.depth_scale == "inv_sqrt_layer" else 1.0
 
 
-def _branch_scale(section: ResidualConfig, config: TransformerConfig) -> float:
-    """Return the constant factor on a branch (with an exponent, CompleteP, Dey et al. 2505.01618)."""
+def branch_scale(section: ResidualConfig, config: TransformerConfig) -> float:
+    """Return the constant factor on a branch (with an exponent, CompleteP, Dey et al. 2505.01618).
+
+    Args:
+        section: How the branch joins the line.
+        config: The model's configuration.
+    """
     return float(section.branch_scale * config.n_layers**-section.branch_depth_exponent)
 
 
-def _skip_scale(config: TransformerConfig, sublayer: str, slots: Slots) -> float:
-    """Return the factor on the line past a sublayer."""
+def skip_scale(config: TransformerConfig, sublayer: str, slots: Slots) -> float:
+    """Return the factor on the line past a sublayer.
+
+    Args:
+        config: The model's configuration.
+        sublayer: ``attn`` or ``mlp``.
+        slots: What its wiring has.
+    """
     if slots.skip == "deepnorm":
         return math.sqrt(math.sqrt(2 * config.n_layers))
     return config.residual_of(sublayer).skip_scale

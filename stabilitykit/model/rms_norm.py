@@ -40,7 +40,7 @@ class _RMSNormFunction(torch.autograd.Function):
         if torch.is_grad_enabled():
             # A second derivative is wanted, and the saved root would count as a constant.
             return *_by_formula(dy, x, gain, _inverse_rms(x, ctx.eps)), None
-        if dy.is_cpu and not torch.compiler.is_compiling():
+        if (dy.is_cpu or dy.is_meta) and not torch.compiler.is_compiling():
             return *_by_layer_norm(dy.contiguous(), x, gain, inverse), None
         return *_by_formula(dy, x, gain, inverse), None
 

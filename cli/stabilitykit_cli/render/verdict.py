@@ -161,7 +161,7 @@ class _Teller:
         if advice in self._advice:
             return []
         self._advice.add(advice)
-        return _listed("likely causes", incident.causes) + _listed("what to try", incident.remedies)
+        return listed("likely causes", incident.causes) + listed("what to try", incident.remedies)
 
 
 def _evidence(evidence: Sequence[Finding]) -> RenderableType:
@@ -181,7 +181,13 @@ def _evidence(evidence: Sequence[Finding]) -> RenderableType:
     return table
 
 
-def _listed(title: str, lines: Sequence[str]) -> list[RenderableType]:
+def listed(title: str, lines: Sequence[str]) -> list[RenderableType]:
+    """Return lines under each other with their title beside the first; nothing where there are none.
+
+    Args:
+        title: What the lines are.
+        lines: The lines.
+    """
     if not lines:
         return []
     table = Table.grid(padding=(0, 1, 0, 0))

@@ -9,7 +9,7 @@ import pytest
 import stabilitykit as package
 from stabilitykit.errors import ConfigError, DataError, RunFolderError
 
-COMMANDS = ("probe", "diagnose", "runs", "explain")
+COMMANDS = ("probe", "diagnose", "cost", "runs", "explain")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

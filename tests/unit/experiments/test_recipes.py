@@ -8,9 +8,9 @@ import yaml
 from stabilitykit.experiments import SweepPlan, check_claims, read_plan
 
 FOLDER = Path(__file__).parents[3] / "recipes"
-RECIPES = [
-    path for path in sorted(FOLDER.glob("*.yaml")) if "axes" in yaml.safe_load(path.read_text("utf-8"))
-]
+SWEEPS = [path for path in sorted(FOLDER.glob("*.yaml")) if "axes" in yaml.safe_load(path.read_text("utf-8"))]
+ALARMS = [path for path in SWEEPS if path.stem.startswith("alarms_")]
+RECIPES = [path for path in SWEEPS if path not in ALARMS]
 MOST_CPU_MINUTES = 180
 
 
@@ -44,6 +44,15 @@ def test_a_recipes_claims_fit_its_cells(path: Path) -> None:
 
 def test_all_recipes_together_stay_far_below_three_hours(plans: dict[str, SweepPlan]) -> None:
     assert sum(plan.about["cpu_minutes"] for plan in plans.values()) < MOST_CPU_MINUTES
+
+
+@pytest.mark.parametrize("path", ALARMS, ids=lambda path: path.stem)
+def test_a_recipe_of_the_benchmark_of_alarms_names_its_question_and_each_run_once(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[0].startswith("question: ")
+    assert lines[1] == f"# stabilitykit sweep recipes/{path.name}"
+    (axis,) = read_plan(path).axes
+    assert len({str(fields) for fields in axis.settings.values()}) == len(axis.values)
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Alarms measured: labelled runs, what warns of their failures, how early, and how often falsely."""

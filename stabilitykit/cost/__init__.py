@@ -1,0 +1,54 @@
+"""What a transformer costs: operations, bytes, memory, and the least time a machine takes for them.
+
+Names are loaded when first used. What is predicted comes from the configuration alone.
+"""
+
+from typing import TYPE_CHECKING
+
+from stabilitykit.lazy import lazy
+
+if TYPE_CHECKING:
+    from stabilitykit.cost.comparisons import COMPARISONS, Variant, compared, variants
+    from stabilitykit.cost.memory import memory_available, require_memory
+    from stabilitykit.cost.operation import Operation, Work
+    from stabilitykit.cost.peaks import measure_peaks
+    from stabilitykit.cost.prediction import Peaks, Prediction, predict
+    from stabilitykit.cost.workload import Workload
+
+_ROOMS = {
+    "COMPARISONS": "comparisons",
+    "Operation": "operation",
+    "Peaks": "prediction",
+    "Prediction": "prediction",
+    "Variant": "comparisons",
+    "Work": "operation",
+    "Workload": "workload",
+    "compared": "comparisons",
+    "measure_peaks": "peaks",
+    "memory_available": "memory",
+    "predict": "prediction",
+    "require_memory": "memory",
+    "variants": "comparisons",
+}
+
+__all__ = [
+    "COMPARISONS",
+    "Operation",
+    "Peaks",
+    "Prediction",
+    "Variant",
+    "Work",
+    "Workload",
+    "compared",
+    "measure_peaks",
+    "memory_available",
+    "predict",
+    "require_memory",
+    "variants",
+]
+
+__getattr__ = lazy(__name__, {name: f"stabilitykit.cost.{room}" for name, room in _ROOMS.items()})
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,101 @@
+"""What must be in memory at once, and whether a machine has it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from stabilitykit.cost.operation import Operation
+from stabilitykit.cost.traffic import Case
+from stabilitykit.cost.workload import cached_tokens
+from stabilitykit.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes by what they hold."""
+
+    weights: int
+    gradients: int = 0
+    optimizer: int = 0
+    """What the optimizer keeps between steps."""
+    activations: int = 0
+    """What forward keeps for backward."""
+    kv_cache: int = 0
+    """Keys and values of the tokens that later ones still see."""
+    working: int = 0
+    """What the largest single operation reads and writes beside weights and their gradients."""
+
+    @property
+    def total(self) -> int:
+        """All of it; more is never needed at once."""
+        return sum(asdict(self).values())
+
+    def to_json(self) -> dict[str, int]:
+        """Return every part and the total."""
+        return {**asdict(self), "total": self.total}
+
+
+def memory_needed(case: Case, operations: Sequence[Operation], state: int) -> Memory:
+    """Return what a workload needs.
+
+    Args:
+        case: Model and workload.
+        operations: All operations of it.
+        state: The optimizer's bytes.
+    """
+    weights = case.size * sum(each.parameters for each in operations)
+    working = max(_working(each, case.size) for each in operations)
+    if case.workload.mode != "train":
+        return Memory(weights, kv_cache=kv_cache(case), working=working)
+    saved = sum(each.saved for each in operations)
+    return Memory(weights, weights, state, saved, working=working)
+
+
+def _working(operation: Operation, size: int) -> int:
+    own = size * operation.parameters
+    forward, backward = operation.forward.bytes - own, operation.backward.bytes - 2 * own
+    return max(forward, backward, 0) // operation.layers
+
+
+def kv_cache(case: Case) -> int:
+    """Return the bytes of keys and values: 2·g·k a token and layer, in a window no more than it holds.
+
+    Args:
+        case: Model and workload.
+    """
+    config, workload = case.config, case.workload
+    tokens = sum(cached_tokens(config.layer_kind(layer), workload.length) for layer in range(config.n_layers))
+    return workload.itemsize * workload.batch * tokens * 2 * config.n_kv_heads * config.head_dim
+
+
+def memory_available() -> int | None:
+    """Return the bytes of memory that a new program could have here; None where that is not told."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123  # not a file of anyone's
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def require_memory(needed: Memory, available: int | None) -> None:
+    """Refuse to begin what does not fit; to be called before anything is allocated.
+
+    Args:
+        needed: The prediction.
+        available: Bytes that there are; None where nobody knows, which refuses nothing.
+
+    Raises:
+        DataError: It does not fit.
+    """
+    if available is not None and needed.total > available:
+        parts = [f"{name} {gib(size)}" for name, size in asdict(needed).items() if size]
+        told = f"needs {gib(needed.total)} ({', '.join(parts)}), and {gib(available)} are available"
+        raise DataError(f"memory: {told}; try a smaller --scale or --batch")
+
+
+def gib(size: int) -> str:
+    """Return bytes in GiB, or MiB below one."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,59 @@
+"""Measure what this machine does at most: one large product, one large copy."""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+
+from stabilitykit.cost.prediction import Peaks
+from stabilitykit.cost.workload import DType
+
+_BUDGET = 0.3
+"""Seconds of trying, for each; at least two tries."""
+_SMALLEST, _LARGEST = 256, 2048
+"""Rows of the product: it grows until one takes a tenth of the budget."""
+_COPIED = 2**26
+"""Bytes copied: beyond what caches hold."""
+
+
+def measure_peaks(dtype: DType) -> Peaks:
+    """Return the best rates of several tries, in this process with its number of threads.
+
+    Args:
+        dtype: The type of the product's matrices.
+    """
+    kind: torch.dtype = getattr(torch, dtype)
+    return Peaks(_product(kind), _copy())
+
+
+def _product(dtype: torch.dtype) -> float:
+    size, best = _SMALLEST, 0.0
+    while True:
+        one, other = (torch.ones(size, size, dtype=dtype) for _ in range(2))
+        out = torch.empty(size, size, dtype=dtype)
+
+        def multiply(one: torch.Tensor = one, other: torch.Tensor = other, out: torch.Tensor = out) -> None:
+            torch.mm(one, other, out=out)
+
+        seconds = _quickest(multiply)
+        best = max(best, 2 * size**3 / seconds)
+        if seconds > _BUDGET / 10 or size == _LARGEST:
+            return best
+        size *= 2
+
+
+def _copy() -> float:
+    source = torch.ones(_COPIED // 4)
+    target = torch.empty_like(source)
+    return 2 * _COPIED / _quickest(lambda: target.copy_(source))
+
+
+def _quickest(run: Callable[[], object]) -> float:
+    """Return the least seconds of one call; the first, which warms up, does not count."""
+    run()
+    best, tries, begun = float("inf"), 0, perf_counter()
+    while tries < 2 or perf_counter() - begun < _BUDGET:
+        start = perf_counter()
+        run()
+        best, tries = min(best, perf_counter() - start), tries + 1
+    return best

@@ -13,7 +13,8 @@ def known_peaks(monkeypatch):
     monkeypatch.setattr("stabilitykit.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
 
 
-def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stabilitykit):
+def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stabilitykit, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     ended = stabilitykit("cost", "--arch", "gemma2")
     assert ended.status == 0
     assert ended.err == "measuring this machine's peaks: one product, one copy\n"

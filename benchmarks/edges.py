@@ -24,7 +24,7 @@ from alarms.folder import arms_of
 
 from stabilitykit.experiments import ProbeSpec
 from stabilitykit.experiments.checks import EdgeTable, RunOutcome, edges, write_edges
-from stabilitykit.experiments.checks.scope import outside
+from stabilitykit.experiments.checks.scope import is_on_another_text, outside, sizes_of
 from stabilitykit.experiments.spec import spec_of
 
 TABLE = Path(__file__).parents[1] / "stabilitykit/experiments/checks/edges.yaml"
@@ -133,16 +133,8 @@ def _best_losses(runs: Iterable[Ended]) -> dict[str, float]:
 
 
 def _is_measured(spec: ProbeSpec) -> bool:
-    own = {
-        "d_model": spec.model.d_model,
-        "n_heads": spec.model.attention.n_heads,
-        "seq_len": spec.model.seq_len,
-        "batch_size": spec.data.batch_size,
-        "steps": spec.trainer.steps,
-    }
     # Another text has another best loss.
-    text = spec.data.kind == "text" and spec.data.path is None and spec.data.batches is None
-    return own == SIZES and text and not outside(spec, SIZES)
+    return sizes_of(spec) == SIZES and not is_on_another_text(spec) and not outside(spec, SIZES)
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -5,8 +5,9 @@ from functools import partial
 
 import numpy as np
 
+from alarms.announcing import HOLD
 from alarms.runs import Rows, Run, Series
-from alarms.series import ARMED, HOLD, Places, announced, held_for, trailing_median
+from alarms.series import ARMED, Places, announced, held_for, trailing_median
 from alarms.signals import excess, first_over_last, known
 
 SMOOTH = 7

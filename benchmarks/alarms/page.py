@@ -58,7 +58,7 @@ def publish(runs: Sequence[Run], scored: Scored, path: Path) -> None:
         Resamples.of(found.natural),
     )
     text = TEMPLATE.read_text(encoding="utf-8")
-    for name, part in {**_open(found, scored, decided), **_locked(runs, scored, decided)}.items():
+    for name, part in {**_open(found, scored, decided), **_locked(runs, scored)}.items():
         text = text.replace("{" + name + "}", part)
     path.write_text(text, encoding="utf-8")
     _write_rows(found, decided)
@@ -96,7 +96,7 @@ def _best(rows: Sequence[Row], most: int = 8) -> list[Row]:
     return sorted(rows, key=lambda row: -(row.score.headline.value or 0))[:most]
 
 
-def _locked(runs: Sequence[Run], scored: Scored, decided: Sequence[Decision]) -> dict[str, str]:
+def _locked(runs: Sequence[Run], scored: Scored) -> dict[str, str]:
     labels = locked_labels(runs)
     limits = read_limits()
     rows = locked_rows(scored, labels, limits)
@@ -116,17 +116,13 @@ def _locked(runs: Sequence[Run], scored: Scored, decided: Sequence[Decision]) ->
             [row for row in rows if row.method.group == "fixed"], "rule"
         ).markdown(),
         "locked_parts_table": parts_table(
-            {name: score(ours, part) for name, part in parts.items()}, _there(ours, SHOWN)
+            {name: score(ours, part) for name, part in parts.items()},
+            [name for name in SHOWN if name in {method.name for method in ours}],
         ).markdown(),
         "locked_check_table": check_table(
             {name: [scored.runs[run] for run in part] for name, part in parts.items()}, labels
         ).markdown(),
     }
-
-
-def _there(methods: Sequence[object], names: Sequence[str]) -> list[str]:
-    known = {getattr(method, "name", "") for method in methods}
-    return [name for name in names if name in known]
 
 
 def decisions_table(decided: Sequence[Decision]) -> Table:

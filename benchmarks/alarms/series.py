@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from alarms.announcing import HOLD
 from alarms.runs import Rows, Series
 
 Rule = Literal["z", "growth", "level"]
@@ -21,8 +22,6 @@ ARMED = 8
 """The first step that has a score."""
 FEWEST = 8
 """Past values without which ``z`` says nothing."""
-HOLD = 3
-"""Steps in a row that make an alarm."""
 _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
 _LEAST = 1e-3

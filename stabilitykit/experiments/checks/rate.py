@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stabilitykit.experiments.checks.edges import EdgeTable, read_edges
 from stabilitykit.experiments.checks.interpolation import Edge, edge_at
 from stabilitykit.experiments.checks.report import CheckFinding, Expected
-from stabilitykit.experiments.checks.scope import outside
+from stabilitykit.experiments.checks.scope import is_on_another_text, outside
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import Severity
 
@@ -110,8 +110,7 @@ def _setting(spec: ProbeSpec) -> str:
 
 
 def _text(spec: ProbeSpec) -> str:
-    other = spec.data.kind != "text" or spec.data.path is not None
-    return " (measured on another text)" if other else ""
+    return " (measured on another text)" if is_on_another_text(spec) else ""
 
 
 def _remedies(spec: ProbeSpec, table: EdgeTable, verdict: RateVerdict) -> Iterator[str]:

@@ -26,15 +26,24 @@ def outside(spec: ProbeSpec, sizes: Mapping[str, int]) -> list[str]:
     return [*_sizes(spec, sizes), *_model(spec.model), *_training(spec)]
 
 
-def _sizes(spec: ProbeSpec, sizes: Mapping[str, int]) -> Iterator[str]:
-    own = {
+def sizes_of(spec: ProbeSpec) -> dict[str, int]:
+    """Return the sizes of a probe that the table is for, by name."""
+    return {
         "d_model": spec.model.d_model,
         "n_heads": spec.model.attention.n_heads,
         "seq_len": spec.model.seq_len,
         "batch_size": spec.data.batch_size,
         "steps": spec.trainer.steps,
     }
-    for name, size in own.items():
+
+
+def is_on_another_text(spec: ProbeSpec) -> bool:
+    """Return whether a probe reads anything but the standard library's sources."""
+    return spec.data.kind != "text" or spec.data.path is not None
+
+
+def _sizes(spec: ProbeSpec, sizes: Mapping[str, int]) -> Iterator[str]:
+    for name, size in sizes_of(spec).items():
         if not sizes[name] / SIZE_FACTOR <= size <= sizes[name] * SIZE_FACTOR:
             yield f"{name} {size} (measured at {sizes[name]})"
 

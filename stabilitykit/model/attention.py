@@ -63,12 +63,8 @@ class Attention(nn.Module):
         q = self._heads(self.q_proj(x), self.n_heads, self.q_norm, context.rotation)
         k = self._heads(self.k_proj(x), self.n_kv_heads, self.k_norm, context.rotation)
         v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, None)
-        if context.temperature is not None:
-            q = q * context.temperature.unsqueeze(-1)
-        gathered = self._attend(q, k, v, context)
-        if self.head_scale is not None:
-            gathered = gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
-        joined = gathered.transpose(1, 2).flatten(2)
+        gathered = self._attend(_tempered(q, context.temperature), k, v, context)
+        joined = self._head_scaled(gathered).transpose(1, 2).flatten(2)
         if self.out_norm is not None:
             joined = self.out_norm(joined)
         out: Tensor = self.o_proj(joined)
@@ -96,6 +92,13 @@ class Attention(nn.Module):
             heads = rotate(heads, turn)
         return heads if norm is None else norm(heads.transpose(1, 2)).transpose(1, 2)
 
+    def _head_scaled(
+        self, gathered: Float[Tensor, "batch heads seq head_dim"]
+    ) -> Float[Tensor, "batch heads seq head_dim"]:
+        if self.head_scale is None:
+            return gathered
+        return gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
+
     def _attend(
         self,
         q: Float[Tensor, "batch heads seq head_dim"],
@@ -110,6 +113,12 @@ class Attention(nn.Module):
             return fused(q, k, v, context.mask, self._scale, dropout)
         sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
         return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)
+
+
+def _tempered(
+    q: Float[Tensor, "batch heads seq head_dim"], temperature: Float[Tensor, "seq"] | None
+) -> Float[Tensor, "batch heads seq head_dim"]:
+    return q if temperature is None else q * temperature.unsqueeze(-1)
 
 
 def _head_norm(config: TransformerConfig, n_heads: int) -> Norm | PerHeadNorm:

@@ -64,12 +64,14 @@ class Head(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq vocab"]:
         """Return one logit a token of the vocabulary: scaled, times its gain, then capped."""
-        scores = self.linear(x)
-        if self._scale != 1:
-            scores = scores * self._scale
-        if self.gain is not None:
-            scores = scores * self.gain.to(scores.dtype)
-        if self._softcap is not None:
-            scores = self._softcap * torch.tanh(scores / self._softcap)
-        logits: Tensor = self.logits(scores)
+        logits: Tensor = self.logits(self._capped(self._gained(self._scaled(self.linear(x)))))
         return logits
+
+    def _scaled(self, scores: Float[Tensor, "batch seq vocab"]) -> Float[Tensor, "batch seq vocab"]:
+        return scores if self._scale == 1 else scores * self._scale
+
+    def _gained(self, scores: Float[Tensor, "batch seq vocab"]) -> Float[Tensor, "batch seq vocab"]:
+        return scores if self.gain is None else scores * self.gain.to(scores.dtype)
+
+    def _capped(self, scores: Float[Tensor, "batch seq vocab"]) -> Float[Tensor, "batch seq vocab"]:
+        return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)

@@ -56,8 +56,11 @@ class FeedForward(nn.Module):
     def _scaled(
         self, x: Float[Tensor, "batch seq d_ff"], gain: Float[Tensor, "d_ff"] | None
     ) -> Float[Tensor, "batch seq d_ff"]:
-        if self._scale != 1:
-            x = x * self._scale
+        return self._gained(x * self._scale if self._scale != 1 else x, gain)
+
+    def _gained(
+        self, x: Float[Tensor, "batch seq d_ff"], gain: Float[Tensor, "d_ff"] | None
+    ) -> Float[Tensor, "batch seq d_ff"]:
         return x if gain is None else x * gain.to(x.dtype)
 
     def _clamped(self, x: Float[Tensor, "batch seq d_ff"]) -> Float[Tensor, "batch seq d_ff"]:

@@ -74,19 +74,35 @@ def eager(
     """
     if k.shape[1] < q.shape[1]:
         k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
-    logits = q @ k.mT * scale
+    weights = _weights(_scores(q, k), scale, softcap, mask, sinks)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    return weights.to(v.dtype) @ v
+
+
+def _scores(
+    q: Float[Tensor, "batch heads seq head_dim"], k: Float[Tensor, "batch heads keys head_dim"]
+) -> Float[Tensor, "batch heads seq keys"]:
+    return q @ k.mT
+
+
+def _weights(
+    scores: Float[Tensor, "batch heads seq keys"],
+    scale: float,
+    softcap: float | None,
+    mask: Mask,
+    sinks: Float[Tensor, "heads"] | None,
+) -> Float[Tensor, "batch heads seq keys"]:
+    """Return the share of every key that each query gathers, at least in float32."""
+    logits = scores * scale
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     logits = _masked(logits, mask)
-    if sinks is not None:
-        column = sinks.to(logits.dtype).view(1, -1, 1, 1).expand(*logits.shape[:-1], 1)
-        weights = torch.cat((logits, column), -1).softmax(-1)[..., :-1]
-    else:
-        weights = logits.softmax(-1)
-    if dropout:
-        weights = F.dropout(weights, dropout)
-    return weights.to(v.dtype) @ v
+    if sinks is None:
+        return logits.softmax(-1)
+    column = sinks.to(logits.dtype).view(1, -1, 1, 1).expand(*logits.shape[:-1], 1)
+    return torch.cat((logits, column), -1).softmax(-1)[..., :-1]
 
 
 def _masked(logits: Float[Tensor, "batch heads seq seq"], mask: Mask) -> Float[Tensor, "batch heads seq seq"]:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -19,6 +20,22 @@ class LossParts(NamedTuple):
     """Mean log Z, the log-sum-exp of a token's logits."""
     z_loss: Float[Tensor, ""]
     """The coefficient times the mean of (log Z)²."""
+
+
+def next_token_losses(
+    logits: Float[Tensor, "token vocab"], targets: Int[Tensor, "token"], coefficient: float
+) -> dict[str, Tensor]:
+    """Return ``loss``, which is optimised; with a z-loss also ``cross_entropy`` and ``z_loss``, its parts.
+
+    Args:
+        logits: One a token of the vocabulary.
+        targets: Indices below the vocabulary's size.
+        coefficient: Weight of the z-loss; 0 for none.
+    """
+    if not coefficient:
+        return {"loss": F.cross_entropy(logits, targets)}
+    parts = cross_entropy_with_z_loss(logits, targets, coefficient)
+    return {"loss": parts.total, "cross_entropy": parts.cross_entropy, "z_loss": parts.z_loss}
 
 
 def cross_entropy_with_z_loss(

@@ -15,7 +15,7 @@ from stabilitykit.errors import ConfigError
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.transformer import Transformer
 from stabilitykit.training.config import OptimizerConfig, ScheduleConfig, check_optimizer, check_sharpness
-from stabilitykit.training.loss import cross_entropy_with_z_loss
+from stabilitykit.training.loss import next_token_losses
 from stabilitykit.training.optimizers import build_optimizer
 from stabilitykit.training.schedules import lr_factor, resolve_warmup
 from stabilitykit.training.sharpness import Sharpness, stability_threshold
@@ -125,12 +125,7 @@ class TransformerModule(LightningModule):
         return {name: torch.tensor(reading) for name, reading in readings.items()}
 
     def _losses(self, batch: Int[Tensor, "batch window"]) -> dict[str, Tensor]:
-        logits, targets = self._predictions(batch)
-        coefficient = self.model.config.head.z_loss
-        if not coefficient:
-            return {"loss": F.cross_entropy(logits, targets)}
-        parts = cross_entropy_with_z_loss(logits, targets, coefficient)
-        return {"loss": parts.total, "cross_entropy": parts.cross_entropy, "z_loss": parts.z_loss}
+        return next_token_losses(*self._predictions(batch), self.model.config.head.z_loss)
 
     def _predictions(
         self, batch: Int[Tensor, "batch window"]

@@ -1,7 +1,8 @@
-"""``stabilitykit cost``: what an architecture costs, in FLOPs beside bytes."""
+"""``stabilitykit cost``: what an architecture costs, in FLOPs beside bytes beside time."""
 
 import os
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,13 +10,19 @@ from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, Json, a_whole_number
 
-HELP = """Predict what an architecture costs: FLOPs beside bytes, for each operation and class.
+if TYPE_CHECKING:
+    from stabilitykit.cost import Peaks
+    from stabilitykit_cli.cost_request import Asked
 
-Everything is computed from the configuration; the machine's peaks are measured by one product of matrices
-and one copy, which takes a second. Sizes that no machine holds can be asked for.
+HELP = """Price an architecture: FLOPs beside bytes beside measured time, for each operation and class.
+
+FLOPs, bytes and memory are computed from the configuration. Then steps are run and timed, as they are and
+under torch's profiler, and every kernel's time is given to its operation; what is compared runs in turns.
+With --predict no model is run, and sizes that no machine holds can be asked for.
 
 Examples:
-  stabilitykit cost --arch llama3 --scale release --mode decode --cache 8192 --dtype bfloat16
+  stabilitykit cost --arch llama2 --scale small
+  stabilitykit cost --arch llama3 --scale release --mode decode --dtype bfloat16 --predict
   stabilitykit cost --arch gpt2 --compare llama2
   stabilitykit cost --arch pre_norm --compare norm
 """
@@ -31,7 +38,7 @@ def cost(
         typer.Option(
             metavar="WHAT",
             help="Another architecture, a setting such as model.attention.n_kv_heads=1, or one of: norm, "
-            "bias, kv_heads, window, order, placement, glu, softcap, qk_norm.",
+            "bias, kv_heads, window, order, placement, glu, softcap, qk_norm, monitor.",
         ),
     ] = None,
     scale: Annotated[
@@ -63,12 +70,21 @@ def cost(
     optimizer: Annotated[
         str, typer.Option(metavar="NAME", help="adamw, sgd or muon, in training.")
     ] = "adamw",
+    predicted: Annotated[
+        bool, typer.Option("--predict", help="Compute only: no model is built or run.")
+    ] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(metavar="S", min=0, help="About how long each model is run; five rounds at least."),
+    ] = 10.0,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Print the prediction, or several side by side, and return the exit status."""
+    """Print what one model costs, or several side by side, and return the exit status."""
     # Two OpenMP threads on a shared machine spin and lose; only the first import of torch looks here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # The profiler would tell of each of its starts on stderr.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from stabilitykit_cli.cost_request import asked_for
 
     asked = asked_for(arch, compare, scale, overrides or [], mode, batch, seq, cache, dtype, optimizer)
@@ -76,7 +92,7 @@ def cost(
     from stabilitykit.cost import measure_peaks
 
     peaks = measure_peaks(asked.workload.dtype)
-    document = asked.document(peaks)
+    document = _document(asked, peaks, None if predicted else seconds)
     if json:
         print_document(document)
         return exits.OK
@@ -84,3 +100,16 @@ def cost(
 
     consoles.show(cost_page(document))
     return exits.OK
+
+
+def _document(asked: "Asked", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
+    with consoles.counting("measuring") as told:
+        document = asked.document(peaks, seconds, _shown(told))
+    if asked.growing:
+        with consoles.counting("measuring as the cache grows") as told:
+            document["growth"] = asked.growth(peaks, seconds, _shown(told))
+    return document
+
+
+def _shown(told: Callable[[int, int], None]) -> Callable[[float], None]:
+    return lambda done: told(round(1000 * done), 1000)

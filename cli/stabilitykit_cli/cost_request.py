@@ -1,13 +1,13 @@
 """What ``cost`` is asked for: architectures, sized, and a workload. Loads torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
-from stabilitykit.cost import COMPARISONS, Peaks, Prediction, Variant, Workload, compared, predict, variants
-from stabilitykit.cost.comparisons import GROWTH
-from stabilitykit.cost.memory import memory_available
+from stabilitykit.cost import COMPARISONS, Peaks, Variant, Workload, document, priced, variants
+from stabilitykit.cost.growth import growth
 from stabilitykit.cost.optimizer import OPTIMIZERS, OptimizerName
+from stabilitykit.cost.pricing import OnProgress
 from stabilitykit.cost.workload import MODES, DType, check_workload
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.experiments.spec import parse_override
@@ -25,40 +25,32 @@ class Asked:
     optimizer: OptimizerName
     growing: bool
 
-    def document(self, peaks: Peaks) -> dict[str, Any]:
+    def document(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> dict[str, Any]:
         """Return everything that ``cost --json`` prints.
 
         Args:
             peaks: The machine's.
-        """
-        found = [predict(each.config, self.workload, self.optimizer) for each in self.variants]
-        first = found[0]
-        document: dict[str, Any] = {
-            "arch": self.variants[0].label,
-            "peaks": peaks.to_json(),
-            **first.to_json(peaks),
-            "available": memory_available(),
-        }
-        if len(found) > 1:
-            document["compared"] = [
-                {"arch": each.label, "ratios": compared(first, one, peaks), **one.to_json(peaks)}
-                for each, one in zip(self.variants[1:], found[1:], strict=True)
-            ]
-        if self.growing:
-            document["growth"] = self._growth(peaks)
-        return document
+            seconds: About how long to measure; None to predict alone.
+            on_progress: Called with the share that is done.
 
-    def _growth(self, peaks: Peaks) -> list[dict[str, Any]]:
-        """Return a row for every variant and length of the cache."""
-        rows = []
-        for times in GROWTH:
-            length = self.workload.length * times
-            for each in self.variants:
-                config = validated(TransformerConfig, {**each.config.model_dump(), "seq_len": length})
-                one: Prediction = predict(config, replace(self.workload, length=length))
-                row = {"cache": length, "arch": each.label, **one.total.to_json()}
-                rows.append({**row, "kv_cache": one.memory.kv_cache, "bound_s": one.seconds(peaks)})
-        return rows
+        Raises:
+            DataError: What is to be measured does not fit in memory.
+        """
+        sides = priced(self.variants, self.workload, self.optimizer, seconds, on_progress)
+        return document(sides, peaks)
+
+    def growth(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> list[dict[str, Any]]:
+        """Return a row for every length of a cache that grows, and variant.
+
+        Args:
+            peaks: The machine's.
+            seconds: About how long to measure each length; None to predict alone.
+            on_progress: Called with the share that is done.
+
+        Raises:
+            DataError: What is to be measured does not fit in memory.
+        """
+        return growth(self.variants, self.workload, self.optimizer, peaks, seconds, on_progress)
 
 
 def asked_for(
@@ -78,12 +70,13 @@ def asked_for(
     Raises:
         ConfigError: Something is not known, out of range, or does not go together; names the option.
     """
-    growing = compare in COMPARISONS and COMPARISONS[str(compare)].growing
-    mode = mode or ("decode" if growing else "train")
+    comparison = COMPARISONS.get(compare or "")
+    only = None if comparison is None else comparison.mode
+    mode = mode or only or "train"
     if mode not in MODES:
         raise ConfigError(f"mode: got {mode!r}; accepted: {', '.join(MODES)}")
-    if growing and mode != "decode":
-        raise ConfigError(f"--mode: got {mode}; --compare {compare} is of decode")
+    if only and mode != only:
+        raise ConfigError(f"--mode: got {mode}; --compare {compare} is of {only}")
     for option, value, needs in (("--seq", seq, mode != "decode"), ("--cache", cache, mode == "decode")):
         if value is not None and not needs:
             raise ConfigError(f"{option}: got {value}; not in --mode {mode}")
@@ -96,7 +89,7 @@ def asked_for(
     workload = Workload(mode, batch, length, cast(DType, dtype))
     for each in found:
         check_workload(workload, each.config)
-    return Asked(found, workload, optimizer, growing)
+    return Asked(found, workload, optimizer, comparison is not None and comparison.growing)
 
 
 def _variants(arch: str, compare: str | None, scale: str | None, settings: Fields) -> list[Variant]:

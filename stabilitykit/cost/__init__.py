@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stabilitykit.cost.operation import Operation, Work
     from stabilitykit.cost.peaks import measure_peaks
     from stabilitykit.cost.prediction import Peaks, Prediction, predict
+    from stabilitykit.cost.pricing import Priced, document, priced
     from stabilitykit.cost.workload import Workload
 
 _ROOMS = {
@@ -20,13 +21,16 @@ _ROOMS = {
     "Operation": "operation",
     "Peaks": "prediction",
     "Prediction": "prediction",
+    "Priced": "pricing",
     "Variant": "comparisons",
     "Work": "operation",
     "Workload": "workload",
     "compared": "comparisons",
+    "document": "pricing",
     "measure_peaks": "peaks",
     "memory_available": "memory",
     "predict": "prediction",
+    "priced": "pricing",
     "require_memory": "memory",
     "variants": "comparisons",
 }
@@ -36,13 +40,16 @@ __all__ = [
     "Operation",
     "Peaks",
     "Prediction",
+    "Priced",
     "Variant",
     "Work",
     "Workload",
     "compared",
+    "document",
     "measure_peaks",
     "memory_available",
     "predict",
+    "priced",
     "require_memory",
     "variants",
 ]

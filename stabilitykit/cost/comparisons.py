@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from stabilitykit.cost.measured.norm_kernels import NormKernels
 from stabilitykit.cost.prediction import Peaks, Prediction
+from stabilitykit.cost.workload import Mode
 from stabilitykit.model.config import TransformerConfig, validated
 from stabilitykit.model.presets.entry import Fields, merged
 
@@ -13,16 +15,31 @@ class Variant(NamedTuple):
 
     label: str
     config: TransformerConfig
+    norms: NormKernels = "model"
+    """By which kernels norms run."""
+    watched: bool = False
+    """Whether a monitor watches the training."""
+
+
+class Change(NamedTuple):
+    """What one variant of a comparison changes."""
+
+    fields: Fields
+    """Nested fields of the architecture."""
+    norms: NormKernels = "model"
+    watched: bool = False
 
 
 class Comparison(NamedTuple):
     """One thing that is varied."""
 
     about: str
-    settings: Callable[[TransformerConfig], dict[str, Fields]]
-    """Nested fields of each variant, by its label; the first is what the others are compared with."""
+    changes: Callable[[TransformerConfig], dict[str, Change]]
+    """What each variant changes, by its label; the first is what the others are compared with."""
+    mode: Mode | None = None
+    """The only mode that it is of; None for all."""
     growing: bool = False
-    """Whether it is of decoding, with a cache that grows."""
+    """Whether it is of a cache that grows."""
 
 
 def variants(name: str, fields: Mapping[str, Any]) -> list[Variant]:
@@ -37,8 +54,8 @@ def variants(name: str, fields: Mapping[str, Any]) -> list[Variant]:
     """
     base = validated(TransformerConfig, fields)
     return [
-        Variant(label, validated(TransformerConfig, merged(fields, changes)))
-        for label, changes in COMPARISONS[name].settings(base).items()
+        Variant(label, validated(TransformerConfig, merged(fields, each.fields)), each.norms, each.watched)
+        for label, each in COMPARISONS[name].changes(base).items()
     ]
 
 
@@ -62,14 +79,24 @@ def compared(first: Prediction, other: Prediction, peaks: Peaks | None) -> dict[
     return {name: one / by if by else None for name, (one, by) in pairs.items()}
 
 
-def _norms(config: TransformerConfig) -> dict[str, Fields]:
-    return {
+def _changes(fields: Mapping[str, Fields]) -> dict[str, Change]:
+    return {label: Change(each) for label, each in fields.items()}
+
+
+def _norms(config: TransformerConfig) -> dict[str, Change]:
+    kinds: dict[str, Fields] = {
         "LayerNorm": {"norm": {"kind": "layernorm", "gain": True, "bias": True}},
         "RMSNorm": {"norm": {"kind": "rmsnorm", "gain": True, "bias": False}},
     }
+    kernels: dict[NormKernels, str] = {"model": "", "library": ", torch's", "composite": ", composite"}
+    return {
+        f"{kind}{told}": Change(fields, norms)
+        for norms, told in kernels.items()
+        for kind, fields in kinds.items()
+    }
 
 
-def _biases(config: TransformerConfig) -> dict[str, Fields]:
+def _biases(config: TransformerConfig) -> dict[str, Change]:
     def all_of(value: bool) -> Fields:
         return {
             "attention": {"qkv_bias": value, "out_bias": value},
@@ -77,70 +104,83 @@ def _biases(config: TransformerConfig) -> dict[str, Fields]:
             "head": {"bias": value},
         }
 
-    return {"no biases": all_of(False), "biases": all_of(True)}
+    return _changes({"no biases": all_of(False), "biases": all_of(True)})
 
 
-def _kv_heads(config: TransformerConfig) -> dict[str, Fields]:
+def _kv_heads(config: TransformerConfig) -> dict[str, Change]:
     heads = config.attention.n_heads
     # The divisor next to a quarter: several heads of queries to one of keys, several of these.
     some = min((n for n in range(1, heads + 1) if heads % n == 0), key=lambda n: abs(n - heads / 4))
     named = {f"MHA {heads}": heads, f"GQA {some}": some, "MQA 1": 1}
-    return {label: {"attention": {"n_kv_heads": n}} for label, n in named.items()}
+    return _changes({label: {"attention": {"n_kv_heads": n}} for label, n in named.items()})
 
 
-def _windows(config: TransformerConfig) -> dict[str, Fields]:
+def _windows(config: TransformerConfig) -> dict[str, Change]:
     window = max(1, config.seq_len // 4)
     sliding = {"span": "sliding", "window": window}
-    return {
-        "full": {"pattern": [{}]},
-        f"sliding {window}": {"pattern": [sliding]},
-        "3 sliding : 1 full": {"pattern": [sliding] * 3 + [{}]},
-    }
+    return _changes(
+        {
+            "full": {"pattern": [{}]},
+            f"sliding {window}": {"pattern": [sliding]},
+            "3 sliding : 1 full": {"pattern": [sliding] * 3 + [{}]},
+        }
+    )
 
 
-def _orders(config: TransformerConfig) -> dict[str, Fields]:
-    return {
-        "serial": {"order": "serial", "shared_norm": False},
-        "parallel": {"order": "parallel", "shared_norm": False},
-        "parallel, 1 norm": {"order": "parallel", "shared_norm": True},
-    }
+def _orders(config: TransformerConfig) -> dict[str, Change]:
+    return _changes(
+        {
+            "serial": {"order": "serial", "shared_norm": False},
+            "parallel": {"order": "parallel", "shared_norm": False},
+            "parallel, 1 norm": {"order": "parallel", "shared_norm": True},
+        }
+    )
 
 
-def _placements(config: TransformerConfig) -> dict[str, Fields]:
-    return {name: {"wiring": name} for name in ("pre_norm", "post_norm", "double_norm")}
+def _placements(config: TransformerConfig) -> dict[str, Change]:
+    return _changes({name: {"wiring": name} for name in ("pre_norm", "post_norm", "double_norm")})
 
 
-def _gates(config: TransformerConfig) -> dict[str, Fields]:
+def _gates(config: TransformerConfig) -> dict[str, Change]:
     own = {"d_ff": None, "ratio": None}
-    return {
-        "GELU, 4 d": {"feedforward": {"gated": False, "activation": "gelu", **own}},
-        "SwiGLU, 8/3 d": {"feedforward": {"gated": True, "activation": "silu", **own}},
-    }
+    return _changes(
+        {
+            "GELU, 4 d": {"feedforward": {"gated": False, "activation": "gelu", **own}},
+            "SwiGLU, 8/3 d": {"feedforward": {"gated": True, "activation": "silu", **own}},
+        }
+    )
 
 
-def _softcaps(config: TransformerConfig) -> dict[str, Fields]:
-    return {
-        "no cap": {"attention": {"softcap": None}},
-        "cap 50": {"attention": {"softcap": 50.0}},
-        "matrix by matrix": {"attention": {"softcap": None, "implementation": "eager"}},
-    }
+def _softcaps(config: TransformerConfig) -> dict[str, Change]:
+    return _changes(
+        {
+            "no cap": {"attention": {"softcap": None}},
+            "cap 50": {"attention": {"softcap": 50.0}},
+            "matrix by matrix": {"attention": {"softcap": None, "implementation": "eager"}},
+        }
+    )
 
 
-def _qk_norms(config: TransformerConfig) -> dict[str, Fields]:
+def _qk_norms(config: TransformerConfig) -> dict[str, Change]:
     labels = {"none": "no QK-norm", "head": "each head", "full": "full width"}
-    return {label: {"attention": {"qk_norm": kind}} for kind, label in labels.items()}
+    return _changes({label: {"attention": {"qk_norm": kind}} for kind, label in labels.items()})
+
+
+def _monitors(config: TransformerConfig) -> dict[str, Change]:
+    return {"alone": Change({}), "watched": Change({}, watched=True)}
 
 
 COMPARISONS: dict[str, Comparison] = {
     "norm": Comparison("LayerNorm or RMSNorm", _norms),
     "bias": Comparison("with and without biases", _biases),
-    "kv_heads": Comparison("MHA, GQA and MQA where a cache grows", _kv_heads, growing=True),
+    "kv_heads": Comparison("MHA, GQA and MQA where a cache grows", _kv_heads, "decode", growing=True),
     "window": Comparison("full or sliding attention", _windows),
     "order": Comparison("serial or parallel branches", _orders),
     "placement": Comparison("where the norms stand", _placements),
     "glu": Comparison("a plain or a gated feed-forward", _gates),
     "softcap": Comparison("capped logits, which leave the fused kernel", _softcaps),
     "qk_norm": Comparison("norms of queries and keys", _qk_norms),
+    "monitor": Comparison("training alone, and watched by this toolkit", _monitors, "train"),
 }
 """What ``--compare`` takes beside architectures."""
 

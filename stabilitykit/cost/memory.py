@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from stabilitykit.cost.operation import Operation
 from stabilitykit.cost.traffic import Case
@@ -24,6 +24,9 @@ class Memory:
     """Keys and values of the tokens that later ones still see."""
     working: int = 0
     """What the largest single operation reads and writes beside weights and their gradients."""
+
+    def __add__(self, other: "Memory") -> "Memory":
+        return Memory(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def total(self) -> int:
@@ -93,7 +96,7 @@ def require_memory(needed: Memory, available: int | None) -> None:
     if available is not None and needed.total > available:
         parts = [f"{name} {gib(size)}" for name, size in asdict(needed).items() if size]
         told = f"needs {gib(needed.total)} ({', '.join(parts)}), and {gib(available)} are available"
-        raise DataError(f"memory: {told}; try a smaller --scale or --batch")
+        raise DataError(f"memory: {told}; try a smaller --scale or --batch, or --predict, which runs nothing")
 
 
 def gib(size: int) -> str:

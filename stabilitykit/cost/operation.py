@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 OpClass = Literal["contraction", "normalisation", "element-wise"]
 """The lecture's three classes (Ivanov et al. 2007.00072, table 1): products of matrices; what takes
@@ -11,7 +11,9 @@ statistics of a row, softmax among it; everything else."""
 CLASSES: tuple[OpClass, ...] = ("contraction", "normalisation", "element-wise")
 """In the order of tables."""
 
-PASSES = ("forward", "backward", "step")
+Pass = Literal["forward", "backward", "step"]
+
+PASSES: tuple[Pass, ...] = get_args(Pass)
 """What an operation works in; ``step`` is the optimizer's."""
 
 
@@ -59,6 +61,10 @@ class Work:
             "bytes": self.bytes,
             "intensity": self.intensity,
         }
+
+
+SUMS = "gradient_sums"
+"""Where a tensor is read more than once, its gradients are added up: an operation of backward alone."""
 
 
 def work(flops: int = 0, read: int = 0, written: int = 0) -> Work:
@@ -110,7 +116,7 @@ class Operation:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, the class as ``class``."""
-        passes = {name: getattr(self, name).to_json() for name in PASSES}
+        passes: dict[str, Any] = {name: getattr(self, name).to_json() for name in PASSES}
         described = {"name": self.name, "class": self.op_class, "layers": self.layers}
         return {**described, "parameters": self.parameters, "saved": self.saved, **passes}
 
@@ -141,7 +147,7 @@ def _sum(one: Operation, other: Operation) -> Operation:
     )
 
 
-def totals(operations: Iterable[Operation]) -> dict[str, Work]:
+def totals(operations: Iterable[Operation]) -> dict[Pass, Work]:
     """Return the work of every pass, summed."""
     sums = dict.fromkeys(PASSES, Work())
     for each in operations:

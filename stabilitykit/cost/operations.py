@@ -7,7 +7,7 @@ from dataclasses import replace
 from stabilitykit.cost.attention import attention
 from stabilitykit.cost.ends import embedding, head
 from stabilitykit.cost.feedforward import feedforward
-from stabilitykit.cost.operation import Operation, forward_only, gathered
+from stabilitykit.cost.operation import SUMS, Operation, forward_only, gathered, work
 from stabilitykit.cost.traffic import Case, dropout, factor, norm, pointwise
 from stabilitykit.model.block import branch_scale, first_scale, norm_names, own_slots, skip_scale
 
@@ -37,7 +37,7 @@ def model_operations(case: Case, parameters: dict[str, int]) -> list[Operation]:
     ]
     everything = gathered([*embedding(case), *blocks, *head(case)])
     if case.workload.mode != "train":
-        everything = [forward_only(each) for each in everything]
+        everything = [forward_only(each) for each in everything if each.name != SUMS]
     return _with_parameters(everything, parameters)
 
 
@@ -67,7 +67,9 @@ def _parallel(case: Case, layer: int) -> Iterator[Operation]:
     if own:
         yield from _before(case, "mlp", layer, keeps=False)
     yield from _branch(case, "mlp", layer, keeps_input=own)
-    yield pointwise(case, "parallel_add", _line(case), reads=2, back=(1, 2, 1))
+    yield pointwise(case, "parallel_add", _line(case), reads=2, back=(0, 0, 0))
+    # What both branches read.
+    yield _sums(case, 1)
     yield from _joined(case, "mlp", layer)
 
 
@@ -87,8 +89,10 @@ def _branch(case: Case, sublayer: str, layer: int, keeps_input: bool = True) -> 
     section, slots = config.residual_of(sublayer), config.slots(layer, sublayer)
     if sublayer == "attn":
         yield from attention(case, config.layer_kind(layer), keeps_input)
+        yield _sums(case, 2)
     else:
         yield from feedforward(case, keeps_input)
+        yield _sums(case, int(config.feedforward.gated))
     names = _names(case, sublayer, layer)
     if "branch_out" in names:
         yield _norm(case, sublayer, names["branch_out"])
@@ -106,13 +110,20 @@ def _joined(case: Case, sublayer: str, layer: int) -> Iterator[Operation]:
     config, n = case.config, _line(case)
     if skip_scale(config, sublayer, config.slots(layer, sublayer)) != 1:
         yield pointwise(case, f"{sublayer}_line_scale", n)
-    # In backward the gradients of line and branch are added where they part.
-    yield pointwise(case, f"{sublayer}_add", n, reads=2, back=(1, 2, 1))
+    yield pointwise(case, f"{sublayer}_add", n, reads=2, back=(0, 0, 0))
+    # Where line and branch part.
+    yield _sums(case, 1)
     names = _names(case, sublayer, layer)
     if "line_out" in names:
         yield _norm(case, sublayer, names["line_out"])
     if config.residual_of(sublayer).gpas:
         yield pointwise(case, f"{sublayer}_gpas", n, flops=2, shared=1, back=(2, 2, 0), keeps=1)
+
+
+def _sums(case: Case, times: int) -> Operation:
+    """Return the additions of gradients of a tensor that is read so many times more than once."""
+    n, s = times * _line(case), case.size
+    return Operation(SUMS, "element-wise", backward=work(n, 2 * s * n, s * n))
 
 
 def _norm(case: Case, sublayer: str, name: str, keeps: bool = True) -> Operation:

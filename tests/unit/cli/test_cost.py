@@ -15,7 +15,7 @@ def known_peaks(monkeypatch):
 
 def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stabilitykit, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    ended = stabilitykit("cost", "--arch", "gemma2")
+    ended = stabilitykit("cost", "--arch", "gemma2", "--predict")
     assert ended.status == 0
     assert ended.err == "measuring this machine's peaks: one product, one copy\n"
     rows = [line.split() for line in ended.out.splitlines()]
@@ -31,7 +31,7 @@ def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stability
 
 
 def test_json_has_what_scripts_rely_on(stabilitykit):
-    document = json.loads(stabilitykit("cost", "--arch", "llama3", "--batch", "2", "--json").out)
+    document = json.loads(stabilitykit("cost", "--arch", "llama3", "--batch", "2", "--json", "--predict").out)
     assert document["peaks"] == {"flops_per_s": 1e11, "bytes_per_s": 1e10, "ridge": 10.0}
     assert [row["class"] for row in document["classes"]] == ["contraction", "normalisation", "element-wise"]
     for key in ("flops", "bytes"):
@@ -43,7 +43,9 @@ def test_json_has_what_scripts_rely_on(stabilitykit):
 
 
 def test_two_architectures_are_compared(stabilitykit):
-    document = json.loads(stabilitykit("cost", "--arch", "gpt2", "--compare", "llama2", "--json").out)
+    document = json.loads(
+        stabilitykit("cost", "--arch", "gpt2", "--compare", "llama2", "--json", "--predict").out
+    )
     (other,) = document["compared"]
     assert (document["arch"], other["arch"]) == ("gpt2", "llama2")
     assert other["ratios"]["flops"] == other["total"]["flops"] / document["total"]["flops"]
@@ -51,7 +53,7 @@ def test_two_architectures_are_compared(stabilitykit):
 
 
 def test_a_setting_is_compared_with_its_absence(stabilitykit):
-    asked = ("cost", "--compare", "model.attention.n_kv_heads=1", "--mode", "decode", "--json")
+    asked = ("cost", "--compare", "model.attention.n_kv_heads=1", "--mode", "decode", "--json", "--predict")
     (other,) = json.loads(stabilitykit(*asked).out)["compared"]
     assert other["ratios"]["kv_cache"] == 1 / 4
 
@@ -63,13 +65,13 @@ def test_help_names_every_ready_comparison(stabilitykit):
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_every_ready_comparison_is_shown(stabilitykit, name):
-    ended = stabilitykit("cost", "--compare", name)
+    ended = stabilitykit("cost", "--compare", name, "--predict")
     assert ended.status == 0
     assert "×" in ended.out
 
 
 def test_a_growing_cache_is_a_table(stabilitykit):
-    rows = json.loads(stabilitykit("cost", "--compare", "kv_heads", "--json").out)["growth"]
+    rows = json.loads(stabilitykit("cost", "--compare", "kv_heads", "--json", "--predict").out)["growth"]
     caches = sorted({row["cache"] for row in rows})
     assert caches == [64, 256, 1024, 4096]
     last = {row["arch"]: row for row in rows if row["cache"] == 4096}
@@ -78,7 +80,7 @@ def test_a_growing_cache_is_a_table(stabilitykit):
 
 
 def test_what_no_machine_holds_is_priced_and_said(stabilitykit):
-    ended = stabilitykit("cost", "--arch", "palm", "--scale", "release", "--dtype", "bfloat16")
+    ended = stabilitykit("cost", "--arch", "palm", "--scale", "release", "--dtype", "bfloat16", "--predict")
     assert ended.status == 0
     assert "540,3" in ended.out
     assert "available here" in ended.out

@@ -1,0 +1,108 @@
+"""Run steps in turn, in alternating order, as they are and under the profiler."""
+
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from stabilitykit.cost.measured.attribution import STEP, kernels
+from stabilitykit.cost.measured.events import events_of
+from stabilitykit.cost.measured.places import Namer, marked
+from stabilitykit.cost.operation import Pass
+
+WARMUP, FEWEST, MOST = 2, 5, 200
+"""Steps that do not count; and rounds."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that can be run again and again: a step of training, or of generating."""
+
+    model: nn.Module
+    run: Callable[[], object]
+    namer: Namer
+    """Tells which operation a place of the model belongs to."""
+
+
+@dataclass
+class Times:
+    """What one step took in every round, in seconds."""
+
+    plain: list[float] = field(default_factory=list)
+    """Without the profiler."""
+    profiled: list[float] = field(default_factory=list)
+    """With it."""
+    kernels: list[dict[tuple[str | None, Pass, str], float]] = field(default_factory=list)
+    """Of every kernel, by operation, pass and name; the operation is None where it is not known."""
+
+
+def run_rounds(
+    steps: Sequence[Step], seconds: float, on_progress: Callable[[float], None] | None = None
+) -> list[Times]:
+    """Return what every step took: in each round all run as they are, then all under the profiler.
+
+    Args:
+        steps: What is compared; rounds are paired across them.
+        seconds: About how long all rounds together take; there are 5 of them at least and 200 at most.
+        on_progress: Called after every round with the share that is done.
+    """
+    for step in steps:
+        for _ in range(WARMUP):
+            step.run()
+    times = [Times() for _ in steps]
+    begun, rounds = time.perf_counter(), 0
+    with _no_collecting():
+        while rounds < FEWEST or (rounds < MOST and time.perf_counter() - begun < seconds):
+            order = list(range(len(steps)))[:: 1 if rounds % 2 else -1]
+            for n in order:
+                times[n].plain.append(_timed(steps[n]))
+            _profiled(steps, order, times)
+            rounds += 1
+            if on_progress is not None:
+                on_progress(max(rounds / MOST, min(rounds / FEWEST, (time.perf_counter() - begun) / seconds)))
+    return times
+
+
+def _timed(step: Step) -> float:
+    _wait()
+    start = time.perf_counter()
+    step.run()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _profiled(steps: Sequence[Step], order: Sequence[int], times: Sequence[Times]) -> None:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    with profile(activities=activities) as profiler:
+        for n in order:
+            with marked(steps[n].model, steps[n].namer), record_function(f"{STEP}{n}"):
+                times[n].profiled.append(_timed(steps[n]))
+    found: list[dict[tuple[str | None, Pass, str], float]] = [defaultdict(float) for _ in steps]
+    for kernel in kernels(events_of(profiler)):
+        found[int(kernel.step)][kernel.operation, kernel.work, kernel.name] += kernel.seconds
+    for each, one in zip(times, found, strict=True):
+        each.kernels.append(dict(one))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Keep Python from collecting garbage in the middle of a step."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -17,9 +17,10 @@ _ENGINE = ("autograd::engine::", "torch::autograd::")
 _COMPOSITE = "aten::_scaled_dot_product_attention_math"
 _OPTIMIZER = "Optimizer.step#"
 _BOOKKEEPING = re.compile(
-    "alias|as_strided|chunk|detach|empty|empty_like|empty_strided|expand|fill_|item|lift_fresh|narrow|new_empty|"
-    "permute|promote_types|reshape|resize_|resolve_conj|resolve_neg|result_type|select|slice|split|squeeze|t|to|"
-    "transpose|unfold|unsqueeze|view|zero_|_local_scalar_dense|_reshape_alias|_unsafe_view"
+    "alias|as_strided|chunk|detach|empty|empty_like|empty_strided|expand|fill_|full|full_like|item|lift_fresh|"
+    "narrow|new_empty|new_full|new_zeros|ones_like|permute|promote_types|reshape|resize_|resolve_conj|"
+    "resolve_neg|result_type|select|slice|split|squeeze|t|to|transpose|unfold|unsqueeze|view|zero_|zeros|"
+    "zeros_like|_local_scalar_dense|_reshape_alias|_unsafe_view"
 )
 """What computes nothing, however long it takes."""
 _MATRIX = ("mm", "addmm", "bmm", "baddbmm", "addmm_", "baddbmm_", "matmul")

@@ -113,8 +113,16 @@ def marked(model: nn.Module, namer: Namer) -> Iterator[None]:
 
 
 def _caller(frame: FrameType) -> FrameType:
-    """Return the innermost frame that is not a library's."""
+    """Return the innermost frame that calls torch for itself: no library's, and no other mode's."""
     found: FrameType = frame
-    while found.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES and found.f_back is not None:
+    while found.f_back is not None and _calls_for_another(found):
         found = found.f_back
     return found
+
+
+def _calls_for_another(frame: FrameType) -> bool:
+    room = frame.f_globals.get("__name__", "")
+    # A module of torch is a caller like any other: what is above it is not in the module.
+    if room.startswith("torch.nn.modules"):
+        return False
+    return room.partition(".")[0] in _LIBRARIES or frame.f_code.co_name == "__torch_function__"

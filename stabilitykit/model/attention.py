@@ -65,7 +65,9 @@ class Attention(nn.Module):
         v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, None)
         if context.temperature is not None:
             q = q * context.temperature.unsqueeze(-1)
-        gathered = self._attend(q, k, v, context)
+        if context.cache is not None:
+            k, v = context.cache.extended(k, v)
+        gathered = (self._attend_once if context.one_query else self._attend)(q, k, v, context)
         if self.head_scale is not None:
             gathered = gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
         joined = gathered.transpose(1, 2).flatten(2)
@@ -96,20 +98,34 @@ class Attention(nn.Module):
             heads = rotate(heads, turn)
         return heads if norm is None else norm(heads.transpose(1, 2)).transpose(1, 2)
 
+    def _attend_once(
+        self,
+        q: Float[Tensor, "batch heads 1 head_dim"],
+        k: Float[Tensor, "batch kv_heads keys head_dim"],
+        v: Float[Tensor, "batch kv_heads keys head_dim"],
+        context: Context,
+    ) -> Float[Tensor, "batch heads 1 head_dim"]:
+        """Return what each head's only query gathers."""
+        # As rows of one head, queries that share keys and values read them once.
+        rows = q.reshape(len(q), self.n_kv_heads, -1, q.shape[-1])
+        return self._attend(rows, k, v, context).reshape(q.shape)
+
     def _attend(
         self,
         q: Float[Tensor, "batch heads seq head_dim"],
-        k: Float[Tensor, "batch kv_heads seq head_dim"],
-        v: Float[Tensor, "batch kv_heads seq head_dim"],
+        k: Float[Tensor, "batch kv_heads keys head_dim"],
+        v: Float[Tensor, "batch kv_heads keys head_dim"],
         context: Context,
     ) -> Float[Tensor, "batch heads seq head_dim"]:
+        causal = not context.one_query
         section, dropout = self._section, self._section.dropout if self.training else 0.0
         if context.window is not None:
             return windowed(q, k, v, context.window, context.mask, self._scale, dropout)
         if takes_fused(section):
-            return fused(q, k, v, context.mask, self._scale, dropout)
+            return fused(q, k, v, context.mask, self._scale, dropout, causal=causal)
         sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
-        return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)
+        mask, scale, cap = context.mask, self._scale, section.softcap
+        return eager(q, k, v, mask, scale, dropout, cap, sinks, causal=causal)
 
 
 def _head_norm(config: TransformerConfig, n_heads: int) -> Norm | PerHeadNorm:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 
 from stabilitykit.cost.operation import Operation
 from stabilitykit.cost.traffic import Case
-from stabilitykit.cost.workload import cached_tokens
 from stabilitykit.errors import DataError
+from stabilitykit.model.cache import cached_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from stabilitykit.errors import ConfigError
+from stabilitykit.model.cache import cached_tokens
 from stabilitykit.model.config import LayerKind, TransformerConfig
 from stabilitykit.model.windows import by_blocks
 
@@ -100,18 +101,6 @@ def dense_pairs(kind: LayerKind, config: TransformerConfig, workload: Workload) 
         return length * length
     # A chunk sees itself, a window's block also the one before.
     return length * kind.window * (1 if kind.span == "chunked" else 2)
-
-
-def cached_tokens(kind: LayerKind, length: int) -> int:
-    """Return the keys that a layer still needs of a sequence, and that its last token sees.
-
-    Args:
-        kind: The layer's kind.
-        length: Tokens so far.
-    """
-    if kind.window is None:
-        return length
-    return (length - 1) % kind.window + 1 if kind.span == "chunked" else min(length, kind.window)
 
 
 def _triangle(n: int) -> int:

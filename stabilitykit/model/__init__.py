@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
+    from stabilitykit.model.cache import KVCache
     from stabilitykit.model.config import (
         ARCHS,
         WIRINGS,
@@ -38,6 +39,7 @@ __all__ = [
     "FeedForwardConfig",
     "HeadConfig",
     "InitConfig",
+    "KVCache",
     "LayerKind",
     "LayerOverride",
     "NormConfig",
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "KVCache": "stabilitykit.model.cache",
     "Transformer": "stabilitykit.model.transformer",
     "PRESETS": "stabilitykit.model.presets",
     "from_hf": "stabilitykit.model.huggingface",

@@ -63,7 +63,10 @@ class Attention(nn.Module):
         q = self._heads(self.q_proj(x), self.n_heads, self.q_norm, context.rotation)
         k = self._heads(self.k_proj(x), self.n_kv_heads, self.k_norm, context.rotation)
         v = self._heads(self.v_proj(x), self.n_kv_heads, self.v_norm, None)
-        gathered = self._attend(_tempered(q, context.temperature), k, v, context)
+        if context.cache is not None:
+            k, v = context.cache.extended(k, v)
+        q = _tempered(q, context.temperature)
+        gathered = (self._attend_once if context.one_query else self._attend)(q, k, v, context)
         joined = self._head_scaled(gathered).transpose(1, 2).flatten(2)
         if self.out_norm is not None:
             joined = self.out_norm(joined)
@@ -99,20 +102,34 @@ class Attention(nn.Module):
             return gathered
         return gathered * self.head_scale.to(gathered.dtype).view(-1, 1, 1)
 
+    def _attend_once(
+        self,
+        q: Float[Tensor, "batch heads 1 head_dim"],
+        k: Float[Tensor, "batch kv_heads keys head_dim"],
+        v: Float[Tensor, "batch kv_heads keys head_dim"],
+        context: Context,
+    ) -> Float[Tensor, "batch heads 1 head_dim"]:
+        """Return what each head's only query gathers."""
+        # As rows of one head, queries that share keys and values read them once.
+        rows = q.reshape(len(q), self.n_kv_heads, -1, q.shape[-1])
+        return self._attend(rows, k, v, context).reshape(q.shape)
+
     def _attend(
         self,
         q: Float[Tensor, "batch heads seq head_dim"],
-        k: Float[Tensor, "batch kv_heads seq head_dim"],
-        v: Float[Tensor, "batch kv_heads seq head_dim"],
+        k: Float[Tensor, "batch kv_heads keys head_dim"],
+        v: Float[Tensor, "batch kv_heads keys head_dim"],
         context: Context,
     ) -> Float[Tensor, "batch heads seq head_dim"]:
+        causal = not context.one_query
         section, dropout = self._section, self._section.dropout if self.training else 0.0
         if context.window is not None:
             return windowed(q, k, v, context.window, context.mask, self._scale, dropout)
         if takes_fused(section):
-            return fused(q, k, v, context.mask, self._scale, dropout)
+            return fused(q, k, v, context.mask, self._scale, dropout, causal=causal)
         sinks = q.new_zeros(self.n_heads) if section.sinks == "zero" else self.sinks
-        return eager(q, k, v, context.mask, self._scale, dropout, section.softcap, sinks)
+        mask, scale, cap = context.mask, self._scale, section.softcap
+        return eager(q, k, v, mask, scale, dropout, cap, sinks, causal=causal)
 
 
 def _tempered(

@@ -25,22 +25,28 @@ class Embedding(nn.Module):
         self.position = LearnedPositions(config.seq_len, config.d_model) if learned else None
         self.norm = build_norm(config.norm_of("embed"), config.d_model) if config.embedding.norm else None
 
-    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+    def forward(self, tokens: Int[Tensor, "batch seq"], start: int = 0) -> Float[Tensor, "batch seq d_model"]:
         """Return the residual line before the first block.
+
+        Args:
+            tokens: Token indices.
+            start: Tokens before them in their sequence.
 
         Raises:
             ConfigError: The sequence is longer than the configuration allows.
         """
         length = tokens.shape[1]
-        if length > self._seq_len:
-            raise ConfigError(f"model.seq_len: got a sequence of {length} tokens; at most {self._seq_len}")
+        if start + length > self._seq_len:
+            raise ConfigError(
+                f"model.seq_len: got a sequence of {start + length} tokens; at most {self._seq_len}"
+            )
         line: Tensor = self.token(tokens)
         if self._scale != 1:
             line = line * self._scale
         if self.position is not None:
-            line = line + self.position(length)
+            line = line + self.position(length, start)
         elif self._sine is not None:
-            line = line + sine_positions(length, line.shape[-1], self._sine).to(line)
+            line = line + sine_positions(length, line.shape[-1], self._sine, start).to(line)
         if self.norm is not None:
             line = self.norm(line)
         return F.dropout(line, self._dropout, self.training) if self._dropout else line

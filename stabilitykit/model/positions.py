@@ -20,13 +20,13 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(seq_len, d_model))
 
-    def forward(self, length: int) -> Float[Tensor, "seq d_model"]:
-        """Return the vectors of the first ``length`` positions."""
-        return self.weight[:length]
+    def forward(self, length: int, start: int = 0) -> Float[Tensor, "seq d_model"]:
+        """Return the vectors of ``length`` positions from ``start`` on."""
+        return self.weight[start : start + length]
 
 
 def sine_positions(
-    length: int, d_model: int, position: PositionConfig | None = None
+    length: int, d_model: int, position: PositionConfig | None = None, start: int = 0
 ) -> Float[Tensor, "seq d_model"]:
     """Return a sine and a cosine of the position for every pair of features (Vaswani et al. 1706.03762).
 
@@ -37,12 +37,13 @@ def sine_positions(
         d_model: Features.
         position: Where cosines stand, which frequencies, and the first position's number; as in the paper
             when left out.
+        start: Tokens before them.
     """
     position = position or PositionConfig(kind="sine")
     pairs = (d_model + 1) // 2
     spaces = max(pairs - 1, 1) if position.sine_closed else d_model / 2
     turns = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float32) / spaces)
-    start = position.sine_start
+    start += position.sine_start
     angles = torch.outer(torch.arange(start, start + length, dtype=torch.float32), turns)
     both = (angles.sin(), angles.cos())
     halves = position.sine_layout == "half"
@@ -67,6 +68,8 @@ def rotation(
     interleaved: bool,
     like: Tensor,
     rescale: RescaleConfig = UNSCALED,
+    start: int = 0,
+    whole: int | None = None,
 ) -> Rotation:
     """Return the rotation of ``length`` positions: pair ``i`` turns by ``theta^(−2i/width)`` a token.
 
@@ -77,10 +80,13 @@ def rotation(
         interleaved: Whether neighbours are a pair, rather than i and i + width/2.
         like: A tensor on the device and in the type the result should have.
         rescale: How the frequencies are stretched; not at all when left out.
+        start: Tokens before them.
+        whole: Tokens of the sequence that they are part of, for the kinds of rescaling that depend on it;
+            when left out, it ends with them.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    turns = frequencies(width, theta, length, rescale, like.new_empty((), dtype=dtype))
-    angles = torch.outer(torch.arange(length, dtype=dtype, device=like.device), turns)
+    turns = frequencies(width, theta, whole or start + length, rescale, like.new_empty((), dtype=dtype))
+    angles = torch.outer(torch.arange(start, start + length, dtype=dtype, device=like.device), turns)
     factor = amplitude(rescale)
     cos, sin = (each if factor == 1 else each * factor for each in (angles.cos(), angles.sin()))
     cos, sin = cos.to(like.dtype), sin.to(like.dtype)
@@ -108,14 +114,21 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, "heads"]:
     return torch.tensor((slopes + between)[:n_heads])
 
 
-def t5_buckets(length: int, buckets: int, max_distance: int) -> Int[Tensor, "seq seq"]:
+def distances(length: int) -> Int[Tensor, "seq seq"]:
+    """Return how many tokens before each query, by row, each key, by column, stands; negative behind it."""
+    position = torch.arange(length)
+    return position[:, None] - position[None, :]
+
+
+def t5_buckets(
+    distance: Int[Tensor, "queries keys"], buckets: int, max_distance: int
+) -> Int[Tensor, "queries keys"]:
     """Return the bucket of every pair of query and key (Raffel et al. 1910.10683, one direction).
 
     The first half of the buckets are single distances; the rest grow by a constant factor up to
     ``max_distance``, from which on all distances share the last one. Later keys count as distance 0.
     """
-    position = torch.arange(length)
-    distance = (position[:, None] - position[None, :]).clamp(min=0)
+    distance = distance.clamp(min=0)
     single = buckets // 2
     grown = torch.log(distance.clamp(min=1) / single) / math.log(max_distance / single)
     wide = (single + (grown * (buckets - single)).long()).clamp(max=buckets - 1)
@@ -129,10 +142,10 @@ class AlibiBias(nn.Module):
         super().__init__()
         self._n_heads = config.attention.n_heads
 
-    def forward(self, length: int, like: Tensor) -> Float[Tensor, "heads seq seq"]:
-        """Return what is added to the logits of every head, query and key."""
-        position = torch.arange(length)
-        distance = position[:, None] - position[None, :]
+    def forward(
+        self, distance: Int[Tensor, "queries keys"], like: Tensor
+    ) -> Float[Tensor, "heads queries keys"]:
+        """Return what is added to the logits of every head, query and key, by their distance."""
         return (-alibi_slopes(self._n_heads)[:, None, None] * distance).to(like)
 
 
@@ -144,9 +157,11 @@ class T5Bias(nn.Module):
         self._buckets, self._max_distance = config.position.buckets, config.position.max_distance
         self.weight = nn.Parameter(torch.zeros(self._buckets, config.attention.n_heads))
 
-    def forward(self, length: int, like: Tensor) -> Float[Tensor, "heads seq seq"]:
-        """Return what is added to the logits of every head, query and key."""
-        buckets = t5_buckets(length, self._buckets, self._max_distance).to(like.device)
+    def forward(
+        self, distance: Int[Tensor, "queries keys"], like: Tensor
+    ) -> Float[Tensor, "heads queries keys"]:
+        """Return what is added to the logits of every head, query and key, by their distance."""
+        buckets = t5_buckets(distance, self._buckets, self._max_distance).to(like.device)
         return self.weight[buckets].permute(2, 0, 1).to(like.dtype)
 
 

@@ -22,6 +22,8 @@ def fused(
     mask: Mask,
     scale: float,
     dropout: float = 0.0,
+    *,
+    causal: bool = True,
 ) -> Float[Tensor, "batch heads seq head_dim"]:
     """Return what each query gathers, through torch's fused kernel.
 
@@ -32,6 +34,7 @@ def fused(
         mask: True where a key is visible, or what is added to the logits; None for plainly causal.
         scale: Factor on q·k.
         dropout: Share of weights set to zero.
+        causal: Whether no mask means plainly causal, rather than that every query sees every key.
     """
     if mask is not None and mask.is_floating_point():
         # The fused kernel takes masks of two or four dimensions; three would go to a slower path.
@@ -42,7 +45,7 @@ def fused(
         v,
         attn_mask=mask,
         dropout_p=dropout,
-        is_causal=mask is None,
+        is_causal=causal and mask is None,
         scale=scale,
         enable_gqa=k.shape[1] < q.shape[1],
     )
@@ -50,13 +53,15 @@ def fused(
 
 def eager(
     q: Float[Tensor, "batch heads seq head_dim"],
-    k: Float[Tensor, "batch kv_heads seq head_dim"],
-    v: Float[Tensor, "batch kv_heads seq head_dim"],
+    k: Float[Tensor, "batch kv_heads keys head_dim"],
+    v: Float[Tensor, "batch kv_heads keys head_dim"],
     mask: Mask,
     scale: float,
     dropout: float = 0.0,
     softcap: float | None = None,
-    sinks: Float[Tensor, "heads"] | None = None,
+    sinks: Float[Tensor, "n"] | None = None,
+    *,
+    causal: bool = True,
 ) -> Float[Tensor, "batch heads seq head_dim"]:
     """Return what each query gathers, with the logits written to memory.
 
@@ -70,10 +75,14 @@ def eager(
         scale: Factor on q·k.
         dropout: Share of weights set to zero.
         softcap: c in c·tanh(logit/c); None for no cap.
-        sinks: A further logit a head, which takes its part of the softmax and gathers nothing.
+        sinks: A further logit a head, or a row of a head, which takes its part of the softmax and gathers
+            nothing.
+        causal: Whether no mask means plainly causal, rather than that every query sees every key.
     """
     if k.shape[1] < q.shape[1]:
         k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
+    if causal and mask is None:
+        mask = q.new_ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
     weights = _weights(_scores(q, k), scale, softcap, mask, sinks)
     if dropout:
         weights = F.dropout(weights, dropout)
@@ -91,23 +100,24 @@ def _weights(
     scale: float,
     softcap: float | None,
     mask: Mask,
-    sinks: Float[Tensor, "heads"] | None,
+    sinks: Float[Tensor, "n"] | None,
 ) -> Float[Tensor, "batch heads seq keys"]:
     """Return the share of every key that each query gathers, at least in float32."""
     logits = scores * scale
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    logits = _masked(logits, mask)
+    if mask is not None:
+        logits = _masked(logits, mask)
     if sinks is None:
         return logits.softmax(-1)
-    column = sinks.to(logits.dtype).view(1, -1, 1, 1).expand(*logits.shape[:-1], 1)
+    column = sinks.to(logits.dtype).view(1, logits.shape[1], -1, 1).expand(*logits.shape[:-1], 1)
     return torch.cat((logits, column), -1).softmax(-1)[..., :-1]
 
 
-def _masked(logits: Float[Tensor, "batch heads seq seq"], mask: Mask) -> Float[Tensor, "batch heads seq seq"]:
-    if mask is not None and mask.is_floating_point():
+def _masked(
+    logits: Float[Tensor, "batch heads seq keys"], mask: Tensor
+) -> Float[Tensor, "batch heads seq keys"]:
+    if mask.is_floating_point():
         return logits + mask.to(logits.dtype)
-    if mask is None:
-        mask = logits.new_ones(logits.shape[-2:], dtype=torch.bool).tril()
     return logits.masked_fill(~mask, float("-inf"))

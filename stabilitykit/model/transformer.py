@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stabilitykit.model.block import Block
+from stabilitykit.model.cache import KVCache
 from stabilitykit.model.config import TransformerConfig
 from stabilitykit.model.context import contexts, distinct_kinds
 from stabilitykit.model.embedding import Embedding, Head
@@ -39,19 +40,28 @@ class Transformer(nn.Module):
             self.head.linear.weight = self.embed.token.weight
         initialize(self, config, seed)
 
-    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
+    def forward(
+        self, tokens: Int[Tensor, "batch seq"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch seq vocab"]:
         """Return the logits of every next token.
 
         Args:
             tokens: Token indices below ``vocab_size``, at most ``seq_len`` of them.
+            cache: Keys and values of the tokens before them, to which theirs are added; behind others only
+                one a sequence.
 
         Raises:
-            ConfigError: The sequence is longer than ``seq_len``.
+            ConfigError: The sequence is longer than ``seq_len``, or the cache does not fit.
         """
-        x = self.embed(tokens)
-        shared = contexts(self.config, self._kinds, self.logit_bias, x)
-        for kind, block in zip(self._kind_of, self.blocks, strict=True):
-            x = block(x, shared[kind])
+        if cache is not None:
+            cache.check(tokens)
+        x = self.embed(tokens, 0 if cache is None else cache.length)
+        shared = contexts(self.config, self._kinds, self.logit_bias, x, cache)
+        for layer, (kind, block) in enumerate(zip(self._kind_of, self.blocks, strict=True)):
+            own = shared[kind]
+            x = block(x, own if cache is None else own._replace(cache=cache.layer(layer)))
+        if cache is not None:
+            cache.length += tokens.shape[1]
         if self.final_norm is not None:
             x = self.final_norm(x)
         logits: Tensor = self.head(x)

@@ -1,4 +1,4 @@
-"""Any configuration is refused in words, or builds and gives finite losses and gradients."""
+"""Any configuration is refused in words, or gives finite losses and gradients, and as much behind a cache."""
 
 from typing import Any, get_args
 
@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jaxtyping import Int
+from torch import Tensor
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.model import Transformer, TransformerConfig, validated
+from stabilitykit.model import KVCache, Transformer, TransformerConfig, validated
 from stabilitykit.model.config import WIRINGS
 from stabilitykit.model.initialization import SCHEMES
 from stabilitykit.model.norms import NORMS
@@ -213,6 +215,16 @@ def check_one(fields: dict[str, Any], over: dict[str, Any]) -> None:
         # The layers that would use the table may lie beyond the last one.
         assert weight.grad is not None or name == "logit_bias.weight", name
         assert weight.grad is None or weight.grad.isfinite().all(), name
+    check_generating(model.double().eval(), tokens)
+
+
+@torch.no_grad()
+def check_generating(model: Transformer, tokens: Int[Tensor, "batch seq"]) -> None:
+    """Compare a prompt and two tokens one at a time with the whole at once."""
+    cache = KVCache(model.config, 2, dtype=torch.float64)
+    parts = [tokens[:, : LENGTH - 2], tokens[:, LENGTH - 2 : LENGTH - 1], tokens[:, LENGTH - 1 :]]
+    got = torch.cat([model(part, cache) for part in parts], 1)
+    torch.testing.assert_close(got, model(tokens), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from torch import Tensor
 from stabilitykit.model import Transformer
 from stabilitykit.model.config import PositionConfig
 from stabilitykit.model.context import Context, contexts, distinct_kinds
-from stabilitykit.model.positions import alibi_slopes, rotate, rotation, sine_positions, t5_buckets
+from stabilitykit.model.positions import alibi_slopes, distances, rotate, rotation, sine_positions, t5_buckets
 
 Build = Callable[..., Transformer]
 Tokens = Int[Tensor, "batch seq"]
@@ -101,7 +101,7 @@ def bucket(distance: int, buckets: int, max_distance: int) -> int:
 
 @pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (8, 20), (7, 30)])
 def test_buckets_by_hand(buckets: int, max_distance: int) -> None:
-    table = t5_buckets(150, buckets, max_distance)
+    table = t5_buckets(distances(150), buckets, max_distance)
     # Where the share is a whole number, float32 may fall on either side of it.
     expected = [bucket(149 - j, buckets, max_distance) for j in range(150)]
     wrong = [j for j in range(150) if table[149, j].item() != expected[j]]
@@ -130,7 +130,7 @@ def test_relative_positions_see_no_shift(build: Build, kind: str) -> None:
 
 
 def test_alibi_adds_minus_slope_times_distance(build: Build) -> None:
-    bias = build(position={"kind": "alibi"}).logit_bias(5, DOUBLE)
+    bias = build(position={"kind": "alibi"}).logit_bias(distances(5), DOUBLE)
     for head, slope in enumerate(alibi_slopes(4).tolist()):
         for i in range(5):
             for j in range(i + 1):

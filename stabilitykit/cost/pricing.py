@@ -38,21 +38,24 @@ class Priced:
         Args:
             peaks: The machine's; without them there are no bounds.
         """
-        document = {"arch": self.label, **self.prediction.to_json(peaks)}
-        if self.measurement is None:
-            return {**document, "measured": None}
-        found = {each.name: each.to_json() for each in self.measurement.operations}
-        predicted = {each["name"] for each in document["operations"]}
-        further = [
-            {**Operation(each.name, each.op_class, layers=0).to_json(), "bound_s": 0.0, "bound_by": None}
-            for each in self.measurement.operations
-            if each.name not in predicted
-        ]
-        rows = [*document["operations"], *further]
-        classes = class_seconds(self.measurement)
-        document["operations"] = [{**row, **_measured(row["name"], found)} for row in rows]
-        document["classes"] = [{**row, **classes[row["class"]]} for row in document["classes"]]
-        return {**document, "measured": {**self.measurement.to_json(), **_machine()}}
+        document = {"arch": self.label, **self.prediction.to_json(peaks), "measured": None}
+        found: dict[str, Any] = {}
+        if self.measurement is not None:
+            found = {each.name: each.to_json() for each in self.measurement.operations}
+            classes = class_seconds(self.measurement)
+            document["classes"] = [{**row, **classes[row["class"]]} for row in document["classes"]]
+            document["operations"] += self._unforeseen(document["operations"], self.measurement)
+            document["measured"] = {**self.measurement.to_json(), **_machine()}
+        document["operations"] = [{**row, **_measured(row["name"], found)} for row in document["operations"]]
+        return document
+
+    @staticmethod
+    def _unforeseen(rows: Sequence[dict[str, Any]], measured: Measurement) -> list[dict[str, Any]]:
+        """Return a row without work for every operation that was not predicted."""
+        predicted = {row["name"] for row in rows}
+        further = [each for each in measured.operations if each.name not in predicted]
+        no_bound = {"bound_s": 0.0, "bound_by": None}
+        return [{**Operation(each.name, each.op_class, layers=0).to_json(), **no_bound} for each in further]
 
 
 def priced(

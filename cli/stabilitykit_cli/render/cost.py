@@ -80,7 +80,7 @@ def _operations(document: Mapping[str, Any]) -> FittingTable:
     for name, work in document["passes"].items():
         if work["flops"]:
             cells = _work(work["flops"], work["bytes"], whole)
-            table.add(name, "", "", *cells, "", "", *(_pass_times(name, document) if measured else ()))
+            table.add(name, "", "", *cells, "", "", *(_pass_times(name, measured) if measured else ()))
     total = _work(whole["flops"], whole["bytes"], whole)
     times = (seconds(measured["kernels_s"]["median"]), "100.00", "") if measured else ()
     table.add("total", "", "", *total, seconds(document["bound_s"]), "", *times, style="bold")
@@ -104,10 +104,9 @@ def _timed(row: Mapping[str, Any], measured: Mapping[str, Any]) -> tuple[str, st
     return seconds(took), percent(took, measured["kernels_s"]["median"]), told
 
 
-def _pass_times(name: str, document: Mapping[str, Any]) -> tuple[str, str, str]:
-    owned = [row["measured"]["pass_seconds"] for row in document["operations"] if row["measured"]]
-    took = sum(each[name]["median"] for each in owned if name in each)
-    return seconds(took), percent(took, document["measured"]["kernels_s"]["median"]), ""
+def _pass_times(name: str, measured: Mapping[str, Any]) -> tuple[str, str, str]:
+    took = measured["pass_s"][name]["median"]
+    return seconds(took), percent(took, measured["kernels_s"]["median"]), ""
 
 
 def _bars(document: Mapping[str, Any]) -> list[Text]:

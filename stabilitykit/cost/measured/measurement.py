@@ -77,6 +77,15 @@ class Measurement:
         """How long a step takes, without the profiler."""
         return spread(self.plain)
 
+    def of_pass(self, work: Pass) -> Seconds:
+        """Return what all operations took together in one pass, by round.
+
+        Args:
+            work: The pass.
+        """
+        members = [each.passes[work] for each in self.operations if work in each.passes]
+        return np.sum(members, axis=0) if members else np.zeros_like(self.plain)
+
     def of_class(self, op_class: OpClass) -> Seconds:
         """Return what all operations of a class took together, by round.
 
@@ -101,6 +110,7 @@ class Measurement:
             "step_s": self.step.to_json(),
             "profiled_s": spread(self.profiled).to_json(),
             "kernels_s": spread(self.kernels).to_json(),
+            "pass_s": {name: spread(self.of_pass(name)).to_json() for name in PASSES},
             # Of the step as it is: what the profiler adds lies outside of kernels.
             "outside_share": max(0.0, 1 - float(np.median(self.kernels / self.plain))),
             "unattributed_share": self.unattributed_share,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from stabilitykit.cost.measured.places import Namer, Place
 
-MASKS, COPIES, MONITOR = "attn.mask", "attn.copies", "monitor"
-"""Masks; copies that bring heads together, or blocks of a window; a monitor's own work."""
+MASKS, COPIES, CACHE, MONITOR = "attn.mask", "attn.copies", "attn.cache", "monitor"
+"""Masks; copies that bring heads together, or blocks of a window; writing to a cache; a monitor's own."""
 
 
 class _Rule(NamedTuple):
@@ -43,6 +43,7 @@ _RULES = (
     _Rule("Attention._head_scaled", "attn.head_scale"),
     _Rule("Attention.forward", COPIES),
     _Rule("Attention._heads", COPIES),
+    _Rule("Attention._attend_once", COPIES),
     _Rule("windowed", COPIES),
     _Rule("_blocks", COPIES),
     _Rule("_before", COPIES),
@@ -77,6 +78,7 @@ _ROOMS = {
     "stabilitykit.model.activations": "mlp.activation",
     "stabilitykit.model.rope": "attn.rope",
     "stabilitykit.model.rotate": "attn.rope",
+    "stabilitykit.model.cache": CACHE,
     "stabilitykit.model.context": MASKS,
     "stabilitykit.model.windows": MASKS,
 }

@@ -16,6 +16,7 @@ from stabilitykit.cost.optimizer import OptimizerName
 from stabilitykit.cost.prediction import predict
 from stabilitykit.cost.workload import Workload
 from stabilitykit.loop import LoopMonitor, watch
+from stabilitykit.model.cache import KVCache
 from stabilitykit.model.transformer import Transformer
 from stabilitykit.training.config import OptimizerConfig
 from stabilitykit.training.loss import next_token_losses
@@ -42,7 +43,11 @@ def own_step(variant: Variant, workload: Workload, optimizer: OptimizerName, ope
     if workload.mode == "train":
         return Step(model, _training(model, tokens, optimizer, variant.watched, opened), namer)
     model.eval()
-    return Step(model, _prefill(model, tokens[:, :-1]), namer)
+    if workload.mode == "prefill":
+        return Step(model, _prefill(model, tokens[:, 1:].contiguous()), namer)
+    dtype = next(model.parameters()).dtype
+    cache = KVCache(variant.config, workload.batch, workload.length, dtype, device)
+    return Step(model, _decoding(model, tokens[:, -1:].contiguous(), cache), namer)
 
 
 def _tokens(vocab_size: int, workload: Workload, device: str) -> Tensor:
@@ -78,10 +83,18 @@ def _monitor(model: Transformer, optimizer: Optimizer, opened: ExitStack) -> Loo
 
 
 def _prefill(model: Transformer, tokens: Tensor) -> Callable[[], None]:
-    tokens = tokens.contiguous()
-
     def step() -> None:
         with torch.no_grad():
             model(tokens)
+
+    return step
+
+
+def _decoding(model: Transformer, tokens: Tensor, cache: KVCache) -> Callable[[], None]:
+    def step() -> None:
+        # Whatever the cache holds, reading it takes the same time.
+        cache.length = cache.capacity - 1
+        with torch.no_grad():
+            model(tokens, cache)
 
     return step

@@ -20,9 +20,9 @@ def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stability
     assert ended.err == "measuring this machine's peaks: one product, one copy\n"
     rows = [line.split() for line in ended.out.splitlines()]
     first = {row[0]: row for row in rows if row}
-    assert first["attn.q_proj"][1:3] == ["contract", "6"]
-    assert first["attn_out_norm"][1:3] == ["norm", "6"]
-    assert first["optimizer.adamw"][1:3] == ["element", "1"]
+    assert first["attn.q_proj"][1:3] == ["contract", "75.5"]
+    assert first["attn_out_norm"][1:3] == ["norm", "2.56"]
+    assert first["optimizer.adamw"][1:3] == ["element", "5.41"]
     assert {"forward", "backward", "step", "total", "memory", "peaks"} <= first.keys()
     bars = {row[0]: row[1] for row in rows if len(row) == 2 and row[0] in ("FLOPs", "bytes")}
     assert all(len(bar) == 40 for bar in bars.values())

@@ -100,6 +100,7 @@ def test_which_kernel_ran_is_said():
     assert eager["attn.softmax"]["done_by"] is None
 
 
+@pytest.mark.slow
 def test_a_watched_training_has_the_monitors_work_beside_its_own():
     alone, watched = variants("monitor", arch_fields("llama2"))
     sides = priced([alone, watched], Workload(batch=2, length=64), "adamw", 0)
@@ -108,6 +109,7 @@ def test_a_watched_training_has_the_monitors_work_beside_its_own():
     assert of(sides[1]).unattributed_share < 0.03
 
 
+@pytest.mark.slow
 def test_sides_are_paired_and_their_ratios_have_intervals():
     fields = arch_fields("llama2")
     sides = priced(variants("placement", fields), Workload(batch=2, length=32), "adamw", 0)
@@ -162,6 +164,7 @@ def test_norms_by_other_kernels_give_the_same(kind, kernels):
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_norms_of_a_comparison_run_what_they_are_called_after():
     sides = {each.label: each for each in variants("norm", arch_fields("llama2"))}
     ran: dict[str, str] = {}
@@ -170,9 +173,10 @@ def test_the_norms_of_a_comparison_run_what_they_are_called_after():
         norm = next(each for each in of(side).operations if each.name == "attn_norm")
         ran[label] = " ".join(norm.kernels["forward"])
     assert ran["LayerNorm, torch's"] == "native_layer_norm"
-    assert "mean" in ran["LayerNorm, composite"]
-    assert "mean" in ran["RMSNorm, composite"]
-    assert "native_layer_norm" not in ran["RMSNorm, torch's"]
+    for label in ("RMSNorm, torch's", "LayerNorm, composite", "RMSNorm, composite"):
+        assert len(ran[label].split()) > 2
+        assert "native" not in ran[label]
+    assert "linalg_vector_norm" not in ran["RMSNorm, composite"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARCH ?= double_norm
 
+# Dozens of processes that tests start would each compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: probe test slow lint check science alarms clean
 
 probe: $(VENV)/.installed-run

@@ -20,7 +20,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 -m "slow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not browser"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARCH ?= double_norm
 
+# Dozens of processes that tests start would each compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: probe test slow lint check science alarms clean
 
 probe: $(VENV)/.installed-run
@@ -17,7 +20,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 -m "slow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not browser"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

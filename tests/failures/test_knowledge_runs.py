@@ -18,6 +18,8 @@ def matches(fragments, texts):
     )
 
 
+# In one process, which trains a run once for all the tests that look at it.
+@pytest.mark.xdist_group("knowledge")
 @pytest.mark.slow
 @stories
 def test_the_incident_says_what_was_wrong_and_nothing_else(story: Story) -> None:
@@ -27,6 +29,7 @@ def test_the_incident_says_what_was_wrong_and_nothing_else(story: Story) -> None
     assert matches(story.remedies, incident.remedies), incident.remedies
 
 
+@pytest.mark.xdist_group("knowledge")
 @pytest.mark.slow
 @stories
 def test_who_follows_the_advice_is_helped(story: Story) -> None:
@@ -42,6 +45,7 @@ def test_who_follows_the_advice_is_helped(story: Story) -> None:
                 assert gone, (remedy, run)
 
 
+@pytest.mark.xdist_group("knowledge")
 @pytest.mark.slow
 def test_an_undisturbed_run_has_nothing_to_be_told_of() -> None:
     assert train(HEALTHY).verdict.incidents == ()

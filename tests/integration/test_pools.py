@@ -15,7 +15,8 @@ from integration.pool_jobs import cell, endless, finish, is_gone, kept, until, w
 from stabilitykit.experiments.backends import Ended, Job, backend_config, make_pool
 from stabilitykit.experiments.run_cell import run_cell
 
-pytestmark = pytest.mark.slow
+# In one process, which tells each story once for all the tests that look at it.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pools")]
 
 BACKENDS = {
     "local": ("local", ()),

@@ -104,6 +104,7 @@ def test_the_page_lists_what_is_compared():
     assert transformers.__version__ in page
 
 
+@pytest.mark.slow
 def test_the_page_tells_of_every_causal_class():
     page = measure.TABLE.read_text(encoding="utf-8")
     _, told = page.split("## Families of transformers")

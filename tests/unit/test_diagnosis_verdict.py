@@ -115,6 +115,7 @@ RECORDS = [
 ]
 
 
+@pytest.mark.slow
 def test_resumed_from_json_at_any_record_the_rest_is_the_same():
     whole, broken = Diagnosis(), Diagnosis()
     expected = [repr(whole.update(record)) for record in RECORDS]

@@ -117,9 +117,8 @@ def test_a_second_fit_gets_a_folder_of_its_own(fit: Fit, tmp_path: Path) -> None
     assert second.folder == tmp_path / "stability-2"
 
 
-@pytest.mark.parametrize(
-    "broken_at", [pytest.param(5, marks=pytest.mark.slow), 12, pytest.param(23, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("broken_at", [5, 12, 23])
 def test_a_run_stopped_and_resumed_reports_the_incidents_of_an_unbroken_one(
     fit: Fit, tmp_path: Path, broken_at: int
 ) -> None:

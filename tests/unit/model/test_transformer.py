@@ -18,7 +18,7 @@ VARIANTS = [
     {**arch_config(arch), "norm": {"kind": kind}, **extra}
     for arch in ARCHS
     for kind in ("rmsnorm", "layernorm")
-    for extra in ({}, {"attention": {"qk_norm": "none"}}, {"attention": {"qk_norm": "head"}})
+    for extra in ({"attention": {"qk_norm": "none"}}, {"attention": {"qk_norm": "head"}})
 ]
 
 
@@ -107,14 +107,15 @@ class Reference:
 
 
 @pytest.mark.parametrize("overrides", VARIANTS, ids=str)
-@pytest.mark.parametrize("length", [SEQ, 3])
-def test_equals_the_formula_written_out(overrides: dict[str, object], length: int) -> None:
-    model, batch = build(overrides), tokens(length=length)
+def test_equals_the_formula_written_out(overrides: dict[str, object]) -> None:
+    model, batch = build(overrides), tokens()
     expected = torch.stack([Reference(model).logits(sequence) for sequence in batch])
-    logits = model(batch)
-    assert logits.shape == (2, length, VOCAB)
-    assert expected.std() > 0.1
-    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-5)
+    for length in (SEQ, 3):
+        logits = model(batch[:, :length])
+        assert logits.shape == (2, length, VOCAB)
+        assert expected[:, :length].std() > 0.1
+        # The reference looks at no later token: of a shorter sequence it says the same.
+        torch.testing.assert_close(logits.double(), expected[:, :length], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ARCHS)

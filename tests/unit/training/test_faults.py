@@ -145,6 +145,7 @@ def test_rounding_keeps_three_bits_saturates_and_passes_the_gradient_on() -> Non
     assert logits.grad.tolist() == [[pytest.approx(1e-6)] * 5]
 
 
+@pytest.mark.slow
 def test_shuffled_labels_fit_nothing_but_have_the_same_frequencies(both: Any) -> None:
     # One batch again and again is learnt by heart, so that labels that do not fit cost much.
     learnt = ("data.batches=1", "optimizer.lr=3e-2", "schedule.warmup=0", "trainer.steps=32")

@@ -114,17 +114,18 @@ def test_findings_are_well_formed(kind):
 
 
 @every_kind
-def test_a_run_that_is_resumed_from_json_at_any_record_finds_the_same(kind):
+def test_a_run_that_is_resumed_from_json_finds_the_same_forty_records_on(kind):
     whole, used = detector(kind), detector(kind)
     expected = [repr(whole.update(record)) for record in EVENTFUL]
     broken = detector(kind)
     for cut, record in enumerate(EVENTFUL):
-        state = json.loads(json.dumps(broken.state_dict()))
-        # One that has run already takes up the state whole.
-        resumed = used if cut % 2 else detector(kind)
-        resumed.load_state_dict(state)
-        found = [repr(resumed.update(each)) for each in EVENTFUL[cut : cut + 40]]
-        assert found == expected[cut : cut + 40], cut
+        # At every third record; the next test resumes at all of them, and looks one record on.
+        if cut % 3 == 0:
+            # One that has run already takes up the state whole.
+            resumed = used if cut % 2 else detector(kind)
+            resumed.load_state_dict(json.loads(json.dumps(broken.state_dict())))
+            found = [repr(resumed.update(each)) for each in EVENTFUL[cut : cut + 40]]
+            assert found == expected[cut : cut + 40], cut
         broken.update(record)
 
 

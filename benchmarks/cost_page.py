@@ -20,6 +20,8 @@ stabilitykit cost --arch llama3                        # every operation: FLOPs 
 stabilitykit cost --arch gpt2 --compare llama2         # side by side, with ratios
 stabilitykit cost --arch llama3 --scale release --compare kv_heads --dtype bfloat16
 stabilitykit cost --compare norm            # also bias, window, order, placement, glu, softcap, qk_norm
+stabilitykit cost --recipe cost_shares                 # which of the lecture's orders of costs hold here
+stabilitykit cost --compare norm --json > cost.json    # and stabilitykit report cost.json draws it
 ```
 
 All of it is computed from the configuration; no weight is built, so any size can be asked for. Only the two

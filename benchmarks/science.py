@@ -26,7 +26,8 @@ COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 def recipes(only: Sequence[str]) -> list[SweepPlan]:
     """Return the sweeps that claim something, or those of them that are named; the largest first."""
-    with_claims = [path for path in sorted(RECIPES.glob("*.yaml")) if "\nclaims:" in path.read_text("utf-8")]
+    texts = {path: path.read_text("utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
+    with_claims = [path for path, text in texts.items() if "\naxes:" in text and "\nclaims:" in text]
     names = [path.stem for path in with_claims]
     for name in only:
         if name not in names:

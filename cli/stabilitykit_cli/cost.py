@@ -25,6 +25,7 @@ Examples:
   stabilitykit cost --arch llama3 --scale release --mode decode --dtype bfloat16 --predict
   stabilitykit cost --arch gpt2 --compare llama2
   stabilitykit cost --arch pre_norm --compare norm
+  stabilitykit cost --recipe cost_shares
 """
 
 
@@ -77,6 +78,12 @@ def cost(
         float,
         typer.Option(metavar="S", min=0, help="About how long each model is run; five rounds at least."),
     ] = 10.0,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Price a recipe's workloads instead, and judge what it claims of them."
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -85,6 +92,13 @@ def cost(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The profiler would tell of each of its starts on stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    if recipe is not None:
+        from stabilitykit_cli.cost_recipe import run_recipe
+
+        typed = {"--compare": compare, "--scale": scale, "--set": overrides, "--mode": mode, "--seq": seq}
+        typed |= {"--cache": cache, "--arch": arch != "pre_norm", "--batch": batch != 8}
+        typed |= {"--dtype": dtype != "float32", "--optimizer": optimizer != "adamw"}
+        return run_recipe(recipe, None if predicted else seconds, json, typed)
     from stabilitykit_cli.cost_request import asked_for
 
     asked = asked_for(arch, compare, scale, overrides or [], mode, batch, seq, cache, dtype, optimizer)

@@ -1,4 +1,4 @@
-"""``stabilitykit report``: sweeps and runs as one page that needs no network."""
+"""``stabilitykit report``: sweeps, runs and costs as one page that needs no network."""
 
 import contextlib
 import sys
@@ -16,25 +16,28 @@ from stabilitykit_cli.options import Debug, Json
 
 if TYPE_CHECKING:
     from stabilitykit.experiments.grid import Sweep
-    from stabilitykit.report import Report
+    from stabilitykit.report import CostView, Report
 
-HELP = """Write sweeps and runs as one page (HTML) that needs no network.
+HELP = """Write sweeps, runs and costs as one page (HTML) that needs no network.
 
 Of a sweep: which settings failed, loss over learning rate, what left its band
 first, and its runs with curves, incidents and depths. Of two runs: where they
-part first. PATH is a sweep's folder or its .sweep.json, a run's folder, or any
-log that diagnose reads.
+part first. Of a model: what it costs, in FLOPs beside bytes beside time. PATH is a
+sweep's folder or its .sweep.json, a run's folder, any log that diagnose reads,
+or a file of what cost --json printed.
 
 Examples:
   stabilitykit report runs/sweep -o sweep.html
   stabilitykit report runs/sweep -o sweep.html --figures figures/
   stabilitykit report runs/post_norm-1 runs/pre_norm-1 -o two.html
+  stabilitykit cost --compare norm --json > cost.json
+  stabilitykit report cost.json -o cost.html
 """
 
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH…", help="Sweeps, runs or logs, or folders with them.")
+        list[Path], typer.Argument(metavar="PATH…", help="Sweeps, runs, logs, or folders with them; costs.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page; replaced where it exists.")
@@ -44,7 +47,7 @@ def report(
         typer.Option(
             "--figures",
             metavar="DIR",
-            help="Write every figure as SVG and PDF there, and its data as CSV.",
+            help="Write every figure as SVG and PDF there (of costs as SVG), and its data as CSV.",
             show_default=False,
         ),
     ] = None,
@@ -59,13 +62,16 @@ def report(
     """
     _check(output)
     sweeps, found = _sweeps(paths), Diagnosed()
-    logs = [path for path in paths if path not in sweeps]
+    costs = _costs(paths)
+    logs = [path for path in paths if path not in sweeps and path not in costs]
     if logs:
         found = read_all(AskedFor(tuple(logs), debug=debug))
-    if found.interrupted and not found.runs and not sweeps:
+    if found.interrupted and not found.runs and not sweeps and not costs:
         return exits.INTERRUPTED
-    made = _built([sweep for each in sweeps.values() for sweep in each], found)
+    made = _built([sweep for each in sweeps.values() for sweep in each], found, list(costs.values()))
     done = {"file": str(output), "runs": made.runs, "told": len(made.views)}
+    if costs:
+        done["costs"] = len(costs)
     _write(output, made.page)
     if figures is not None:
         done["figures"] = [str(path) for path in _write_figures(figures, made)]
@@ -92,7 +98,13 @@ def _sweeps(paths: Sequence[Path]) -> "dict[Path, list[Sweep]]":
     return {path: [open_sweep(file) for file in found] for path, found in files.items() if found}
 
 
-def _built(sweeps: "Sequence[Sweep]", found: Diagnosed) -> "Report":
+def _costs(paths: Sequence[Path]) -> "dict[Path, CostView]":
+    from stabilitykit.report import CostView, is_cost_document
+
+    return {path: CostView.of(path) for path in paths if is_cost_document(path)}
+
+
+def _built(sweeps: "Sequence[Sweep]", found: Diagnosed, costs: "Sequence[CostView]") -> "Report":
     from stabilitykit.report import SweepView, build_report, where_they_part
 
     parted = None
@@ -100,7 +112,8 @@ def _built(sweeps: "Sequence[Sweep]", found: Diagnosed) -> "Report":
         (first, _), (second, _) = found.runs
         parted = where_they_part(first, second)
     with consoles.counting("reading runs") as progress:
-        return build_report([SweepView.of(sweep) for sweep in sweeps], found.runs, parted, progress)
+        views = [SweepView.of(sweep) for sweep in sweeps]
+        return build_report(views, found.runs, parted, progress, costs=costs)
 
 
 def _write(path: Path, page: str) -> None:
@@ -127,5 +140,8 @@ def _said(output: Path, done: dict[str, Any], figures: Path | None) -> str:
     runs = f"{done['runs']} run{'s' * (done['runs'] != 1)}" + (
         f", {told} in full" if told < done["runs"] else ""
     )
+    if "costs" in done:
+        priced = f"{done['costs']} document{'s' * (done['costs'] != 1)} of costs"
+        runs = f"{priced}, {runs}" if done["runs"] else priced
     drawn = f"; {len(done['figures'])} figures and tables in {figures}" if figures else ""
     return f"{output}: {runs}{drawn}\n"

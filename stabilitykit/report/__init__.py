@@ -1,9 +1,21 @@
-"""Reports: sweeps, runs and two runs beside each other as one page, as figures and as tables. No torch."""
+"""Reports: sweeps, costs, runs, two runs beside each other, as one page, figures and tables. No torch."""
 
 from stabilitykit.report.build import Report, build_report
+from stabilitykit.report.cost_document import is_cost_document
+from stabilitykit.report.cost_view import CostView
 from stabilitykit.report.figure_files import write_figures
 from stabilitykit.report.parting import Parting, parting
 from stabilitykit.report.sweep_views import SweepView
 from stabilitykit.report.two_runs import where_they_part
 
-__all__ = ["Parting", "Report", "SweepView", "build_report", "parting", "where_they_part", "write_figures"]
+__all__ = [
+    "CostView",
+    "Parting",
+    "Report",
+    "SweepView",
+    "build_report",
+    "is_cost_document",
+    "parting",
+    "where_they_part",
+    "write_figures",
+]

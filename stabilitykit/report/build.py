@@ -1,4 +1,4 @@
-"""The report's page: sweeps, what parts two runs, and runs, as many as fit."""
+"""The report's page: sweeps, what parts two runs, what models cost, and runs, as many as fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from stabilitykit.figures.page import buckets_for, contents, environment
 from stabilitykit.replay import Replay
+from stabilitykit.report.cost_view import CostView
 from stabilitykit.report.listing import Listed, listed_cells, listed_logs
 from stabilitykit.report.parting import Parting
 from stabilitykit.report.parting_view import parting_contents
@@ -30,6 +31,7 @@ class Report:
     views: tuple[RunView, ...]
     """Those that are told in full."""
     sweeps: tuple[SweepView, ...]
+    costs: tuple[CostView, ...] = ()
 
 
 def build_report(
@@ -38,8 +40,9 @@ def build_report(
     parted: Parting | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     budget: int = BUDGET,
+    costs: Sequence[CostView] = (),
 ) -> Report:
-    """Return the page of sweeps and runs.
+    """Return the page of sweeps, costs and runs.
 
     Args:
         sweeps: Shown first, each with its pictures; a run of several sweeps is listed with the first.
@@ -47,21 +50,23 @@ def build_report(
         parted: Where two runs part; they are the only ``logs`` then.
         on_progress: Called with how many runs were read, and of how many.
         budget: Bytes that runs told in full may take; those that failed come first.
+        costs: Documents of what models cost.
     """
     listed = [*listed_logs(logs), *listed_cells(sweeps)]
     buckets = buckets_for(len(listed))
     told = _told(listed, buckets, budget, on_progress)
     template = environment(_HERE).get_template("report.html")
     page = template.render(
-        heading=_heading(sweeps, listed),
+        heading=_heading(sweeps, listed, costs),
         sweeps=[view.contents() for view in sweeps],
+        costs=[view.contents() for view in costs],
         parting=None if parted is None else parting_contents(parted, logs, buckets),
         groups=_grouped(listed, told),
         listed=len(listed),
         told=len(told),
         failed=sum(each.failed for each in listed),
     )
-    return Report(page, len(listed), tuple(view for view, _ in told.values()), tuple(sweeps))
+    return Report(page, len(listed), tuple(view for view, _ in told.values()), tuple(sweeps), tuple(costs))
 
 
 def _told(
@@ -90,7 +95,9 @@ def _body(view: RunView, buckets: int) -> Markup:
     return Markup(module.run_body(contents(view.picture, buckets, view.maps)))
 
 
-def _heading(sweeps: Sequence[SweepView], listed: Sequence[Listed]) -> str:
+def _heading(sweeps: Sequence[SweepView], listed: Sequence[Listed], costs: Sequence[CostView]) -> str:
+    if costs and not sweeps and not listed:
+        return costs[0].title if len(costs) == 1 else f"Costs of {len(costs)} workloads"
     if len(sweeps) == 1:
         return sweeps[0].question
     if sweeps:

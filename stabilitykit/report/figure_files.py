@@ -1,4 +1,4 @@
-"""Every figure of a report as SVG and PDF, and its data as CSV."""
+"""Every figure of a report as SVG and PDF, and its data as CSV; pictures of costs as SVG."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -32,11 +32,13 @@ def write_figures(
         MissingExtraError: Figures take matplotlib, which is not installed; the tables are written.
         DataError: A file cannot be written.
     """
-    written = [_write(folder / name, text.encode()) for name, text in _tables(made)]
+    written = [_write(folder / name, text.encode()) for name, text in (*_tables(made), *_drawn(made))]
+    if not made.sweeps and not made.views:
+        return written
     if find_spec("matplotlib") is None:
         raise MissingExtraError(
             f"{folder}: figures need matplotlib: pip install 'stabilitykit[report]';"
-            f" the page and {len(written)} tables (.csv) are written"
+            f" the page and {len(written)} tables (.csv) and pictures of costs are written"
         )
     figures = list(_figures(made))
     for count, (name, make) in enumerate(figures, start=1):
@@ -59,9 +61,19 @@ def _tables(made: Report) -> Iterator[tuple[str, str]]:
     for sweep in made.sweeps:
         for name, text in sweep.tables.items():
             yield f"{sweep.name}/{name}.csv", text
+    for cost in made.costs:
+        for name, text in cost.tables.items():
+            yield f"{cost.name}/{name}.csv", text
     for view in made.views:
         for each in view.maps:
             yield f"runs/{view.key}_{each.name}.csv", map_table(each)
+
+
+def _drawn(made: Report) -> Iterator[tuple[str, str]]:
+    """Yield the pictures that are SVG already."""
+    for cost in made.costs:
+        for name, text in cost.pictures().items():
+            yield f"{cost.name}/{name}.svg", text
 
 
 def _figures(made: Report) -> Iterator[tuple[str, _Maker]]:

@@ -31,7 +31,9 @@ def sweep_tables(
     tables = {
         "lr_loss": _lr_loss(sweep, shown),
         "verdicts": _verdicts(shown),
-        "failure_order": _table(["first", *order.groups], ([what, *counts] for what, counts in order.rows)),
+        "failure_order": csv_table(
+            ["first", *order.groups], ([what, *counts] for what, counts in order.rows)
+        ),
         "summary": _summary(summaries),
     }
     return tables | ({"claims": _claims(claims)} if claims else {})
@@ -43,7 +45,7 @@ def map_table(each: DepthMap) -> str:
     cells = each.values.T.astype(object)
     cells[each.missing.T] = None
     rows = ([each.span[0] + at * width, *column] for at, column in enumerate(cells.tolist()))
-    return _table(["step", *each.sites], rows)
+    return csv_table(["step", *each.sites], rows)
 
 
 def _lr_loss(sweep: Sweep, shown: Landscape) -> str:
@@ -58,7 +60,7 @@ def _lr_loss(sweep: Sweep, shown: Landscape) -> str:
         ]
         for run in sweep.runs
     )
-    return _table([*names, "seed", *losses, "run"], rows)
+    return csv_table([*names, "seed", *losses, "run"], rows)
 
 
 def _verdicts(shown: Landscape) -> str:
@@ -67,7 +69,7 @@ def _verdicts(shown: Landscape) -> str:
         for row in shown.rows
         for setting in row.settings
     )
-    return _table([*shown.row_names, shown.x_name, "seeds", "done", "failed", "mean_loss"], rows)
+    return csv_table([*shown.row_names, shown.x_name, "seeds", "done", "failed", "mean_loss"], rows)
 
 
 def _summary(summaries: Sequence[Summary]) -> str:
@@ -88,7 +90,7 @@ def _summary(summaries: Sequence[Summary]) -> str:
         ]
         for each in summaries
     )
-    return _table([*names, "best_lr", *head, "stable_lr_max_is_least"], rows)
+    return csv_table([*names, "best_lr", *head, "stable_lr_max_is_least"], rows)
 
 
 def _claims(claims: Sequence[ClaimResult]) -> str:
@@ -97,10 +99,16 @@ def _claims(claims: Sequence[ClaimResult]) -> str:
         [each.says, each.outcome, each.value, each.low, each.high, *each.band, each.n, each.unit, each.note]
         for each in claims
     )
-    return _table(head, rows)
+    return csv_table(head, rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def csv_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table as CSV.
+
+    Args:
+        head: Names of the columns.
+        rows: As many values each; None is an empty cell.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

@@ -59,3 +59,16 @@ def test_one_log_that_cannot_be_read_leaves_the_others_their_page(logs, tmp_path
     assert main(["report", str(logs[0]), str(bad), "-o", str(page)]) == exits.FAILED
     assert page.is_file()
     assert "bad.csv" in capsys.readouterr().err
+
+
+def test_what_cost_printed_is_told_beside_a_log(logs, stabilitykit, tmp_path, capsys):
+    costs = tmp_path / "cost.json"
+    costs.write_text(stabilitykit("cost", "--compare", "placement", "--json", "--predict").out)
+    page = tmp_path / "x.html"
+    assert main(["report", str(costs), "-o", str(page)]) == exits.OK
+    assert capsys.readouterr().out == f"{page}: 1 document of costs\n"
+    assert main(["report", str(costs), str(logs[0]), "-o", str(page), "--json"]) == exits.OK
+    assert json.loads(capsys.readouterr().out) == {"file": str(page), "runs": 1, "told": 1, "costs": 1}
+    text = page.read_text()
+    assert "What it costs" in text
+    assert 'id="runs"' in text

@@ -13,7 +13,7 @@ from stabilitykit.experiments.grid import cell_key
 RECIPES = [
     path
     for path in sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
-    if "axes" not in yaml.safe_load(path.read_text())
+    if not {"axes", "workloads"} & yaml.safe_load(path.read_text()).keys()
 ]
 
 

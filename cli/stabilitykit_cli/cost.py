@@ -12,6 +12,7 @@ from stabilitykit_cli.options import Debug, Json, a_whole_number
 
 if TYPE_CHECKING:
     from stabilitykit.cost import Peaks
+    from stabilitykit_cli.cost_public import AskedOfPublic
     from stabilitykit_cli.cost_request import Asked
 
 HELP = """Price an architecture: FLOPs beside bytes beside measured time, for each operation and class.
@@ -25,14 +26,24 @@ Examples:
   stabilitykit cost --arch llama3 --scale release --mode decode --dtype bfloat16 --predict
   stabilitykit cost --arch gpt2 --compare llama2
   stabilitykit cost --arch pre_norm --compare norm
+  stabilitykit cost --hf some-model/config.json --seq 256
 """
 
 
 def cost(
     arch: Annotated[
-        str,
-        typer.Option("--arch", "-a", metavar="NAME", help="Norm placement or preset; see presets."),
-    ] = "pre_norm",
+        str | None,
+        typer.Option(
+            "--arch", "-a", metavar="NAME", help="Norm placement or preset; see presets. By default pre_norm."
+        ),
+    ] = None,
+    hf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIG.json",
+            help="Instead: a language model of transformers, by its configuration file.",
+        ),
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -85,9 +96,17 @@ def cost(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The profiler would tell of each of its starts on stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from stabilitykit_cli.cost_request import asked_for
+    asked: Asked | AskedOfPublic
+    if hf is not None:
+        from stabilitykit_cli.cost_public import asked_of_public
 
-    asked = asked_for(arch, compare, scale, overrides or [], mode, batch, seq, cache, dtype, optimizer)
+        without = [("--arch", arch), ("--scale", scale), ("--set", overrides), ("--cache", cache)]
+        asked = asked_of_public(hf, compare, without, mode, batch, seq, dtype, optimizer)
+    else:
+        from stabilitykit_cli.cost_request import asked_for
+
+        fields = (arch or "pre_norm", compare, scale, overrides or [])
+        asked = asked_for(*fields, mode, batch, seq, cache, dtype, optimizer)
     consoles.progress().print("measuring this machine's peaks: one product, one copy")
     from stabilitykit.cost import measure_peaks
 
@@ -102,7 +121,7 @@ def cost(
     return exits.OK
 
 
-def _document(asked: "Asked", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
+def _document(asked: "Asked | AskedOfPublic", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
     with consoles.counting("measuring") as told:
         document = asked.document(peaks, seconds, _shown(told))
     if asked.growing:

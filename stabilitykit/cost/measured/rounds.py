@@ -65,7 +65,8 @@ def run_rounds(
             _profiled(steps, order, times)
             rounds += 1
             if on_progress is not None:
-                on_progress(max(rounds / MOST, min(rounds / FEWEST, (time.perf_counter() - begun) / seconds)))
+                past = (time.perf_counter() - begun) / seconds if seconds else 1.0
+                on_progress(max(rounds / MOST, min(rounds / FEWEST, past)))
     return times
 
 

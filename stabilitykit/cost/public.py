@@ -30,6 +30,8 @@ LENGTH = 128
 """Tokens of a sequence, where nothing else is said and the model takes so many."""
 
 _RATE, _MOMENTUM = 1e-4, 0.9
+_STATES: dict[PublicOptimizer, int] = {"adamw": 2, "sgd": 1}
+"""Numbers that are kept for each parameter."""
 _ADVICE = "a smaller --batch or --seq, or --predict, which runs nothing"
 
 
@@ -115,8 +117,8 @@ def priced_public(
 ) -> list[Priced]:
     """Return what models cost: counted on the meta device, which holds no numbers, then built and measured.
 
-    On the meta device torch's attention runs matrix by matrix, and so keeps more than a fused kernel: the
-    memory that is asked for is no less than what is needed.
+    On the meta device torch's attention runs matrix by matrix, and so keeps other tensors than a fused kernel
+    does. Where a model cannot run there, memory is asked for weights, gradients and optimizer alone.
 
     Args:
         models: What is compared, the first with the others.
@@ -127,13 +129,13 @@ def priced_public(
 
     Raises:
         ConfigError: transformers has no causal language model for a configuration.
-        DataError: All of them together do not fit in memory, and nothing was allocated; or one does not run
-            without numbers.
+        DataError: All of them together do not fit in memory, and nothing was allocated; or one is to be
+            counted alone, and does not run on the meta device.
     """
-    counts = [_counted(each, workload, optimizer) for each in models]
     if seconds is None:
-        return [Priced(each.label, one) for each, one in zip(models, counts, strict=True)]
-    require_memory(sum((each.memory for each in counts), Memory(0)), memory_available(), _ADVICE)
+        return [Priced(each.label, _counted(each, workload, optimizer)) for each in models]
+    needed = sum((_needed(each, workload, optimizer) for each in models), Memory(0))
+    require_memory(needed, memory_available(), _ADVICE)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -169,8 +171,21 @@ def _counted(model: PublicModel, workload: Workload, optimizer: PublicOptimizer)
     except (NotImplementedError, RuntimeError) as error:
         told = str(error).partition("\n")[0]
         raise DataError(
-            f"--hf: {model.label} looks at its numbers and cannot be counted first: {told}"
+            f"--hf: {model.label} does not run without numbers, and cannot be counted alone: {told}"
         ) from error
+
+
+def _needed(model: PublicModel, workload: Workload, optimizer: PublicOptimizer) -> Memory:
+    try:
+        return _counted(model, workload, optimizer).memory
+    except DataError:
+        module = _built(model, workload, "meta")
+        weights = sum(each.numel() * each.itemsize for each in module.parameters())
+        return (
+            Memory(weights, weights, _STATES[optimizer] * weights)
+            if workload.mode == "train"
+            else Memory(weights)
+        )
 
 
 def _asked(counted: Count, workload: Workload) -> Count:

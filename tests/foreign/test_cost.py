@@ -25,8 +25,15 @@ def _fused_backward(grad, q, k, v, *rest, out_val=None, **options):
     return sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
 
 
-_fused._get_raw = _fused_backward._get_raw = True  # type: ignore[attr-defined]
-FUSED_ON_CPU = {
+def _grouped(rows, matrices, *rest, out_val=None, **options):
+    # Of experts, the rows are never in groups of their own.
+    return 2 * rows.shape[0] * rows.shape[1] * matrices.shape[-1] if rows.dim() == 2 else None
+
+
+for each in (_fused, _fused_backward, _grouped):
+    each._get_raw = True  # type: ignore[attr-defined]
+LEFT_OUT = {
+    torch.ops.aten._grouped_mm: _grouped,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_backward,
 }
@@ -47,9 +54,9 @@ def task_of(built: Foreign) -> Task:
 def torch_counts(task: Task) -> dict[str, int]:
     """Return what torch's flop counter says of a step."""
     with task.as_found():
-        with FlopCounterMode(display=False, custom_mapping=FUSED_ON_CPU) as forward:
+        with FlopCounterMode(display=False, custom_mapping=LEFT_OUT) as forward:
             loss = task.forward()
-        with FlopCounterMode(display=False, custom_mapping=FUSED_ON_CPU) as backward:
+        with FlopCounterMode(display=False, custom_mapping=LEFT_OUT) as backward:
             task.backward(loss)
     return {"forward": forward.get_total_flops(), "backward": backward.get_total_flops(), "step": 0}
 
@@ -106,6 +113,27 @@ def test_operations_are_named_by_module_and_function():
     # A product by the same matrix three times over: forward once, backward twice.
     product = llama["model.layers.*.self_attn.q_proj"]
     assert product.backward.flops == 2 * product.forward.flops
+
+
+def test_experts_multiply_the_tokens_that_are_sent_to_them():
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = MixtralConfig(num_hidden_layers=3, num_local_experts=4, num_experts_per_tok=2, **sizes)
+    tokens = torch.arange(24).view(2, 12)
+    task = Task(MixtralForCausalLM(config), {"input_ids": tokens, "labels": tokens})
+    rows = {each.name: each for each in counted(task).operations}
+    experts = rows["model.layers.*.mlp.experts.grouped_mm"]
+    # Gate and up are one product, down another: in each of 3 layers 24 tokens go to 2 experts.
+    assert experts.forward.flops == 3 * 24 * 2 * (2 * 32 * 2 * 48 + 2 * 48 * 32)
+    assert experts.backward.flops == 2 * experts.forward.flops
+    assert experts.op_class == "contraction"
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

@@ -1,10 +1,10 @@
 """FLOPs and bytes of one call of torch's operators, from the shapes of what goes in and comes out.
 
-Products of matrices have torch's own formulas, those of its flop counter; attention's fused kernel on the
-CPU, which that counter leaves out, has the formula of its siblings. What a mask hides counts as computed.
-Norms and softmax have the factors of the predictions. Whatever else is floating-point arithmetic counts one
-an element of the result, or of its first argument where that is larger, as in a sum. Copies and look-ups
-compute nothing.
+Products of matrices have torch's own formulas, those of its flop counter. It leaves out attention's fused
+kernel on the CPU, which has the formula of its siblings here, and grouped products of experts. What a mask
+hides counts as computed. Norms and softmax have the factors of the predictions. Whatever else is
+floating-point arithmetic counts one an element of the result, or of its first argument where that is larger,
+as in a sum. Copies and look-ups compute nothing.
 
 Every tensor counts once in and once out, whatever stays in a cache; a look-up reads what it gives.
 """
@@ -21,8 +21,17 @@ from torch.utils.flop_counter import flop_registry
 from stabilitykit.cost.measured.attribution import computes
 
 _aten = torch.ops.aten
+
+
+def _grouped(a: Tensor, b: Tensor, *rest: Any, out_val: Any, **options: Any) -> int:
+    """Return the FLOPs of products group by group: each row meets the matrix of its group alone."""
+    rows = a.numel() // (a.shape[0] if a.dim() == 3 and b.dim() == 2 else 1)
+    return int(2 * rows * b.shape[-1])
+
+
 _PRODUCTS: dict[Any, Any] = {
     **flop_registry,
+    _aten._grouped_mm: _grouped,
     _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[
         _aten._scaled_dot_product_flash_attention
     ],

@@ -12,6 +12,7 @@ from stabilitykit_cli.options import Debug, Json, a_whole_number
 
 if TYPE_CHECKING:
     from stabilitykit.cost import Peaks
+    from stabilitykit_cli.cost_public import AskedOfPublic
     from stabilitykit_cli.cost_request import Asked
 
 HELP = """Price an architecture: FLOPs beside bytes beside measured time, for each operation and class.
@@ -26,14 +27,24 @@ Examples:
   stabilitykit cost --arch gpt2 --compare llama2
   stabilitykit cost --arch pre_norm --compare norm
   stabilitykit cost --recipe cost_shares
+  stabilitykit cost --hf some-model/config.json --seq 256
 """
 
 
 def cost(
     arch: Annotated[
-        str,
-        typer.Option("--arch", "-a", metavar="NAME", help="Norm placement or preset; see presets."),
-    ] = "pre_norm",
+        str | None,
+        typer.Option(
+            "--arch", "-a", metavar="NAME", help="Norm placement or preset; see presets. By default pre_norm."
+        ),
+    ] = None,
+    hf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIG.json",
+            help="Instead: a language model of transformers, by its configuration file.",
+        ),
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -96,12 +107,20 @@ def cost(
         from stabilitykit_cli.cost_recipe import run_recipe
 
         typed = {"--compare": compare, "--scale": scale, "--set": overrides, "--mode": mode, "--seq": seq}
-        typed |= {"--cache": cache, "--arch": arch != "pre_norm", "--batch": batch != 8}
+        typed |= {"--cache": cache, "--arch": arch, "--hf": hf, "--batch": batch != 8}
         typed |= {"--dtype": dtype != "float32", "--optimizer": optimizer != "adamw"}
         return run_recipe(recipe, None if predicted else seconds, json, typed)
-    from stabilitykit_cli.cost_request import asked_for
+    asked: Asked | AskedOfPublic
+    if hf is not None:
+        from stabilitykit_cli.cost_public import asked_of_public
 
-    asked = asked_for(arch, compare, scale, overrides or [], mode, batch, seq, cache, dtype, optimizer)
+        without = [("--arch", arch), ("--scale", scale), ("--set", overrides), ("--cache", cache)]
+        asked = asked_of_public(hf, compare, without, mode, batch, seq, dtype, optimizer)
+    else:
+        from stabilitykit_cli.cost_request import asked_for
+
+        fields = (arch or "pre_norm", compare, scale, overrides or [])
+        asked = asked_for(*fields, mode, batch, seq, cache, dtype, optimizer)
     consoles.progress().print("measuring this machine's peaks: one product, one copy")
     from stabilitykit.cost import measure_peaks
 
@@ -116,7 +135,7 @@ def cost(
     return exits.OK
 
 
-def _document(asked: "Asked", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
+def _document(asked: "Asked | AskedOfPublic", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
     with consoles.counting("measuring") as told:
         document = asked.document(peaks, seconds, _shown(told))
     if asked.growing:

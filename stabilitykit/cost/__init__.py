@@ -9,15 +9,18 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.cost.comparisons import COMPARISONS, Variant, compared, variants
+    from stabilitykit.cost.counted.count import Count
     from stabilitykit.cost.memory import memory_available, require_memory
     from stabilitykit.cost.operation import Operation, Work
     from stabilitykit.cost.peaks import measure_peaks
     from stabilitykit.cost.prediction import Peaks, Prediction, predict
     from stabilitykit.cost.pricing import Priced, document, priced
+    from stabilitykit.cost.profiling import profile
     from stabilitykit.cost.workload import Workload
 
 _ROOMS = {
     "COMPARISONS": "comparisons",
+    "Count": "counted.count",
     "Operation": "operation",
     "Peaks": "prediction",
     "Prediction": "prediction",
@@ -31,12 +34,14 @@ _ROOMS = {
     "memory_available": "memory",
     "predict": "prediction",
     "priced": "pricing",
+    "profile": "profiling",
     "require_memory": "memory",
     "variants": "comparisons",
 }
 
 __all__ = [
     "COMPARISONS",
+    "Count",
     "Operation",
     "Peaks",
     "Prediction",
@@ -50,6 +55,7 @@ __all__ = [
     "memory_available",
     "predict",
     "priced",
+    "profile",
     "require_memory",
     "variants",
 ]

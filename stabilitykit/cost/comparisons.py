@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from stabilitykit.cost.measured.norm_kernels import NormKernels
-from stabilitykit.cost.prediction import Peaks, Prediction
+from stabilitykit.cost.prediction import Cost, Peaks
 from stabilitykit.cost.workload import Mode
 from stabilitykit.model.config import TransformerConfig, validated
 from stabilitykit.model.presets.entry import Fields, merged
@@ -59,7 +59,7 @@ def variants(name: str, fields: Mapping[str, Any]) -> list[Variant]:
     ]
 
 
-def compared(first: Prediction, other: Prediction, peaks: Peaks | None) -> dict[str, float | None]:
+def compared(first: Cost, other: Cost, peaks: Peaks | None) -> dict[str, float | None]:
     """Return what another model costs for each unit of the first one's cost.
 
     Args:

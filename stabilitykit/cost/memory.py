@@ -83,12 +83,17 @@ def memory_available() -> int | None:
         return None
 
 
-def require_memory(needed: Memory, available: int | None) -> None:
+def require_memory(
+    needed: Memory,
+    available: int | None,
+    advice: str = "a smaller --scale or --batch, or --predict, which runs nothing",
+) -> None:
     """Refuse to begin what does not fit; to be called before anything is allocated.
 
     Args:
         needed: The prediction.
         available: Bytes that there are; None where nobody knows, which refuses nothing.
+        advice: What to try instead.
 
     Raises:
         DataError: It does not fit.
@@ -96,7 +101,7 @@ def require_memory(needed: Memory, available: int | None) -> None:
     if available is not None and needed.total > available:
         parts = [f"{name} {gib(size)}" for name, size in asdict(needed).items() if size]
         told = f"needs {gib(needed.total)} ({', '.join(parts)}), and {gib(available)} are available"
-        raise DataError(f"memory: {told}; try a smaller --scale or --batch, or --predict, which runs nothing")
+        raise DataError(f"memory: {told}; try {advice}")
 
 
 def gib(size: int) -> str:

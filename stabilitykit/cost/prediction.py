@@ -37,12 +37,10 @@ class Peaks:
         return {"flops_per_s": self.flops, "bytes_per_s": self.bandwidth, "ridge": self.ridge}
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model costs at a workload, computed from its configuration alone."""
+@dataclass(frozen=True)
+class Cost:
+    """What a model's operations compute and move, and what they need in memory."""
 
-    case: Case
-    optimizer: OptimizerName
     operations: tuple[Operation, ...]
     """Forward and backward in data order, then the optimizer's."""
     memory: Memory
@@ -67,13 +65,7 @@ class Prediction:
         Args:
             peaks: The machine's; without them there are no seconds.
         """
-        workload, config = self.case.workload, self.case.config
         return {
-            "mode": workload.mode,
-            "batch": workload.batch,
-            "length": workload.length,
-            "dtype": workload.dtype,
-            "optimizer": self.optimizer if workload.mode == "train" else None,
             "parameters": self.parameters,
             "total": self.total.to_json(),
             "passes": {name: each.to_json() for name, each in totals(self.operations).items()},
@@ -81,7 +73,31 @@ class Prediction:
             "operations": [{**each.to_json(), **_time(each, peaks)} for each in self.operations],
             "memory": self.memory.to_json(),
             "bound_s": None if peaks is None else self.seconds(peaks),
-            "config": config.resolved().model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True)
+class Prediction(Cost):
+    """What a model costs at a workload, computed from its configuration alone."""
+
+    case: Case
+    optimizer: OptimizerName
+
+    def to_json(self, peaks: Peaks | None) -> dict[str, Any]:
+        """Return everything as plain data.
+
+        Args:
+            peaks: The machine's; without them there are no seconds.
+        """
+        workload = self.case.workload
+        return {
+            "mode": workload.mode,
+            "batch": workload.batch,
+            "length": workload.length,
+            "dtype": workload.dtype,
+            "optimizer": self.optimizer if workload.mode == "train" else None,
+            **super().to_json(peaks),
+            "config": self.case.config.resolved().model_dump(mode="json"),
         }
 
 
@@ -103,7 +119,7 @@ def predict(config: TransformerConfig, workload: Workload, optimizer: OptimizerN
     if workload.mode == "train":
         operations += optimizer_step(case, optimizer, parameters)
         state = optimizer_state(case, optimizer, parameters)
-    return Prediction(case, optimizer, tuple(operations), memory_needed(case, operations, state))
+    return Prediction(tuple(operations), memory_needed(case, operations, state), case, optimizer)
 
 
 def least_seconds(operation: Operation, peaks: Peaks) -> float:

@@ -1,6 +1,6 @@
 """What models cost, predicted and measured side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from stabilitykit.cost.measured.steps import own_step
 from stabilitykit.cost.memory import Memory, memory_available, require_memory
 from stabilitykit.cost.operation import Operation
 from stabilitykit.cost.optimizer import OptimizerName
-from stabilitykit.cost.prediction import Peaks, Prediction, predict
+from stabilitykit.cost.prediction import Cost, Peaks, predict
 from stabilitykit.cost.workload import Workload
 
 OnProgress = Callable[[float], None]
@@ -26,11 +26,12 @@ class Priced:
     """One model's cost."""
 
     label: str
-    prediction: Prediction
+    prediction: Cost
+    """From a configuration; of a model that is not ours, what was counted."""
     measurement: Measurement | None = None
     """None where nothing was run."""
 
-    def to_json(self, peaks: Peaks | None) -> dict[str, Any]:
+    def to_json(self, peaks: Peaks | None = None) -> dict[str, Any]:
         """Return the prediction, and what was measured beside each class and operation.
 
         Operations that were measured and not predicted follow the others, without work.
@@ -86,7 +87,7 @@ def priced(
         steps = [own_step(each, workload, optimizer, opened) for each in variants]
         times = run_rounds(steps, seconds * len(steps), on_progress)
     return [
-        Priced(each.label, one, _measured_as(one, found))
+        Priced(each.label, one, measured_as(one, found))
         for each, one, found in zip(variants, predictions, times, strict=True)
     ]
 
@@ -105,14 +106,28 @@ def document(sides: Sequence[Priced], peaks: Peaks | None) -> dict[str, Any]:
     return told
 
 
-def _measured_as(prediction: Prediction, times: Times) -> Measurement:
+def measured_as(prediction: Cost, times: Times) -> Measurement:
+    """Return what times say of a model, by the operations that it is known to have.
+
+    Args:
+        prediction: These operations.
+        times: What a step of the model took in every round.
+    """
     classes = {each.name: each.op_class for each in prediction.operations}
     return measurement(
         times,
         lambda name: classes.get(name, "element-wise"),
-        # Sums behind a node that has no bias belong to the node.
-        lambda name: name if name in classes else name.removesuffix(".bias"),
+        lambda name: _folded(name, classes),
     )
+
+
+def _folded(name: str, known: Container[str]) -> str:
+    """Return the operation that a part of one counts with, where it is none itself.
+
+    Sums behind a node that has no bias belong to the node, attention's parts to attention.
+    """
+    whole, _, part = name.rpartition(".")
+    return whole if name not in known and (part == "bias" or whole in known) else name
 
 
 def _measured(name: str, found: dict[str, Any]) -> dict[str, Any]:

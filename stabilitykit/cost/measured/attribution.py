@@ -189,5 +189,14 @@ def _read_composite(frame: _Frame, attention: _Frame) -> None:
     frame.operation = f"{whole.removesuffix('.scores')}.{part}"
 
 
+def computes(operator: str) -> bool:
+    """Return whether an operator computes or copies, rather than looks at a tensor anew or makes room.
+
+    Args:
+        operator: Its name without its namespace.
+    """
+    return not _BOOKKEEPING.fullmatch(operator)
+
+
 def _short(name: str) -> str:
     return name.removeprefix("aten::")

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -37,15 +37,18 @@ class Place(NamedTuple):
 Namer = Callable[[Place], str | None]
 """Gives the operation that a place belongs to; None where it cannot tell."""
 
+Span = Callable[[str], AbstractContextManager[object]]
+"""Opens what stays open while an operation of that name runs."""
+
 
 class _Places(TorchFunctionMode):
-    """Opens a range around every call of torch from Python, and around every module that has a name."""
+    """Opens a span around every call of torch from Python, and around every module that has a name."""
 
-    def __init__(self, model: nn.Module, namer: Namer) -> None:
+    def __init__(self, model: nn.Module, namer: Namer, span: Span) -> None:
         super().__init__()
-        self._namer = namer
+        self._namer, self._span = namer, span
         self._paths = {module: path for path, module in model.named_modules()}
-        self._running: list[tuple[str, nn.Module, record_function | None]] = []
+        self._running: list[tuple[str, nn.Module, AbstractContextManager[object] | None]] = []
         self._entered = ""
 
     def __torch_function__(
@@ -66,16 +69,16 @@ class _Places(TorchFunctionMode):
         name = self._namer(Place(path, module, self._entered, called, room, caller))
         if name is None:
             return func(*args, **(kwargs or {}))
-        with record_function(PLACE + name):
+        with self._span(name):
             return func(*args, **(kwargs or {}))
 
     def begin(self, module: nn.Module, *_ignored: object) -> None:
-        """Open the range of a module."""
+        """Open the span of a module."""
         self._entered = self._paths[module]
         name = self._namer(Place(self._entered, module, self._entered))
-        opened = None if name is None else record_function(PLACE + name)
+        opened = None if name is None else self._span(name)
         if opened is not None:
-            opened.__enter__()  # type: ignore[no-untyped-call]
+            opened.__enter__()
         self._running.append((self._entered, module, opened))
 
     def end(self, module: nn.Module, *_ignored: object) -> None:
@@ -91,15 +94,25 @@ class _Places(TorchFunctionMode):
         return path, module
 
 
+def profiler_range(name: str) -> AbstractContextManager[object]:
+    """Return the range in the profiler's record that an operation's calls lie in.
+
+    Args:
+        name: The operation.
+    """
+    return record_function(PLACE + name)
+
+
 @contextmanager
-def marked(model: nn.Module, namer: Namer) -> Iterator[None]:
+def marked(model: nn.Module, namer: Namer, span: Span = profiler_range) -> Iterator[None]:
     """Mark the places of a model's calls of torch, in forward and in whatever calls torch besides.
 
     Args:
         model: The model; compiled code is one place, that of the module that holds it.
         namer: Gives each place its operation.
+        span: What is opened around each.
     """
-    places = _Places(model, namer)
+    places = _Places(model, namer, span)
     handles = []
     for module in model.modules():
         handles.append(module.register_forward_pre_hook(places.begin, prepend=True))

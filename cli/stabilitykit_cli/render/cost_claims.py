@@ -61,9 +61,9 @@ def _end(value: float | None) -> str:
 
 
 def _workload(name: str, sides: "Sequence[Priced]") -> str:
-    case = sides[0].prediction.case.workload
-    tokens = f"cache {case.length}" if case.mode == "decode" else f"{case.length} tokens"
+    asked = sides[0].prediction.to_json(None)
+    tokens = f"cache {asked['length']}" if asked["mode"] == "decode" else f"{asked['length']} tokens"
     measured = sides[0].measurement
     rounds = f", {len(measured.plain)} rounds" if measured else ""
     labels = "; ".join(side.label for side in sides)
-    return f"{name}: {case.mode}, batch {case.batch}, {tokens}, {case.dtype}{rounds}: {labels}"
+    return f"{name}: {asked['mode']}, batch {asked['batch']}, {tokens}, {asked['dtype']}{rounds}: {labels}"

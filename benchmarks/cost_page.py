@@ -81,25 +81,25 @@ priced = profile(model, {"input_ids": tokens, "labels": tokens}, optimizer=optim
 priced.to_json()
 ```
 
-`profile` takes any module and a batch: a tensor, a tuple of arguments, or named ones. The loss is a function of
-what the model returns; by default its own `loss`, else the mean of its first floats. One step is counted operator
-by operator; then steps are timed as for our own models. A module without children is one operation
-(`model.layers.*.self_attn.q_proj`); in a module with children each function of torch is one
+`profile` takes any module and a batch: a tensor, a tuple of arguments, or named ones. The loss is a
+function of what the model returns; by default its own `loss`, else the mean of its first floats. One step
+is counted operator by operator; then steps are timed as for our own models. A module without children is
+one operation (`model.layers.*.self_attn.q_proj`); in a module with children each function of torch is one
 (`model.layers.*.mlp.mul`). Layers add up. Views, and the copies that they need, stand under `layout`.
 
-FLOPs of products are those of torch's flop counter, with the two kernels that it leaves out: attention on the CPU,
-and grouped products of experts. What a mask hides counts as computed. Norms and softmax have the factors above;
-all else counts one for each element; copies and look-ups compute nothing. Every tensor counts once in and once
-out.
+FLOPs of products are those of torch's flop counter, with the two kernels that it leaves out: attention on
+the CPU, and grouped products of experts. What a mask hides counts as computed. Norms and softmax have the
+factors above; all else counts one for each element; copies and look-ups compute nothing. Every tensor
+counts once in and once out.
 
-The model stays as it was: weights, buffers, gradients, hooks, random numbers. With an optimizer it is trained on
-that batch, by 13 steps at least.
+The model stays as it was: weights, buffers, gradients, hooks, random numbers. With an optimizer it is
+trained on that batch, by 13 steps at least.
 
 `stabilitykit cost --hf CONFIG.json` does this for a language model of transformers (`pip install
-'stabilitykit[hf]'`), from its configuration file alone, with random weights; `--compare OTHER.json` runs two in
-turns. It is first counted on torch's meta device, and refused where memory is short; `--predict` prints that count.
-There attention runs matrix by matrix, and so moves and keeps more than a fused kernel. Some mixtures of experts do
-not run there, and can only be measured.
+'stabilitykit[hf]'`), from its configuration file alone, with random weights; `--compare OTHER.json` runs
+two in turns. It is first counted on torch's meta device, and refused where memory is short; `--predict`
+prints that count. There attention runs matrix by matrix, and so moves and keeps more than a fused kernel.
+Some mixtures of experts do not run there, and can only be measured.
 
 """
 
@@ -148,9 +148,9 @@ def _lecture(rows: list[dict[str, Any]], ridge: float) -> Iterator[str]:
         "on a GPU) has 99.8, 0.17 and 0.03 % of the FLOPs and 61, 25.5 and 13.5 % of the time. Here "
         f"normalisation's share of time is {factors[low]:.1f} ({low}) to {factors[high]:.0f} ({high}) times "
         f"its share of FLOPs. One core computes slowly for what its memory gives it: from {ridge:.1f} FLOPs "
-        "a byte on arithmetic limits, on a GPU from some hundreds, so here products take more of the time. gpt2 trains "
-        "with dropout: drawing its masks is element-wise, and on a CPU slow; dropout of attention also "
-        "leaves the fused kernel, as gemma2's capped logits do.\n"
+        "a byte on arithmetic limits, on a GPU from some hundreds, so here products take more of the time. "
+        "gpt2 trains with dropout: drawing its masks is element-wise, and on a CPU slow; dropout of "
+        "attention also leaves the fused kernel, as gemma2's capped logits do.\n"
     )
 
 

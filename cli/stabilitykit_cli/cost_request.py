@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from stabilitykit.cost import COMPARISONS, Peaks, Variant, Workload, document, priced, variants
 from stabilitykit.cost.growth import growth
-from stabilitykit.cost.optimizer import OPTIMIZERS, OptimizerName
+from stabilitykit.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
 from stabilitykit.cost.pricing import OnProgress
 from stabilitykit.cost.workload import MODES, DType, check_workload
 from stabilitykit.errors import ConfigError, closest

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from stabilitykit.cost.counted.count import Count
     from stabilitykit.cost.memory import memory_available, require_memory
     from stabilitykit.cost.operation import Operation, Work
-    from stabilitykit.cost.peaks import measure_peaks
-    from stabilitykit.cost.prediction import Peaks, Prediction, predict
+    from stabilitykit.cost.peaks import Peaks, measure_peaks
+    from stabilitykit.cost.predicted.prediction import Prediction, predict
     from stabilitykit.cost.pricing import Priced, document, priced
     from stabilitykit.cost.profiling import profile
     from stabilitykit.cost.workload import Workload
@@ -22,8 +22,8 @@ _ROOMS = {
     "COMPARISONS": "comparisons",
     "Count": "counted.count",
     "Operation": "operation",
-    "Peaks": "prediction",
-    "Prediction": "prediction",
+    "Peaks": "peaks",
+    "Prediction": "predicted.prediction",
     "Priced": "pricing",
     "Variant": "comparisons",
     "Work": "operation",
@@ -32,7 +32,7 @@ _ROOMS = {
     "document": "pricing",
     "measure_peaks": "peaks",
     "memory_available": "memory",
-    "predict": "prediction",
+    "predict": "predicted.prediction",
     "priced": "pricing",
     "profile": "profiling",
     "require_memory": "memory",

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from stabilitykit.cost.cost import Cost
 from stabilitykit.cost.measured.norm_kernels import NormKernels
-from stabilitykit.cost.prediction import Cost, Peaks
+from stabilitykit.cost.peaks import Peaks
 from stabilitykit.cost.workload import Mode
 from stabilitykit.model.config import TransformerConfig, validated
 from stabilitykit.model.presets.entry import Fields, merged

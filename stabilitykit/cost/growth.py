@@ -10,8 +10,8 @@ from stabilitykit.cost.comparisons import GROWTH, Variant
 from stabilitykit.cost.measured.measurement import Seconds
 from stabilitykit.cost.measured.spread import paired_ratio, spread
 from stabilitykit.cost.operation import Operation, Work
-from stabilitykit.cost.optimizer import OptimizerName
-from stabilitykit.cost.prediction import Peaks
+from stabilitykit.cost.peaks import Peaks
+from stabilitykit.cost.predicted.optimizer import OptimizerName
 from stabilitykit.cost.pricing import OnProgress, Priced, priced
 from stabilitykit.cost.workload import Workload
 from stabilitykit.model.config import TransformerConfig, validated

@@ -1,11 +1,12 @@
 """Measure what this machine does at most: one large product, one large copy."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
 
-from stabilitykit.cost.prediction import Peaks
+from stabilitykit.cost.operation import Work
 from stabilitykit.cost.workload import DType
 
 _BUDGET = 0.3
@@ -14,6 +15,29 @@ _SMALLEST, _LARGEST = 256, 2048
 """Rows of the product: it grows until one takes a tenth of the budget."""
 _COPIED = 2**26
 """Bytes copied: beyond what caches hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """What a machine does at most, as measured on it."""
+
+    flops: float
+    """FLOPs a second of a large product of matrices."""
+    bandwidth: float
+    """Bytes a second, read and written, of a large copy."""
+
+    @property
+    def ridge(self) -> float:
+        """FLOPs a byte from which on arithmetic is what limits."""
+        return self.flops / self.bandwidth
+
+    def seconds(self, work: Work) -> float:
+        """Return the roofline's bound: no less than the arithmetic and no less than the traffic takes."""
+        return max(work.flops / self.flops, work.bytes / self.bandwidth)
+
+    def to_json(self) -> dict[str, float]:
+        """Return both peaks and the ridge between them."""
+        return {"flops_per_s": self.flops, "bytes_per_s": self.bandwidth, "ridge": self.ridge}
 
 
 def measure_peaks(dtype: DType) -> Peaks:

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 
 from stabilitykit.cost.comparisons import Variant, compared
+from stabilitykit.cost.cost import Cost
 from stabilitykit.cost.measured.measurement import Measurement, class_seconds, measured_ratios, measurement
 from stabilitykit.cost.measured.own import done_by
 from stabilitykit.cost.measured.rounds import Times, run_rounds
 from stabilitykit.cost.measured.steps import own_step
 from stabilitykit.cost.memory import Memory, memory_available, require_memory
 from stabilitykit.cost.operation import Operation
-from stabilitykit.cost.optimizer import OptimizerName
-from stabilitykit.cost.prediction import Cost, Peaks, predict
+from stabilitykit.cost.peaks import Peaks
+from stabilitykit.cost.predicted.optimizer import OptimizerName
+from stabilitykit.cost.predicted.prediction import predict
 from stabilitykit.cost.workload import Workload
 
 OnProgress = Callable[[float], None]

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
+from stabilitykit.cost.cost import Cost
 from stabilitykit.cost.counted.counter import Counter, Tally
 from stabilitykit.cost.measured.foreign import ForeignNamer
 from stabilitykit.cost.measured.places import marked
 from stabilitykit.cost.memory import Memory
 from stabilitykit.cost.operation import OpClass, Operation, Pass, Work
-from stabilitykit.cost.prediction import Cost, Peaks
+from stabilitykit.cost.peaks import Peaks
 from stabilitykit.cost.task import CRITERION, ROOT, Task
 
 

@@ -12,8 +12,8 @@ from stabilitykit.cost.comparisons import Variant
 from stabilitykit.cost.measured.norm_kernels import use_norm_kernels
 from stabilitykit.cost.measured.own import own_namer
 from stabilitykit.cost.measured.rounds import Step
-from stabilitykit.cost.optimizer import OptimizerName
-from stabilitykit.cost.prediction import predict
+from stabilitykit.cost.predicted.optimizer import OptimizerName
+from stabilitykit.cost.predicted.prediction import predict
 from stabilitykit.cost.workload import Workload
 from stabilitykit.loop import LoopMonitor, watch
 from stabilitykit.model.cache import KVCache

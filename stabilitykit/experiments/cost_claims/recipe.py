@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from stabilitykit.cost.optimizer import OptimizerName
+from stabilitykit.cost.predicted.optimizer import OptimizerName
 from stabilitykit.cost.workload import DType, Mode
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.experiments.spec import naming, read_recipe

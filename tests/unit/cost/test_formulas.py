@@ -3,9 +3,10 @@
 import pytest
 
 from stabilitykit.cost import Peaks, Prediction, Workload, predict
-from stabilitykit.cost.memory import kv_cache, require_memory
+from stabilitykit.cost.memory import require_memory
 from stabilitykit.cost.operation import Operation, Work, totals
-from stabilitykit.cost.traffic import Case, norm
+from stabilitykit.cost.predicted.memory import kv_cache
+from stabilitykit.cost.predicted.traffic import Case, norm
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.model import NormConfig, TransformerConfig, validated
 

@@ -14,7 +14,7 @@ from stabilitykit.cost.measured.norm_kernels import use_norm_kernels
 from stabilitykit.cost.measured.own import CACHE, COPIES, MASKS, done_by
 from stabilitykit.cost.measured.spread import paired_ratio, spread
 from stabilitykit.cost.measured.steps import own_step
-from stabilitykit.cost.optimizer import OptimizerName
+from stabilitykit.cost.predicted.optimizer import OptimizerName
 from stabilitykit.cost.pricing import Priced
 from stabilitykit.cost.workload import MODES, Mode
 from stabilitykit.errors import DataError

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stabilitykit.cost.attention import attention
-from stabilitykit.cost.ends import embedding, head
-from stabilitykit.cost.feedforward import feedforward
 from stabilitykit.cost.operation import SUMS, Operation, forward_only, gathered, work
-from stabilitykit.cost.traffic import Case, dropout, factor, norm, pointwise
+from stabilitykit.cost.predicted.attention import attention
+from stabilitykit.cost.predicted.ends import embedding, head
+from stabilitykit.cost.predicted.feedforward import feedforward
+from stabilitykit.cost.predicted.traffic import Case, dropout, factor, norm, pointwise
 from stabilitykit.model.block import branch_scale, first_scale, norm_names, own_slots, skip_scale
 
 _ALIASES = {"attn.sinks": "attn.softmax"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from stabilitykit.cost.operation import Operation, Work
-from stabilitykit.cost.traffic import Case, dropout, factor, linear, norm, pointwise
+from stabilitykit.cost.predicted.traffic import Case, dropout, factor, linear, norm, pointwise
 from stabilitykit.cost.workload import dense_pairs, visible_pairs
 from stabilitykit.model.cache import cached_tokens
 from stabilitykit.model.config import LayerKind

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 from stabilitykit.cost.operation import Operation, work
-from stabilitykit.cost.traffic import Case
+from stabilitykit.cost.predicted.traffic import Case
 
 OptimizerName = Literal["adamw", "sgd", "muon"]
 

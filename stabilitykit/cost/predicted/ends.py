@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from stabilitykit.cost.attention import logit_bias
 from stabilitykit.cost.operation import Operation, Work
-from stabilitykit.cost.traffic import Case, dropout, factor, linear, norm, pointwise
+from stabilitykit.cost.predicted.attention import logit_bias
+from stabilitykit.cost.predicted.traffic import Case, dropout, factor, linear, norm, pointwise
 
 _INDEX = 8
 """Bytes of a token's number."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from stabilitykit.cost.operation import Operation
-from stabilitykit.cost.traffic import Case, dropout, factor, linear, norm, pointwise
+from stabilitykit.cost.predicted.traffic import Case, dropout, factor, linear, norm, pointwise
 from stabilitykit.model.sections import Activation, FeedForwardConfig
 
 

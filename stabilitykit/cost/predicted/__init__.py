@@ -1,0 +1,1 @@
+"""What a transformer computes, moves and keeps, from its configuration alone."""

@@ -14,9 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
-from paired import paired_times, ratio
+from paired import paired_times
 from torch import Tensor
 
+from stabilitykit.cost.measured.spread import paired_ratio
 from stabilitykit.model.config import LayerKind
 from stabilitykit.model.context import visible
 from stabilitykit.model.scores import fused
@@ -40,7 +41,7 @@ def compare(name: str, length: int, kv_heads: int, ours: Attend, other: Attend, 
         return lambda: torch.autograd.grad(attend(*inputs), inputs, dy.transpose(1, 2))
 
     mine, theirs = paired_times([training_call(ours), training_call(other)], rounds, 0.03).T
-    print(f"{name}, T {length}: {ratio(mine, theirs)}", flush=True)
+    print(f"{name}, T {length}: {paired_ratio(mine, theirs)}", flush=True)
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 import transformers
 import x_transformers
-from paired import paired_times, ratio
+from paired import paired_times
 from torch import Tensor, nn
 
+from stabilitykit.cost.measured.spread import paired_ratio
 from stabilitykit.model import Transformer, TransformerConfig
 
 LAYERS, HEADS, VOCABULARY = 4, 4, 256
@@ -137,7 +138,7 @@ def compare(family: str, d_model: int, length: int, batch: int, rounds: int, sec
     calls = [training_call(logits, model.train(), tokens) for model, logits in models.values()]
     times = dict(zip(models, paired_times(calls, rounds, seconds).T, strict=True))
     ours = times.pop("ours")
-    ratios = ", ".join(f"{ratio(ours, other)} x {name}" for name, other in times.items())
+    ratios = ", ".join(f"{paired_ratio(ours, other)} x {name}" for name, other in times.items())
     print(
         f"{family} d {d_model}: {ratios}; {sizes['ours']:,} parameters, ours {1e3 * ours.mean():.1f} ms",
         flush=True,

@@ -7,22 +7,8 @@ the processor, since on one thread the rest is only waiting for other programs.
 import gc
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
-
-
-class Ratio(NamedTuple):
-    """What a list of paired ratios says."""
-
-    median: float
-    low: float
-    """Lower end of the median's 95 % interval."""
-    high: float
-    """Upper end of it."""
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def paired_times(
@@ -51,14 +37,6 @@ def paired_times(
     finally:
         gc.enable()
     return times
-
-
-def ratio(times: np.ndarray, other: np.ndarray) -> Ratio:
-    """Return the median of the ratios of paired times, with its bootstrap interval over rounds."""
-    ratios = times / other
-    draws = np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))
-    low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
-    return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
 def _once(call: Callable[[], object]) -> float:

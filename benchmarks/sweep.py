@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from paired import ratio
 
+from stabilitykit.cost.measured.spread import paired_ratio
 from stabilitykit.experiments import LocalPool, SweepPlan, sweep
 from stabilitykit.experiments.spec import parse_override
 
@@ -49,9 +49,9 @@ def main() -> None:
     print("| way | cells a minute | against probes one by one |\n|---|---|---|")
     for way, name in enumerate(WAYS):
         rate = chosen.cells * 60 / np.median(times[:, way])
-        print(f"| {name} | {rate:.1f} | {ratio(times[:, 0], times[:, way]) if way else '1'} |")
+        print(f"| {name} | {rate:.1f} | {paired_ratio(times[:, 0], times[:, way]) if way else '1'} |")
     started = _started(chosen.rounds, chosen.cells, chosen.steps)
-    print(f"two workers against one, once started: {ratio(started[:, 0], started[:, 1])}")
+    print(f"two workers against one, once started: {paired_ratio(started[:, 0], started[:, 1])}")
 
 
 def _timed(way: int, seeds: list[int], steps: int) -> float:

@@ -3,6 +3,9 @@
 import os
 from dataclasses import asdict, dataclass, fields
 
+import torch
+
+from stabilitykit.cost.device import measuring_device
 from stabilitykit.errors import DataError
 
 
@@ -35,7 +38,9 @@ class Memory:
 
 
 def memory_available() -> int | None:
-    """Return the bytes of memory that a new program could have here; None where that is not told."""
+    """Return the bytes that a new program could have where models are measured; None where nobody tells."""
+    if measuring_device().type == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123  # not a file of anyone's
             for line in lines:

@@ -6,14 +6,15 @@ from time import perf_counter
 
 import torch
 
+from stabilitykit.cost.device import measuring_device, wait_for_device
 from stabilitykit.cost.operation import Work
 from stabilitykit.cost.workload import DType
 
 _BUDGET = 0.3
 """Seconds of trying, for each; at least two tries."""
-_SMALLEST, _LARGEST = 256, 2048
+_SMALLEST, _LARGEST = 256, 8192
 """Rows of the product: it grows until one takes a tenth of the budget."""
-_COPIED = 2**26
+_COPIED = 2**28
 """Bytes copied: beyond what caches hold."""
 
 
@@ -41,7 +42,7 @@ class Peaks:
 
 
 def measure_peaks(dtype: DType) -> Peaks:
-    """Return the best rates of several tries, in this process with its number of threads.
+    """Return the best rates of several tries, on the measuring device, with this process's number of threads.
 
     Args:
         dtype: The type of the product's matrices.
@@ -53,8 +54,7 @@ def measure_peaks(dtype: DType) -> Peaks:
 def _product(dtype: torch.dtype) -> float:
     size, best = _SMALLEST, 0.0
     while True:
-        one, other = (torch.ones(size, size, dtype=dtype) for _ in range(2))
-        out = torch.empty(size, size, dtype=dtype)
+        one, other, out = (torch.ones(size, size, dtype=dtype, device=measuring_device()) for _ in range(3))
 
         def multiply(one: torch.Tensor = one, other: torch.Tensor = other, out: torch.Tensor = out) -> None:
             torch.mm(one, other, out=out)
@@ -67,7 +67,7 @@ def _product(dtype: torch.dtype) -> float:
 
 
 def _copy() -> float:
-    source = torch.ones(_COPIED // 4)
+    source = torch.ones(_COPIED // 4, device=measuring_device())
     target = torch.empty_like(source)
     return 2 * _COPIED / _quickest(lambda: target.copy_(source))
 
@@ -75,9 +75,11 @@ def _copy() -> float:
 def _quickest(run: Callable[[], object]) -> float:
     """Return the least seconds of one call; the first, which warms up, does not count."""
     run()
+    wait_for_device()
     best, tries, begun = float("inf"), 0, perf_counter()
     while tries < 2 or perf_counter() - begun < _BUDGET:
         start = perf_counter()
         run()
+        wait_for_device()
         best, tries = min(best, perf_counter() - start), tries + 1
     return best

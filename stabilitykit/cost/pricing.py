@@ -9,6 +9,7 @@ import torch
 
 from stabilitykit.cost.comparisons import Variant, compared
 from stabilitykit.cost.cost import Cost
+from stabilitykit.cost.device import measuring_device
 from stabilitykit.cost.measured.measurement import Measurement, class_seconds, measured_ratios, measurement
 from stabilitykit.cost.measured.own import done_by
 from stabilitykit.cost.measured.rounds import Times, run_rounds
@@ -147,5 +148,6 @@ def _ratios(first: Priced, other: Priced, peaks: Peaks | None) -> dict[str, Any]
 
 
 def _machine() -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    device = measuring_device()
+    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -13,6 +13,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stabilitykit.cost.counted.count import Count, count
+from stabilitykit.cost.device import measuring_device
 from stabilitykit.cost.memory import Memory, memory_available, require_memory
 from stabilitykit.cost.pricing import OnProgress, Priced
 from stabilitykit.cost.profiling import profiled
@@ -136,7 +137,7 @@ def priced_public(
         return [Priced(each.label, _counted(each, workload, optimizer)) for each in models]
     needed = sum((_needed(each, workload, optimizer) for each in models), Memory(0))
     require_memory(needed, memory_available(), _ADVICE)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = measuring_device().type
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tasks = [(each.label, _task(each, workload, optimizer, device)) for each in models]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from stabilitykit.cost.device import measuring_device, wait_for_device
 from stabilitykit.cost.measured.attribution import STEP, kernels
 from stabilitykit.cost.measured.events import events_of
 from stabilitykit.cost.measured.places import Namer, marked
@@ -71,15 +71,16 @@ def run_rounds(
 
 
 def _timed(step: Step) -> float:
-    _wait()
+    wait_for_device()
     start = time.perf_counter()
     step.run()
-    _wait()
+    wait_for_device()
     return time.perf_counter() - start
 
 
 def _profiled(steps: Sequence[Step], order: Sequence[int], times: Sequence[Times]) -> None:
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    kinds = {"cpu": ProfilerActivity.CPU, "cuda": ProfilerActivity.CUDA}
+    activities = [kinds[each] for each in sorted({"cpu", measuring_device().type})]
     with profile(activities=activities) as profiler:
         for n in order:
             with marked(steps[n].model, steps[n].namer), record_function(f"{STEP}{n}"):
@@ -89,11 +90,6 @@ def _profiled(steps: Sequence[Step], order: Sequence[int], times: Sequence[Times
         found[int(kernel.step)][kernel.operation, kernel.work, kernel.name] += kernel.seconds
     for each, one in zip(times, found, strict=True):
         each.kernels.append(dict(one))
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 @contextmanager

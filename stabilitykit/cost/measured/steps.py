@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stabilitykit.cost.comparisons import Variant
+from stabilitykit.cost.device import measuring_device
 from stabilitykit.cost.measured.norm_kernels import use_norm_kernels
 from stabilitykit.cost.measured.own import own_namer
 from stabilitykit.cost.measured.rounds import Step
@@ -35,7 +36,7 @@ def own_step(variant: Variant, workload: Workload, optimizer: OptimizerName, ope
         optimizer: What steps, in training.
         opened: Closes the monitor, where there is one.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = measuring_device()
     model = Transformer(variant.config).to(device, getattr(torch, workload.dtype))
     use_norm_kernels(model, variant.norms)
     namer = own_namer({each.name for each in predict(variant.config, workload, optimizer).operations})
@@ -50,7 +51,7 @@ def own_step(variant: Variant, workload: Workload, optimizer: OptimizerName, ope
     return Step(model, _decoding(model, tokens[:, -1:].contiguous(), cache), namer)
 
 
-def _tokens(vocab_size: int, workload: Workload, device: str) -> Tensor:
+def _tokens(vocab_size: int, workload: Workload, device: torch.device) -> Tensor:
     """Return random windows of one token more than the model reads."""
     generator = torch.Generator().manual_seed(0)
     shape = (workload.batch, workload.length + 1)

@@ -11,7 +11,6 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, Json, a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit.cost import Peaks
     from stabilitykit_cli.cost_public import AskedOfPublic
     from stabilitykit_cli.cost_request import Asked
 
@@ -121,11 +120,7 @@ def cost(
 
         fields = (arch or "pre_norm", compare, scale, overrides or [])
         asked = asked_for(*fields, mode, batch, seq, cache, dtype, optimizer)
-    consoles.progress().print("measuring this machine's peaks: one product, one copy")
-    from stabilitykit.cost import measure_peaks
-
-    peaks = measure_peaks(asked.workload.dtype)
-    document = _document(asked, peaks, None if predicted else seconds)
+    document = _document(asked, None if predicted else seconds)
     if json:
         print_document(document)
         return exits.OK
@@ -135,13 +130,19 @@ def cost(
     return exits.OK
 
 
-def _document(asked: "Asked | AskedOfPublic", peaks: "Peaks", seconds: float | None) -> dict[str, Any]:
+def _document(asked: "Asked | AskedOfPublic", seconds: float | None) -> dict[str, Any]:
+    from stabilitykit.cost import document, measure_peaks
+    from stabilitykit_cli.cost_request import Asked
+
     with consoles.counting("measuring") as told:
-        document = asked.document(peaks, seconds, _shown(told))
-    if asked.growing:
+        sides = asked.priced(seconds, _shown(told))
+    consoles.progress().print("measuring this machine's peaks: one product, one copy")
+    peaks = measure_peaks(asked.workload.dtype)
+    whole = document(sides, peaks)
+    if isinstance(asked, Asked) and asked.growing:
         with consoles.counting("measuring as the cache grows") as told:
-            document["growth"] = asked.growth(peaks, seconds, _shown(told))
-    return document
+            whole["growth"] = asked.growth(peaks, seconds, _shown(told))
+    return whole
 
 
 def _shown(told: Callable[[int, int], None]) -> Callable[[float], None]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-from stabilitykit.cost import COMPARISONS, Peaks, Workload, document
+from stabilitykit.cost import COMPARISONS, Priced, Workload
 from stabilitykit.cost.pricing import OnProgress
 from stabilitykit.cost.public import (
     LENGTH,
@@ -25,27 +25,18 @@ class AskedOfPublic:
     models: list[PublicModel]
     workload: Workload
     optimizer: PublicOptimizer
-    growing: bool = False
-    """No comparison of public models lets a cache grow."""
 
-    def document(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> dict[str, Any]:
-        """Return everything that ``cost --json`` prints.
+    def priced(self, seconds: float | None, on_progress: OnProgress | None = None) -> list[Priced]:
+        """Return what they cost.
 
         Args:
-            peaks: The machine's.
-            seconds: About how long to measure; None to count alone.
+            seconds: About how long to measure each; None to count alone.
             on_progress: Called with the share that is done.
 
         Raises:
             DataError: What is to be measured does not fit in memory.
         """
-        return document(
-            priced_public(self.models, self.workload, self.optimizer, seconds, on_progress), peaks
-        )
-
-    def growth(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> list[dict[str, Any]]:
-        """Return no rows."""
-        return []
+        return priced_public(self.models, self.workload, self.optimizer, seconds, on_progress)
 
 
 def asked_of_public(

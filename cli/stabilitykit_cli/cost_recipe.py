@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import stabilitykit
-from stabilitykit.cost import Peaks, Priced, document, measure_peaks, priced
+from stabilitykit.cost import Peaks, Priced, document, measure_peaks
 from stabilitykit.errors import ConfigError, StabilityKitError, closest
 from stabilitykit.experiments.cost_claims import (
     CostRecipe,
@@ -42,7 +42,7 @@ def run_recipe(name: str, seconds: float | None, json: bool, typed: Mapping[str,
     recipe = read_cost_recipe(path)
     with naming(path):
         asked = {each: _asked(each, workload) for each, workload in recipe.workloads.items()}
-        found = {each: _priced(one, None) for each, one in asked.items()}
+        found = {each: one.priced(None) for each, one in asked.items()}
         check_cost_claims(recipe.claims, found)
     if seconds is not None:
         found = _measured(asked, seconds)
@@ -92,12 +92,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json_text.dumps(value)
 
 
-def _priced(
-    asked: Asked, seconds: float | None, on_progress: Callable[[float], None] | None = None
-) -> list[Priced]:
-    return priced(asked.variants, asked.workload, asked.optimizer, seconds, on_progress)
-
-
 def _measured(asked: Mapping[str, Asked], seconds: float) -> dict[str, list[Priced]]:
     whole, before = sum(len(each.variants) for each in asked.values()), 0
     found = {}
@@ -111,7 +105,7 @@ def _measured(asked: Mapping[str, Asked], seconds: float) -> dict[str, list[Pric
                 told(round(1000 * (before + done * len(own.variants))), 1000 * whole)
 
             try:
-                found[name] = _priced(each, seconds, show)
+                found[name] = each.priced(seconds, show)
             except StabilityKitError as error:
                 raise type(error)(f"workloads.{name}: {error}") from None
         before += len(each.variants)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stabilitykit.cost import COMPARISONS, Peaks, Variant, Workload, document, priced, variants
+from stabilitykit.cost import COMPARISONS, Peaks, Priced, Variant, Workload, priced, variants
 from stabilitykit.cost.growth import growth
 from stabilitykit.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
 from stabilitykit.cost.pricing import OnProgress
@@ -25,19 +25,17 @@ class Asked:
     optimizer: OptimizerName
     growing: bool
 
-    def document(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> dict[str, Any]:
-        """Return everything that ``cost --json`` prints.
+    def priced(self, seconds: float | None, on_progress: OnProgress | None = None) -> list[Priced]:
+        """Return what they cost.
 
         Args:
-            peaks: The machine's.
-            seconds: About how long to measure; None to predict alone.
+            seconds: About how long to measure each; None to predict alone.
             on_progress: Called with the share that is done.
 
         Raises:
             DataError: What is to be measured does not fit in memory.
         """
-        sides = priced(self.variants, self.workload, self.optimizer, seconds, on_progress)
-        return document(sides, peaks)
+        return priced(self.variants, self.workload, self.optimizer, seconds, on_progress)
 
     def growth(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> list[dict[str, Any]]:
         """Return a row for every length of a cache that grows, and variant.

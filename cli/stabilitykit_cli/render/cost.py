@@ -23,14 +23,14 @@ _OPERATION = (
     Column("class", 7, left=True),
     Column("layers", 1),
     Column("FLOPs", 5),
-    Column("% FLOPs", 9),
+    Column("% FLOPs", 10),
     Column("bytes", 4),
-    Column("% bytes", 8),
+    Column("% bytes", 9),
     Column("FLOP/B", 2),
     Column("at least", 6),
     Column("limit", 3, left=True),
 )
-_MEASURED = (Column("time"), Column("% time"), Column("kernels, forward", 5, left=True))
+_MEASURED = (Column("time"), Column("% time"), Column("kernels, forward", 8, left=True))
 
 
 def cost_page(document: Mapping[str, Any]) -> RenderableType:

@@ -42,6 +42,47 @@ def test_json_has_what_scripts_rely_on(stabilitykit):
     assert (document["mode"], document["batch"], document["length"]) == ("train", 2, 64)
 
 
+def test_measured_time_stands_beside_flops_and_bytes(stabilitykit, monkeypatch):
+    monkeypatch.setattr("stabilitykit.cost.measured.rounds.FEWEST", 1)
+    monkeypatch.setenv("COLUMNS", "110")
+    ended = stabilitykit("cost", "--arch", "llama2", "--batch", "1", "--seconds", "0")
+    assert ended.status == 0
+    rows = [line.split() for line in ended.out.splitlines()]
+    first = {row[0]: row for row in rows if row}
+    assert first["operation"][-5:] == ["time", "%", "time", "kernels,", "forward"]
+    assert first["attn.q_proj"][-1] == "mm"
+    assert first["attn.softmax"][-2:] == ["in", "attn.scores"]
+    assert {"step", "measured", "backward"} <= first.keys()
+    bars = {row[0] for row in rows if len(row) == 2 and row[0] in ("FLOPs", "bytes", "time")}
+    assert bars == {"FLOPs", "bytes", "time"}
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_no_folded_cells(stabilitykit, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = stabilitykit("cost", "--arch", "gemma2", "--predict").out
+    names = [line.split()[0] for line in out.splitlines() if line.strip()]
+    # A folded cell would begin a line of its own.
+    assert names.count("loss.cross_entropy") == 1
+    assert all(len(line) <= 60 for line in out.splitlines())
+
+
+def test_measured_ratios_have_intervals(stabilitykit, monkeypatch):
+    monkeypatch.setattr("stabilitykit.cost.measured.rounds.FEWEST", 1)
+    asked = ("cost", "--compare", "glu", "--batch", "1", "--seconds", "0")
+    (other,) = json.loads(stabilitykit(*asked, "--json").out)["compared"]
+    assert set(other["measured_ratios"]["step"]) == {"median", "low", "high"}
+    out = stabilitykit(*asked).out
+    assert "ratio, 95 %" in out
+
+
+def test_what_does_not_fit_is_refused_in_one_line(stabilitykit):
+    ended = stabilitykit("cost", "--arch", "palm", "--scale", "release", "--dtype", "bfloat16")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("error: memory: needs ")
+    assert ended.err.endswith("or --predict, which runs nothing\n")
+    assert ended.err.count("\n") == 1
+
+
 def test_two_architectures_are_compared(stabilitykit):
     document = json.loads(
         stabilitykit("cost", "--arch", "gpt2", "--compare", "llama2", "--json", "--predict").out

@@ -1,6 +1,5 @@
 """What a recipe claims of its sweep, read and checked against the plan before anything runs."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,17 +8,18 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from stabilitykit.errors import ConfigError, closest
+from stabilitykit.experiments.claims.band import Banded
 from stabilitykit.experiments.claims.parsing import Measure, python_words, read_measure
 from stabilitykit.experiments.claims.sets import Correlation
 from stabilitykit.experiments.compare.results import is_number
 from stabilitykit.experiments.grid import Axis, SweepPlan, SweepRun, read_axis
-from stabilitykit.model.validation import Config, refusal, validated
+from stabilitykit.model.validation import refusal, validated
 
 Selection = Mapping[str, tuple[Any, ...]]
 """Which values of some axes; of the others all."""
 
 
-class ClaimSpec(Config):
+class ClaimSpec(Banded):
     """A claim as a recipe has it."""
 
     says: str = Field(min_length=1)
@@ -34,23 +34,12 @@ class ClaimSpec(Config):
     """Runs by whose number is divided, seed by seed."""
     with_: dict[str, Any] | None = None
     """Runs that the others are correlated with, seed by seed."""
-    band: tuple[float | None, float | None]
-    """The claim holds where the whole 95 % interval lies within; null is no end."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        low, high = self.ends
-        if not low < high or (low, high) == (-math.inf, math.inf):
-            raise refusal("band", f"got {list(self.band)}; must be [low, high], low below high, one not null")
         if sum(side is not None for side in (self.minus, self.over, self.with_)) > 1:
             raise refusal("minus", "only one of minus, over and with is accepted")
         return self
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The band, infinite where it has no end."""
-        low, high = self.band
-        return (-math.inf if low is None else low), (math.inf if high is None else high)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from stabilitykit.experiments.claims.claim import Claim, Selection, check_claims, selected
+from stabilitykit.experiments.claims.band import ClaimOutcome
+from stabilitykit.experiments.claims.claim import Claim, ClaimSpec, Selection, check_claims, selected
 from stabilitykit.experiments.claims.evidence import Evidence, Found
 from stabilitykit.experiments.claims.measures import RunMeasure, noted, per_seed, scale_of
 from stabilitykit.experiments.claims.sets import Correlation, OverRates, SetMeasure
@@ -20,8 +21,6 @@ from stabilitykit.experiments.compare.intervals import (
     wilson,
 )
 from stabilitykit.experiments.grid import Sweep
-
-ClaimOutcome = Literal["holds", "does not hold", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _judged(evidence: Evidence, claim: Claim) -> ClaimResult:
         notes.append("one seed has no interval")
     return ClaimResult(
         says=claim.spec.says,
-        outcome=_outcome(found, *claim.spec.ends),
+        outcome=_outcome(found, claim.spec),
         value=found.value,
         low=found.low,
         high=found.high,
@@ -87,14 +86,12 @@ def _judged(evidence: Evidence, claim: Claim) -> ClaimResult:
     )
 
 
-def _outcome(found: Estimate, band_low: float, band_high: float) -> ClaimOutcome:
+def _outcome(found: Estimate, spec: ClaimSpec) -> ClaimOutcome:
     if found.low is None and found.high is None:
         return "undecided"
     low = -math.inf if found.low is None else found.low
     high = math.inf if found.high is None else found.high
-    if band_low <= low and high <= band_high:
-        return "holds"
-    return "does not hold" if high < band_low or low > band_high else "undecided"
+    return spec.outcome(low, high)
 
 
 def _estimate(evidence: Evidence, claim: Claim) -> tuple[Estimate, list[str]]:

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from stabilitykit.cost.measured.measurement import Measurement, Seconds
-from stabilitykit.cost.measured.spread import Ratio, paired_ratio
+from stabilitykit.cost.measured.spread import paired_ratio
 from stabilitykit.cost.operation import CLASSES, OpClass
 from stabilitykit.cost.pricing import Priced
 from stabilitykit.errors import ConfigError, closest
+from stabilitykit.experiments.claims.band import ClaimOutcome
 from stabilitykit.experiments.cost_claims.recipe import TIMED, CostClaim, Quantity
 
-CostOutcome = Literal["holds", "does not hold", "undecided", "not measured"]
+CostOutcome = ClaimOutcome | Literal["not measured"]
 Sides = Sequence[Priced]
 """The variants of one workload."""
 
@@ -88,15 +89,8 @@ def _judged(claim: CostClaim, sides: Sides) -> CostClaimResult:
     rounds = len(ours) if claim.is_timed else 0
     low, high = found.low, found.high
     return CostClaimResult(
-        **given, outcome=_outcome(found, claim), value=found.median, low=low, high=high, rounds=rounds
+        **given, outcome=claim.outcome(low, high), value=found.median, low=low, high=high, rounds=rounds
     )
-
-
-def _outcome(found: Ratio, claim: CostClaim) -> CostOutcome:
-    low, high = claim.ends
-    if low <= found.low and found.high <= high:
-        return "holds"
-    return "does not hold" if found.high < low or found.low > high else "undecided"
 
 
 def _amounts(each: Quantity, sides: Sides) -> Seconds:

@@ -1,6 +1,5 @@
 """A recipe of costs: workloads that are priced, and what is claimed of them."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from stabilitykit.cost.predicted.optimizer import OptimizerName
 from stabilitykit.cost.workload import DType, Mode
 from stabilitykit.errors import ConfigError, closest
+from stabilitykit.experiments.claims.band import Banded
 from stabilitykit.experiments.spec import naming, read_recipe
 from stabilitykit.model.validation import Config, refusal, validated
 
@@ -70,7 +70,7 @@ class Quantity(Config):
         return (self.of,) if isinstance(self.of, str) else self.of
 
 
-class CostClaim(Quantity):
+class CostClaim(Quantity, Banded):
     """A claim as a recipe has it."""
 
     says: str = Field(min_length=1)
@@ -79,21 +79,6 @@ class CostClaim(Quantity):
     """The name of one."""
     over: dict[str, Any] | None = None
     """What it is divided by, round by round: ``measure``, ``of`` and ``variant`` where they differ."""
-    band: tuple[float | None, float | None]
-    """The claim holds where the whole 95 % interval lies within; null is no end."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        low, high = self.ends
-        if not low < high or (low, high) == (-math.inf, math.inf):
-            raise refusal("band", f"got {list(self.band)}; must be [low, high], low below high, one not null")
-        return self
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The band, infinite where it has no end."""
-        low, high = self.band
-        return (-math.inf if low is None else low), (math.inf if high is None else high)
 
     @property
     def divisor(self) -> Quantity | None:

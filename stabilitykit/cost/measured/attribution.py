@@ -71,16 +71,22 @@ def kernels(events: Iterable[Event]) -> list[Kernel]:
     """
     everything = list(events)
     device = [each for each in everything if each.on_device]
-    frames = _frames([each for each in everything if not each.on_device])
+    steps = [each for each in everything if each.is_range and each.name.startswith(STEP)]
+    frames = _frames([each for each in everything if not each.on_device], steps)
     if not device:
         return [_kernel(frame) for frame in frames if frame.step is not None and _is_kernel(frame.event)]
     launchers = {frame.event.id: frame for frame in frames if not frame.event.is_range and frame.event.id}
-    found = ((each, launchers.get(each.launched_by)) for each in device)
-    return [
-        Kernel(frame.step, frame.operation, frame.work, each.name, each.duration / 1e9)
-        for each, frame in found
-        if frame is not None and frame.step is not None
-    ]
+    found = (_on_device(each, launchers.get(each.launched_by), steps) for each in device)
+    return [kernel for kernel in found if kernel is not None]
+
+
+def _on_device(event: Event, launcher: "_Frame | None", steps: list[Event]) -> Kernel | None:
+    """Return a device's kernel; None where it ran outside of steps. A step ends when the device has done."""
+    step = _step_at(event, steps) if launcher is None else launcher.step
+    if step is None:
+        return None
+    operation, work = (None, "forward") if launcher is None else (launcher.operation, launcher.work)
+    return Kernel(step, operation, work, event.name, event.duration / 1e9)
 
 
 def _is_kernel(event: Event) -> bool:
@@ -94,9 +100,8 @@ def _kernel(frame: _Frame) -> Kernel:
     return Kernel(str(frame.step), frame.operation, frame.work, named, own / 1e9)
 
 
-def _frames(events: list[Event]) -> list[_Frame]:
+def _frames(events: list[Event], steps: list[Event]) -> list[_Frame]:
     """Return the host's events, each with its surroundings, in order of their start."""
-    steps = [each for each in events if each.is_range and each.name.startswith(STEP)]
     made: dict[int, _Frame] = {}
     found = []
     for thread in _threads(events):
@@ -127,8 +132,12 @@ def _opened(event: Event, parent: _Frame | None, steps: list[Event]) -> _Frame:
         parent.calls_kernels |= _is_kernel(event) and not _BOOKKEEPING.fullmatch(_short(event.name))
         return _Frame(event, parent, parent.step, parent.operation, parent.work)
     # A backward thread's: only time tells its step.
+    return _Frame(event, None, _step_at(event, steps), None, "forward")
+
+
+def _step_at(event: Event, steps: list[Event]) -> str | None:
     around = next((each for each in steps if each.start <= event.start < each.end), None)
-    return _Frame(event, None, None if around is None else around.name.removeprefix(STEP), None, "forward")
+    return None if around is None else around.name.removeprefix(STEP)
 
 
 def _placed(frame: _Frame, made: dict[int, _Frame], last: str | None) -> str | None:

@@ -145,6 +145,6 @@ def _by_rule(place: Place) -> str | None:
         if rule.caller == place.caller and (not rule.functions or place.function in rule.functions):
             sublayer = _without_block(place.entered).partition(".")[0].partition("_")[0]
             return f"{sublayer}_{rule.operation}"
-    if place.caller.startswith("FeedForward._gained"):
+    if place.caller == "FeedForward._gained":
         return _without_block(place.entered).replace("_proj", "_gain")
     return _ROOMS.get(place.room)

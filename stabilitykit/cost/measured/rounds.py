@@ -50,11 +50,13 @@ def run_rounds(
     Args:
         steps: What is compared; rounds are paired across them.
         seconds: About how long all rounds together take; there are 5 of them at least and 200 at most.
-        on_progress: Called after every round with the share that is done.
+        on_progress: Called with the share that is done, from 0 on.
     """
+    told = on_progress or (lambda done: None)
     for step in steps:
         for _ in range(WARMUP):
             step.run()
+            told(0.0)
     times = [Times() for _ in steps]
     begun, rounds = time.perf_counter(), 0
     with _no_collecting():
@@ -64,9 +66,8 @@ def run_rounds(
                 times[n].plain.append(_timed(steps[n]))
             _profiled(steps, order, times)
             rounds += 1
-            if on_progress is not None:
-                spent = (time.perf_counter() - begun) / seconds if seconds else 1.0
-                on_progress(min(1.0, max(rounds / MOST, min(rounds / FEWEST, spent))))
+            spent = (time.perf_counter() - begun) / seconds if seconds else 1.0
+            told(min(1.0, max(rounds / MOST, min(rounds / FEWEST, spent))))
     return times
 
 

@@ -141,14 +141,16 @@ def test_what_runs_outside_of_steps_does_not_count():
 
 def test_on_a_device_a_kernel_has_the_time_it_took_there():
     events = [
-        step(),
+        step(7000),
         place("head.linear", 0, 100),
         Event("aten::mm", 10, 60, id=42),
         Event("ampere_sgemm", 5000, 700, launched_by=42, on_device=True),
-        Event("of nobody", 9000, 100, launched_by=43, on_device=True),
+        Event("of nobody", 6000, 100, launched_by=43, on_device=True),
+        Event("after the step", 9000, 100, launched_by=43, on_device=True),
     ]
     assert [(each.operation, each.name, nanoseconds(each)) for each in kernels(events)] == [
-        ("head.linear", "ampere_sgemm", 700)
+        ("head.linear", "ampere_sgemm", 700),
+        (None, "of nobody", 100),
     ]
 
 

@@ -13,7 +13,7 @@ from stabilitykit.cost.task import Task
 # Public packages warn of much that is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-QUICK = ("gpt2", "llama", "x_transformers_lm", "torch_encoder", "mlp")
+QUICK = ("gpt2", "torch_encoder", "mlp")
 OTHERS = tuple(name for name in models.BUILDERS if name not in QUICK)
 
 
@@ -136,6 +136,7 @@ def test_experts_multiply_the_tokens_that_are_sent_to_them():
     assert experts.op_class == "contraction"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_what_is_computed_again_counts_in_backward(reentrant):
     plain = counted(task_of(models.gpt2(dropout=0.0, use_cache=False)))

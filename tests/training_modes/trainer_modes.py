@@ -120,7 +120,9 @@ def options(folder: Path) -> None:
         )
 
 
-@mode("Hugging Face Trainer, a run that diverges", "the incident stops it; `diagnose` says the same")
+@mode(
+    "Hugging Face Trainer, a run that diverges", "the incident stops it; `diagnose` says the same", slow=True
+)
 def diverging(folder: Path) -> None:
     monitor = StabilityTrainerCallback(on_incident="stop")
 

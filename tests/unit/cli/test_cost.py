@@ -66,6 +66,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_folded_cells(stabilitykit, 
     assert all(len(line) <= 60 for line in out.splitlines())
 
 
+@pytest.mark.slow
 def test_measured_ratios_have_intervals(stabilitykit, monkeypatch):
     monkeypatch.setattr("stabilitykit.cost.measured.rounds.FEWEST", 1)
     asked = ("cost", "--compare", "glu", "--batch", "1", "--seconds", "0")

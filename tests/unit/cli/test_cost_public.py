@@ -72,6 +72,7 @@ def test_a_public_model_is_counted_and_measured(stabilitykit, configs, devices):
     assert "model.layers.*.mlp.gate_proj" in {row["name"] for row in told["operations"]}
 
 
+@pytest.mark.slow
 def test_what_is_counted_without_numbers_is_what_runs(stabilitykit, configs, devices):
     asked = ("cost", "--hf", configs["gpt2"], "--batch", "2", "--seq", "16", "--json")
     counted = json.loads(stabilitykit(*asked, "--predict").out)
@@ -90,6 +91,7 @@ def test_what_is_counted_without_numbers_is_what_runs(stabilitykit, configs, dev
     assert counted["parameters"] == run["parameters"]
 
 
+@pytest.mark.slow
 def test_two_public_models_are_compared_in_turns(stabilitykit, configs):
     asked = ("cost", "--hf", configs["llama"], "--compare", configs["gpt2"], "--mode", "prefill", "--json")
     told = json.loads(stabilitykit(*asked, "--seconds", "0", "--batch", "1").out)
@@ -123,6 +125,7 @@ def test_short_memory_is_refused_before_anything_is_built(stabilitykit, configs,
     assert "error: memory: needs " in ended.err
 
 
+@pytest.mark.slow
 def test_what_runs_only_with_numbers_is_measured_and_not_counted_alone(
     stabilitykit, configs, devices, tmp_path
 ):

@@ -21,6 +21,7 @@ from stabilitykit.errors import DataError
 from stabilitykit.model import TransformerConfig, validated
 from stabilitykit.model.norms import build_norm
 from stabilitykit.model.presets import arch_fields, arch_names
+from stabilitykit.model.presets.entry import merged
 from stabilitykit.model.sections import NormConfig
 
 QUICK = (("llama2", "train"), ("llama2", "decode"), ("gemma2", "train"))
@@ -40,7 +41,9 @@ def few_rounds(monkeypatch):
 
 
 def config(arch: str) -> TransformerConfig:
-    return validated(TransformerConfig, arch_fields(arch))
+    """Return an architecture with two layers, or with as many as its pattern has."""
+    whole = validated(TransformerConfig, arch_fields(arch))
+    return validated(TransformerConfig, merged(arch_fields(arch), {"n_layers": max(2, len(whole.pattern))}))
 
 
 def measured(each: TransformerConfig, mode: Mode = "train", optimizer: OptimizerName = "adamw") -> Priced:

@@ -48,18 +48,10 @@ class Priced:
             found = {each.name: each.to_json() for each in self.measurement.operations}
             classes = class_seconds(self.measurement)
             document["classes"] = [{**row, **classes[row["class"]]} for row in document["classes"]]
-            document["operations"] += self._unforeseen(document["operations"], self.measurement)
+            document["operations"] += _unforeseen(document["operations"], self.measurement)
             document["measured"] = {**self.measurement.to_json(), **_machine()}
         document["operations"] = [{**row, **_measured(row["name"], found)} for row in document["operations"]]
         return document
-
-    @staticmethod
-    def _unforeseen(rows: Sequence[dict[str, Any]], measured: Measurement) -> list[dict[str, Any]]:
-        """Return a row without work for every operation that was not predicted."""
-        predicted = {row["name"] for row in rows}
-        further = [each for each in measured.operations if each.name not in predicted]
-        no_bound = {"bound_s": 0.0, "bound_by": None}
-        return [{**Operation(each.name, each.op_class, layers=0).to_json(), **no_bound} for each in further]
 
 
 def priced(
@@ -131,6 +123,14 @@ def _folded(name: str, known: Container[str]) -> str:
     """
     whole, _, part = name.rpartition(".")
     return whole if name not in known and (part == "bias" or whole in known) else name
+
+
+def _unforeseen(rows: Sequence[dict[str, Any]], measured: Measurement) -> list[dict[str, Any]]:
+    """Return a row without work for every operation that was not predicted."""
+    predicted = {row["name"] for row in rows}
+    further = [each for each in measured.operations if each.name not in predicted]
+    no_bound = {"bound_s": 0.0, "bound_by": None}
+    return [{**Operation(each.name, each.op_class, layers=0).to_json(), **no_bound} for each in further]
 
 
 def _measured(name: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _is_kernel(event: Event) -> bool:
 
 def _kernel(frame: _Frame) -> Kernel:
     own, name = max(frame.event.duration - frame.inner, 0), _short(frame.event.name)
-    named = "" if frame.calls_kernels or _BOOKKEEPING.fullmatch(name) else name
+    named = name if computes(name) and not frame.calls_kernels else ""
     return Kernel(str(frame.step), frame.operation, frame.work, named, own / 1e9)
 
 
@@ -129,7 +129,7 @@ def _opened(event: Event, parent: _Frame | None, steps: list[Event]) -> _Frame:
     """Return an event's frame, with what it inherits."""
     if parent is not None:
         parent.inner += event.duration
-        parent.calls_kernels |= _is_kernel(event) and not _BOOKKEEPING.fullmatch(_short(event.name))
+        parent.calls_kernels |= _is_kernel(event) and computes(_short(event.name))
         return _Frame(event, parent, parent.step, parent.operation, parent.work)
     # A backward thread's: only time tells its step.
     return _Frame(event, None, _step_at(event, steps), None, "forward")

@@ -10,9 +10,14 @@ from training_modes.models_seen import seen_in
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-CASES = [
-    pytest.param(mode, id=name, marks=pytest.mark.slow if mode.slow else ()) for name, mode in MODES.items()
-]
+
+def marks(mode: Mode) -> list[pytest.MarkDecorator]:
+    """Return the marks of a mode's test."""
+    together = [pytest.mark.xdist_group(mode.process)] if mode.process else []
+    return [*together, pytest.mark.slow] if mode.slow else together
+
+
+CASES = [pytest.param(mode, id=name, marks=marks(mode)) for name, mode in MODES.items()]
 
 
 def rows(heading: str) -> list[str]:

@@ -1,10 +1,15 @@
-"""Trains a compiled model under ``watch``, in a process of its own: tests' type checks cannot be compiled."""
+"""Trains compiled models under ``watch``, in a process of its own: tests' type checks cannot be compiled.
 
+python -m training_modes.compiled FOLDER prints what was wrong with each way of compiling, as JSON.
+"""
+
+import json
 import sys
+import traceback
 from pathlib import Path
 
 import torch
-from foreign.models import BUILDERS
+from foreign.models import BUILDERS, Foreign
 from torch._dynamo.utils import counters
 
 from stabilitykit import Statistic, watch
@@ -12,10 +17,19 @@ from stabilitykit import Statistic, watch
 from .kit import SEED, agree, batches, records
 from .loop_modes import plain
 
+WAYS = ("before", "in_place", "per_block", "after", "in_place_after")
+
 STATISTICS = [
     Statistic("mine/mean_abs", lambda x: x.abs().mean(), sites="blocks.*.resid_post"),
     Statistic("mine/highest", torch.amax, "max", "*_norm_out"),
 ]
+
+
+def two_blocks() -> Foreign:
+    """Return nanoGPT with as few blocks as can be told to be repeated: compiling takes long."""
+    foreign = BUILDERS["nanogpt"](seed=SEED)
+    del foreign.model.transformer["h"][2:]
+    return foreign
 
 
 def compare(how: str, folder: Path) -> None:
@@ -25,7 +39,9 @@ def compare(how: str, folder: Path) -> None:
         how: When and how it is compiled.
         folder: Where the runs are kept.
     """
-    foreign = BUILDERS["nanogpt"](seed=SEED)
+    torch._dynamo.reset()
+    counters.clear()
+    foreign = two_blocks()
     model = target = foreign.model
     if how == "before":
         target = torch.compile(model, backend="aot_eager")
@@ -49,12 +65,21 @@ def compare(how: str, folder: Path) -> None:
             monitor.step(loss)
             graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[1] == graphs[-1] > 0, f"compiled anew: {graphs}"
-    plain(folder / "eager", batches(count=4), BUILDERS["nanogpt"](seed=SEED), STATISTICS)
+    plain(folder / "eager", batches(count=4), two_blocks(), STATISTICS)
     found, expected = records(folder / "compiled"), records(folder / "eager")
     for one, other in zip(found[2:], expected[2:], strict=True):
         agree(one, other, 1e-3, skip=("optim/lr", "optim/rms_t"))
 
 
+def wrong_with(how: str, folder: Path) -> str:
+    """Return what ``compare`` raises for one way, or nothing."""
+    try:
+        compare(how, folder)
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    compare(sys.argv[1], Path(sys.argv[2]))
+    print(json.dumps({how: wrong_with(how, Path(sys.argv[1]) / how) for how in WAYS}))

@@ -29,18 +29,20 @@ class Mode(NamedTuple):
     """What the check shows, in words."""
     check: Callable[[Path], None]
     slow: bool = False
+    process: str = ""
+    """Name shared by modes that one process checks together."""
 
 
 MODES: dict[str, Mode] = {}
 
 
 def mode(
-    name: str, right: str, slow: bool = False
+    name: str, right: str, slow: bool = False, process: str = ""
 ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
     """Register a check under the name of its mode."""
 
     def register(check: Callable[[Path], None]) -> Callable[[Path], None]:
-        MODES[name] = Mode(name, right, check, slow)
+        MODES[name] = Mode(name, right, check, slow, process)
         return check
 
     return register

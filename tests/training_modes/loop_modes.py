@@ -1,11 +1,13 @@
 """Ways of training in a plain loop, with Fabric, and compiled."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from foreign.models import BUILDERS, Foreign
@@ -104,15 +106,28 @@ def fabric(folder: Path) -> None:
         agree(one, other, 1e-6, skip=())
 
 
-def compiled(how: str, folder: Path) -> None:
-    """Compare compiled with eager in a process of its own."""
+@cache
+def wrong_when_compiled() -> dict[str, str]:
+    """Return what is wrong with each way of compiling; one process for all, since it takes long to start."""
     paths = [str(Path(__file__).parents[1]), *sys.path]
-    command = [sys.executable, "-m", "training_modes.compiled", how, str(folder)]
-    run = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True
-    )
+    with TemporaryDirectory() as folder:
+        run = subprocess.run(
+            [sys.executable, "-m", "training_modes.compiled", folder],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+            text=True,
+        )
     if run.returncode:
         raise AssertionError(run.stderr[-2000:])
+    found: dict[str, str] = json.loads(run.stdout)
+    return found
+
+
+def compiled(how: str, folder: Path) -> None:
+    """Compare compiled with eager."""
+    wrong = wrong_when_compiled()[how]
+    if wrong:
+        raise AssertionError(wrong)
 
 
 for _how, _words in {
@@ -123,7 +138,7 @@ for _how, _words in {
     "in_place_after": "in place, after attaching",
 }.items():
     _right = "equal to eager from the third step on; nothing is compiled after the second"
-    mode(f"`torch.compile`, {_words}", _right, slow=True)(partial(compiled, _how))
+    mode(f"`torch.compile`, {_words}", _right, slow=True, process="compiled")(partial(compiled, _how))
 
 
 @mode("plain loop, evaluation in between", "nothing of it is recorded")

@@ -1,7 +1,6 @@
 """What steps: an optimizer of any library with those that it wraps, and when its steps begin and end."""
 
 import functools
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -213,12 +212,12 @@ class _Replaced:
         self._owner, self._nest = owner, nest
         before = owner.step
         self._had_own = "step" in getattr(owner, "__dict__", {})
-        self._before, mine, is_on = before, weakref.ref(owner), [True]
+        self._before, is_on = before, [True]
         self._is_on = is_on
 
         @functools.wraps(before)
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if self is not mine():
+            if self is not owner:
                 return type(self).step(self, *args, **kwargs)
             if not is_on[0]:
                 return before(*args, **kwargs)

@@ -35,9 +35,10 @@ class Structure:
         self._untrained: tuple[nn.Parameter, ...] = ()
 
     def watch(self, parameters: Collection[nn.Parameter]) -> None:
-        """Take a parameter that is trained and not among these as a change."""
+        """Take it as a change when one that is neither trained now nor among these begins to be trained."""
         known = {id(p) for p in parameters}
-        self._untrained = tuple(p for p in self._model.parameters() if id(p) not in known)
+        others = (p for p in self._model.parameters() if id(p) not in known)
+        self._untrained = tuple(p for p in others if not p.requires_grad)
 
     def has_changed(self) -> bool:
         """Return whether something was put in, replaced or taken out, or is trained now that was not."""

@@ -87,7 +87,8 @@ class Collector:
         self._handles: list[RemovableHandle] = []
         self._stepper_handles: list[Removable] = []
         self._on_change: list[Callable[[], None]] = []
-        self._changes, self._is_compared, self._waits = 0, False, False
+        self._changes, self._has_changed = 0, False
+        self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = self._is_glance = False
         self._dark: dict[str, str] = {}
@@ -200,6 +201,7 @@ class Collector:
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
         groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
         self._watched = Watched.of(groups)
+        self._structure.watch(self._watched.parameters)
         gains = {norm: parameters[name] for norm, name in layout.gains.items()}
         self._plan = Plan.of(layout, self._watched, gains)
         self._buffer = PartialBuffer(len(layout.sites), self._device)
@@ -229,33 +231,28 @@ class Collector:
             self.load_state_dict(self._resumed)
 
     def _follow(self) -> None:
-        """Look anew where the model or an optimizer is no longer made of what was found.
-
-        Raises:
-            RuntimeError: That happens again and again.
-        """
+        """Look anew where the model or an optimizer is no longer made of what was found."""
         self._is_compared = True
-        if not self.is_located:
+        if not self.is_located or self._changes > _MOST_CHANGES:
             return
         if self._structure.has_changed():
             self._look_anew()
         elif [list(map(id, stepper.parameters)) for stepper in self._steppers] != self._held_ids:
-            self._count_change()
             self._share_out()
 
     def _look_anew(self) -> None:
-        self._count_change()
+        """Forget what was found and what this step has left of it, and look again."""
+        self._has_changed = True
+        self._changes += 1
         self._unhook()
+        self._tracer, self._waits = None, True
+        if self._changes > _MOST_CHANGES:
+            self._use(replace(EMPTY_LAYOUT, notes=(_CHANGING,)))
+            return
         self._use(EMPTY_LAYOUT)
-        self._waits = True
         self._look()
         for call in self._on_change:
             call()
-
-    def _count_change(self) -> None:
-        self._changes += 1
-        if self._changes > _MOST_CHANGES:
-            raise RuntimeError("modules or parameters are replaced again and again")
 
     def when_changed(self, call: Callable[[], None]) -> None:
         """Call something whenever modules or parameters of the model were found to be others than before."""
@@ -396,6 +393,9 @@ class Collector:
             host = np.concatenate([packed.host, packed.vector.cpu().double().numpy()])
             schema, numbers = packed.schema, unpacked(packed.schema, host)
         record = self._assembly.record(step, schema, numbers)
+        if not self._has_changed and self._changes <= _MOST_CHANGES:
+            self._changes = 0
+        self._has_changed = False
         # What the tracer saw says nothing yet of whether the taps fire.
         if schema.plan == self._plan and not self._is_glance:
             for row in self._assembly.fired_rows:
@@ -503,8 +503,10 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
 _GRADIENTS = "gradients"
 """What stands for the reading of gradients where it fails."""
 
-_MOST_CHANGES = 16
-"""How often a model is looked at anew."""
+_MOST_CHANGES = 8
+"""Steps on end at which a model that has changed is looked at anew."""
+
+_CHANGING = "the model's modules or parameters are others at every step: nothing in it is watched"
 
 _TAPS: Mapping[Role, Callable[..., Tap | AttentionTap]] = {
     Role.ATTENTION: AttentionTap,

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from stabilitykit.callbacks.run_folders import choose_folder
 from stabilitykit.callbacks.watched_run import WatchedRun
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
+from stabilitykit.observe.steppers import Removable
 
 _STATE = "stability.pt"
 
@@ -30,7 +30,7 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     The arguments are those of ``WatchedRun``.
     """
 
-    _hooks: Sequence[RemovableHandle] = ()
+    _hooks: Sequence[Removable] = ()
     _losses: list[Tensor]
     _sums = False
 

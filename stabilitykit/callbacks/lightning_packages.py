@@ -12,8 +12,8 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 def callback_class() -> type:
     """Return the class of callbacks of the package that is loaded, of both where both are.
 
-    Where none is, the one that is installed is loaded. A Trainer takes callbacks of the other package too, but
-    checks of types, such as a command line's, do not.
+    Where none is, the one that is installed is loaded. A Trainer takes callbacks of the other package too,
+    but checks of types, such as a command line's, do not.
     """
     loaded = [name for name in _PACKAGES if name in sys.modules]
     if not loaded:

@@ -158,9 +158,14 @@ class StabilityMonitor(WatchedRun, Callback):
 
     def _logged_loss(self, trainer: Trainer) -> dict[str, Tensor | float]:
         """Return what this batch logged under the name of a loss, if that is one number."""
-        logged = {name: value for name, value in trainer.callback_metrics.items() if is_name_of_loss(name)}
-        before, self._logged = self._logged, logged
-        new = {id(value): value for name, value in logged.items() if value is not before.get(name)}
+        logged = {
+            name: value
+            for name, value in trainer.callback_metrics.items()
+            if is_name_of_loss(name) and isinstance(value, Tensor)
+        }
+        # What was logged earlier is still there. Kept, it takes up memory that nothing new can have.
+        before, self._logged = {value.data_ptr() for value in self._logged.values()}, logged
+        new = {value.data_ptr(): value for value in logged.values() if value.data_ptr() not in before}
         loss = scalar(next(iter(new.values()))) if len(new) == 1 else None
         return {} if loss is None else {"loss": loss}
 

@@ -1,22 +1,27 @@
 """Watch a plain training loop."""
 
+import contextlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe import SiteRules, Statistic
-from stabilitykit.observe.backward import after_backward
+from stabilitykit.observe.backward import AfterBackward
+from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.reactions import Policy
 from stabilitykit.records import Incident
 from stabilitykit.store import FOLDER_MB
+
+_CALLERS = 12
+"""How far up the stack a loss scaler is looked for."""
 
 
 class LoopMonitor:
@@ -56,7 +61,7 @@ class LoopMonitor:
 @contextmanager
 def watch(
     model: nn.Module,
-    optimizer: Optimizer | Sequence[Optimizer],
+    optimizer: Any,
     logdir: str | Path | None = None,
     *,
     every_n_steps: int = 1,
@@ -81,7 +86,9 @@ def watch(
 
     Args:
         model: The model to watch.
-        optimizer: Its optimizer, or several; ``optim/lr`` is the first's.
+        optimizer: Its optimizer, several, or several by name; ``optim/lr`` is the first's. Anything with
+            ``step`` and ``param_groups`` is accepted, wrappers of other libraries too. With None, gradients
+            are read, and what weights move from a backward pass to the end of a step.
         logdir: Folder of the run, new or empty; nothing is kept on disk without it.
         every_n_steps: Observe every n-th optimizer step.
         budget: Share of the time that observing may take, such as 0.02; None for no limit.
@@ -89,7 +96,8 @@ def watch(
             ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
         sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         scaler: The loss scaler, where there is one: readings of gradients are divided by its scale, and a
-            step that it skips is recorded with ``optim/skipped`` 1.
+            step that it skips is recorded with ``optim/skipped`` 1. One that is not named is found when it
+            first calls the optimizer.
         statistics: Statistics of the user's own, beside the built-in ones.
         detectors: Detectors of the user's own, beside the built-in ones.
         config: What is written to the run's ``config.yaml``.
@@ -103,7 +111,7 @@ def watch(
         ConfigError: An argument is not accepted.
         RunFolderError: The folder cannot be written, or holds something else.
     """
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers = optimizers_of(optimizer)
     monitor = Monitor(
         model,
         optimizers,
@@ -130,14 +138,53 @@ def watch(
         monitor.close(complete)
 
 
-def hook_gradients(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[RemovableHandle]:
+def hook_gradients(monitor: Monitor, optimizers: Any) -> list[Removable]:
     """Let a monitor read gradients where nobody tells it when: as each backward pass ends.
 
     Args:
         monitor: The monitor.
         optimizers: The optimizers whose parameters get the gradients.
     """
-    return [
-        *after_backward(optimizers, lambda: monitor.read_gradients(scaled=True)),
-        *(each.register_step_pre_hook(lambda *_, own=each: monitor.before_step(own)) for each in optimizers),
-    ]
+    steppers = [Stepper(each) for each in optimizers_of(optimizers)]
+
+    def parameters() -> list[list[Tensor]]:
+        held = [stepper.parameters for stepper in steppers]
+        taken = {id(p) for each in held for p in each}
+        return [*held, [p for p in monitor.model.parameters() if id(p) not in taken]]
+
+    backward = AfterBackward(parameters, lambda gone: monitor.read_gradients(scaled=True, gone=gone))
+    monitor.when_changed(backward.attach)
+    handles: list[Removable] = [backward]
+    for stepper in steppers:
+        search = _ScalerSearch(monitor)
+        # Where its steps cannot be seen, the gradients are those read last.
+        with contextlib.suppress(Exception):
+            use = partial(monitor.before_step, stepper.optimizer)
+            handles += stepper.attach(Listener(began=search, use=use))
+    return handles
+
+
+class _ScalerSearch:
+    """Looks for a loss scaler among those that call an optimizer's first steps: nobody may have named it.
+
+    Args:
+        monitor: What is told of it.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._left = 3
+
+    def __call__(self) -> None:
+        """Look up the stack."""
+        if not self._left:
+            return
+        self._left -= 1
+        frame = inspect.currentframe()
+        for _ in range(_CALLERS):
+            frame = frame.f_back if frame else None
+            found = frame.f_locals.get("self") if frame and "self" in frame.f_code.co_varnames else None
+            if isinstance(found, torch.amp.GradScaler):
+                self._left = 0
+                self._monitor.find_scaler(found)
+                return

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from stabilitykit.cadence import cadence
 from stabilitykit.detect import Detector, all_detectors
@@ -84,7 +83,7 @@ class Monitor:
 
     Args:
         model: The model to watch.
-        optimizers: Its optimizers.
+        optimizers: Its optimizers: anything with ``step`` and ``param_groups``, several of such, or None.
         folder: Where to keep the run; nothing is kept on disk without it.
         config: What is written to the run's ``config.yaml``.
         every_n_steps: Observe every n-th optimizer step.
@@ -109,7 +108,7 @@ class Monitor:
     def __init__(
         self,
         model: nn.Module,
-        optimizers: Sequence[Optimizer],
+        optimizers: Any,
         *,
         folder: Path | None = None,
         config: Mapping[str, Any] | None = None,
@@ -156,6 +155,11 @@ class Monitor:
         self._told_dark: set[str] = set()
 
     @property
+    def model(self) -> nn.Module:
+        """What is watched."""
+        return self._collector.model
+
+    @property
     def is_observed(self) -> bool:
         """Whether the step at hand is observed."""
         return not self._failed and self._cadence.is_due(self.steps)
@@ -174,15 +178,24 @@ class Monitor:
         """End a microbatch: what runs from here on, such as validation, is no part of a step."""
         self._guard(lambda: self._collector.arm(False))
 
-    def read_gradients(self, scaled: bool = False) -> None:
+    def read_gradients(self, scaled: bool = False, gone: Sequence[Tensor] = ()) -> None:
         """Take the gradients as they are now; call it before clipping.
 
         Args:
             scaled: Whether they are still multiplied by the scaler's scale, if there is a scaler.
+            gone: Parameters that have had a gradient at this step, and have none any more.
         """
-        self._guard(lambda: self._read_gradients(scaled))
+        self._guard(lambda: self._read_gradients(scaled, gone))
 
-    def before_step(self, optimizer: Optimizer) -> None:
+    def find_scaler(self, scaler: torch.amp.GradScaler) -> None:
+        """Take what is found to scale the loss, where nobody has said so."""
+        self._guard(lambda: self._find_scaler(scaler))
+
+    def when_changed(self, call: Callable[[], None]) -> None:
+        """Call something whenever modules or parameters of the model are found to be others than before."""
+        self._collector.when_changed(call)
+
+    def before_step(self, optimizer: Any) -> None:
         """Note that an optimizer steps with the gradients as they were read last."""
         self._guard(lambda: self._collector.before_step(optimizer))
 
@@ -287,11 +300,18 @@ class Monitor:
         writer = RunWriter(folder, config, resume=resume, state=state, folder_mb=folder_mb)
         return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder))]
 
-    def _read_gradients(self, scaled: bool) -> None:
+    def _find_scaler(self, scaler: torch.amp.GradScaler) -> None:
+        if self._scaler is None:
+            self._scaler = scaler
+            scale = self._scale()
+            if scale is not None:
+                self._collector.divide_gradients(scale)
+
+    def _read_gradients(self, scaled: bool, gone: Sequence[Tensor]) -> None:
         scale = self._scale() if self.is_observed else None
         if scale is not None:
             self._collector.add_scalars({"optim/loss_scale": scale})
-        self._collector.read_gradients(scale if scaled else None)
+        self._collector.read_gradients(scale if scaled else None, gone)
 
     def _scale(self) -> Tensor | None:
         """Return the scale of the loss, on its device: what a scaler makes of one."""

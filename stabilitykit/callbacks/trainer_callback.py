@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from stabilitykit.callbacks.passed_calls import PassedCalls, caller_with
@@ -19,6 +18,7 @@ from stabilitykit.callbacks.scalars import scalar
 from stabilitykit.callbacks.watched_run import WatchedRun, harmless
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
+from stabilitykit.observe.steppers import Removable
 
 log = logging.getLogger("stabilitykit")
 
@@ -42,7 +42,7 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     The arguments are those of ``WatchedRun``.
     """
 
-    _hooks: Sequence[RemovableHandle] = ()
+    _hooks: Sequence[Removable] = ()
     _losses: list[Tensor]
     _calls: PassedCalls | None = None
     _running: Monitor | None = None

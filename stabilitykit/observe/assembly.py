@@ -1,6 +1,6 @@
 """From a step's numbers on the host to the readings of a step record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -8,9 +8,15 @@ from numpy.typing import NDArray
 
 from stabilitykit.observe.packing import StepNumbers
 from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, NORM, SUM
-from stabilitykit.observe.schema import HAS, SQUARE, WEIGHT, Plan, Schema
+from stabilitykit.observe.schema import HAS, SQUARE, WEIGHT, Plan, Schema, StepPart
 from stabilitykit.observe.site import Role, Site
-from stabilitykit.observe.update_readings import Parameters, clip_factor, update_readings, was_skipped
+from stabilitykit.observe.update_readings import (
+    Parameters,
+    clip_factor,
+    has_moved,
+    update_readings,
+    was_skipped,
+)
 from stabilitykit.observe.watched import Numbers
 from stabilitykit.records import StepRecord
 from stabilitykit.stats import fp16_headroom, max_abs, nonfinite, rms
@@ -143,31 +149,33 @@ def _gradients(plan: Plan, gradients: Numbers) -> list[Column]:
 
 def _updates(schema: Schema, numbers: StepNumbers) -> list[Column]:
     """Return what optimizers' steps gave, and whether there was none."""
-    skipped = not schema.has_stepped
-    if not schema.steps:
+    pairs = zip(schema.steps, numbers.steps, strict=True)
+    # Where nobody saw an optimizer step, weights that have moved tell.
+    parts = [(part, table) for part, table in pairs if part.is_seen or has_moved(table)]
+    skipped = not schema.has_stepped and not parts
+    if not parts:
         return [(("optim/skipped",), np.array([float(skipped)]))]
     plan = schema.plan
-    parts = zip(schema.steps, numbers.steps, strict=True)
     found = Parameters.joined([Parameters.of(part, table, plan.group_of) for part, table in parts])
     columns = [
         (_tags(name, tuple(values)), np.array(list(values.values())))
         for name, values in update_readings(found, plan.groups).items()
     ]
-    columns.append(_gains(schema, numbers))
+    columns.append(_gains(plan, parts))
     factor = clip_factor(found, numbers.gradients) if schema.has_gradients else None
     columns += [(("optim/clip_factor",), np.array([factor]))] if factor is not None else []
     skipped = skipped or was_skipped(found, numbers.gradients)
     return [*columns, (("optim/skipped",), np.array([float(skipped)]))]
 
 
-def _gains(schema: Schema, numbers: StepNumbers) -> Column:
+def _gains(plan: Plan, parts: Sequence[tuple[StepPart, Numbers]]) -> Column:
     """Return the RMS of the gain of each norm."""
     found: dict[int, tuple[float, int]] = {}
-    for part, table in zip(schema.steps, numbers.steps, strict=True):
+    for part, table in parts:
         found |= dict(
             zip(part.places, zip(table[WEIGHT].tolist(), part.sample.sizes, strict=True), strict=True)
         )
-    gains = {norm: found[place] for norm, place in schema.plan.gains.items() if place in found}
+    gains = {norm: found[place] for norm, place in plan.gains.items() if place in found}
     squares, sizes = np.array(list(gains.values())).reshape(-1, 2).T
     return _tags("norm/gain_rms", tuple(gains)), np.sqrt(squares / sizes)
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.assembly import Assembly
 from stabilitykit.observe.attention_tap import AttentionTap
 from stabilitykit.observe.backward import GradientReadings
 from stabilitykit.observe.calls import Tracer
+from stabilitykit.observe.changes import Structure
 from stabilitykit.observe.conventional import conventional_layout
 from stabilitykit.observe.coverage import gain_rows, gradient_rows, missing_rows, site_rows
 from stabilitykit.observe.detail_tap import DetailTaps
@@ -30,6 +30,7 @@ from stabilitykit.observe.schema import Plan
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
+from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
 from stabilitykit.observe.watched import Watched
@@ -56,31 +57,38 @@ class Collector:
 
     Args:
         model: The model to watch, or what ``DistributedDataParallel`` made of it.
-        optimizers: Its optimizers, for updates and learning rate.
+        optimizers: Its optimizers, for updates and learning rate: anything with ``step`` and
+            ``param_groups``, several of such, or None.
         rules: Sites to add, rename and leave out.
         statistics: Statistics of the user's own.
 
     Raises:
-        ConfigError: A rule fits no module.
+        ConfigError: A rule fits no module, or something else stands in an optimizer's place.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizers: Sequence[Optimizer],
+        optimizers: Any,
         rules: SiteRules | None = None,
         statistics: Sequence[Statistic] = (),
     ) -> None:
         model = unwrapped(model)
-        self._model, self._optimizers = model, optimizers
+        self._model = model
+        self._steppers = [Stepper(optimizer) for optimizer in optimizers_of(optimizers)]
         self._ranks = Ranks.current()
         self._rules = rules or SiteRules()
         self._statistics = tuple(statistics)
+        self._structure = Structure(model)
         self._modules = dict(model.named_modules())
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._tracer: Tracer | None = None
         self._resumed: Mapping[str, Any] | None = None
         self._handles: list[RemovableHandle] = []
+        self._stepper_handles: list[Removable] = []
+        self._on_change: list[Callable[[], None]] = []
+        self._changes, self._has_changed = 0, False
+        self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = self._is_glance = False
         self._dark: dict[str, str] = {}
@@ -88,6 +96,11 @@ class Collector:
         self._host_reads = 0
         applied(self._rules, EMPTY_LAYOUT, model)
         self._use(EMPTY_LAYOUT)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, without wrappers."""
+        return self._model
 
     @property
     def is_located(self) -> bool:
@@ -120,11 +133,26 @@ class Collector:
         """
         if self._ranks:
             self._ranks.meet()
-        for place, optimizer in enumerate(self._optimizers):
-            self._handles += [
-                optimizer.register_step_pre_hook(partial(self._before_step, place)),
-                optimizer.register_step_post_hook(partial(self._after_step, place)),
-            ]
+        for place, stepper in enumerate(self._steppers):
+            try:
+                self._stepper_handles += stepper.attach(self._listener(place))
+            except Exception as error:  # Its steps are still seen by what they have moved.
+                name = type(stepper.optimizer).__name__
+                self._darken(f"steps of {name}", error)
+        self._look()
+
+    def _listener(self, place: int) -> Listener:
+        """Return what hears the steps of an optimizer."""
+        return Listener(
+            began=partial(self._before_step, place),
+            used=lambda: self._optimizer_taps[place].after_inner_step(),
+            ended=partial(self._after_step, place),
+        )
+
+    def _look(self) -> None:
+        """Hook the model, or what tells where to hook it."""
+        self._structure = Structure(self._model)
+        self._modules = dict(self._model.named_modules())
         layout = conventional_layout(self._model)
         if layout is not None:
             self._settle_on(layout)
@@ -140,6 +168,13 @@ class Collector:
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
+        for handle in self._stepper_handles:
+            handle.remove()
+        self._stepper_handles.clear()
+        self._unhook()
+
+    def _unhook(self) -> None:
+        """Remove every hook on the model."""
         if self._tracer:
             self._tracer.detach()
         for handle in self._handles:
@@ -170,20 +205,63 @@ class Collector:
         self.layout = layout
         parameters = dict(self._model.named_parameters(remove_duplicate=False))
         groups = {group: [parameters[n] for n in names] for group, names in layout.groups.items()}
-        self._watched, self._shares = Watched.of(groups), None
+        self._watched = Watched.of(groups)
+        self._structure.watch(self._watched.parameters)
         gains = {norm: parameters[name] for norm, name in layout.gains.items()}
         self._plan = Plan.of(layout, self._watched, gains)
         self._buffer = PartialBuffer(len(layout.sites), self._device)
         self._assembly = Assembly()
-        self._gradients = GradientReadings(self._watched, self._optimizers)
-        self._optimizer_taps = [OptimizerTap(o, self._watched, n) for n, o in enumerate(self._optimizers)]
+        self._share_out()
+        self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
+        self._taps: list[Tap | AttentionTap] = []
+        self._fired = [0] * len(layout.sites)
+
+    def _share_out(self) -> None:
+        """Give each optimizer its parameters, as it has them now."""
+        self._shares = None
+        held = [stepper.parameters for stepper in self._steppers]
+        self._held_ids = [list(map(id, each)) for each in held]
+        self._gradients = GradientReadings(self._watched, held)
+        taken = {id(p) for each in held for p in each}
+        rest = [p for p in self._watched.parameters if id(p) not in taken]
+        self._optimizer_taps = [
+            OptimizerTap(stepper, self._watched.among(own), place)
+            for place, (stepper, own) in enumerate(zip(self._steppers, held, strict=True))
+        ]
+        if rest:
+            self._optimizer_taps.append(OptimizerTap(None, self._watched.among(rest), len(held)))
         for tap in self._optimizer_taps:
             tap.armed = self._armed
         if self._resumed is not None:
             self.load_state_dict(self._resumed)
-        self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
-        self._taps: list[Tap | AttentionTap] = []
-        self._fired = [0] * len(layout.sites)
+
+    def _follow(self) -> None:
+        """Look anew where the model or an optimizer is no longer made of what was found."""
+        self._is_compared = True
+        if not self.is_located or self._changes > _MOST_CHANGES:
+            return
+        if self._structure.has_changed():
+            self._look_anew()
+        elif [list(map(id, stepper.parameters)) for stepper in self._steppers] != self._held_ids:
+            self._share_out()
+
+    def _look_anew(self) -> None:
+        """Forget what was found and what this step has left of it, and look again."""
+        self._has_changed = True
+        self._changes += 1
+        self._unhook()
+        self._tracer, self._waits = None, True
+        if self._changes > _MOST_CHANGES:
+            self._use(replace(EMPTY_LAYOUT, notes=(_CHANGING,)))
+            return
+        self._use(EMPTY_LAYOUT)
+        self._look()
+        for call in self._on_change:
+            call()
+
+    def when_changed(self, call: Callable[[], None]) -> None:
+        """Call something whenever modules or parameters of the model were found to be others than before."""
+        self._on_change.append(call)
 
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
@@ -193,19 +271,24 @@ class Collector:
             self._handles.extend(handles if isinstance(handles, list) else [handles])
         self._handles.extend(self._details.attach())
 
-    def _before_step(self, place: int, *args: Any) -> None:
+    def _before_step(self, place: int) -> None:
         # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
         self._settle()
         self._optimizer_taps[place].before_step()
 
-    def _after_step(self, place: int, *args: Any) -> None:
-        self._has_stepped = True
-        self._optimizer_taps[place].after_step()
+    def _after_step(self, place: int, is_seen: bool) -> None:
+        self._has_stepped |= is_seen
+        self._optimizer_taps[place].after_step(is_seen)
 
     def _settle(self, is_last_chance: bool = False) -> None:
         """Hook what the first forward pass showed, once there was one."""
-        if self._tracer is None or not (self._tracer.calls or is_last_chance):
+        if self._tracer is None or not (self._tracer.calls or (is_last_chance and not self._waits)):
             return
+        if self._structure.has_changed():
+            # What was replaced since was not watched from outside.
+            self._look_anew()
+            return
+        self._waits = False
         tracer, self._tracer = self._tracer, None
         tracer.detach()
         self._settle_on(self._found(tracer))
@@ -223,36 +306,72 @@ class Collector:
             detail: Whether to take the dearer statistics too.
         """
         self._settle()
+        if on:
+            self._follow()
+        self._is_compared = False
         self._armed = on
         self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
 
-    def read_gradients(self, scale: Tensor | None = None) -> None:
+    def read_gradients(self, scale: Tensor | None = None, gone: Sequence[Tensor] = ()) -> None:
         """Take the gradients' norms as they are now; call it before clipping.
 
         Args:
             scale: What a loss scaler has multiplied the gradients by; none where nothing has.
+            gone: Parameters that have had a gradient, and have none any more.
         """
         # Where several optimizers step in turn, the first backward pass may have seen only one's part.
-        if len(self._optimizers) <= 1:
+        if len(self._steppers) <= 1:
             self._settle()
-        if not self._armed or _GRADIENTS in self._dark:
+        if not self._armed:
+            return
+        if not self._is_compared:
+            self._follow()
+        lost = self._gradients.lacks(gone) if gone else 0
+        if not lost:
+            for tap in self._optimizer_taps:
+                tap.look()
+        self._try_gradients(lambda: self._read_gradients(scale, lost))
+
+    def _read_gradients(self, scale: Tensor | None, lost: int) -> None:
+        if lost:
+            raise RuntimeError(
+                f"gradients of {lost} parameters or more are gone before the backward pass ends, as where "
+                "something steps inside it that is not watched"
+            )
+        self._gradients.read(scale)
+
+    def _try_gradients(self, part: Callable[[], None]) -> None:
+        if _GRADIENTS in self._dark:
             return
         try:
-            self._gradients.read(scale)
+            part()
         except Exception as error:  # Activations and updates are still read.
             self._darken(_GRADIENTS, error)
             self._gradients.reset()
 
-    def before_step(self, optimizer: Optimizer) -> None:
+    def before_step(self, optimizer: Any) -> None:
         """Note that an optimizer steps with the gradients as they were read last.
 
-        Where nobody has read them at this step they are read now: clipped norms are better than none.
+        Where nobody has read them at this step they are read now: clipped norms are better than none. Inside
+        a backward pass they are the optimizer's own alone, since it may clear them.
         """
-        if self._armed and not self._gradients.are_read:
+        place = next(
+            (n for n, s in enumerate(self._steppers) if any(m is optimizer for m in s.members)), None
+        )
+        if not self._armed or place is None:
+            return
+        if torch._C._current_graph_task_id() != -1:
+            self._try_gradients(lambda: self._gradients.use_now(place))
+            return
+        if not self._gradients.are_read:
             self.read_gradients()
-        self._gradients.use(optimizer)
+        self._gradients.use(place)
+
+    def divide_gradients(self, scale: Tensor) -> None:
+        """Take gradients that were read at this step as still multiplied by a loss scaler's scale."""
+        self._gradients.divide(scale)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
@@ -267,6 +386,8 @@ class Collector:
             step: Optimizer steps finished before this one.
         """
         self._settle(is_last_chance=True)
+        for tap in self._optimizer_taps:
+            tap.end_look()
         packed = self._pack()
         if self._ranks:
             schema, numbers = self._ranks.merge(packed)
@@ -277,6 +398,9 @@ class Collector:
             host = np.concatenate([packed.host, packed.vector.cpu().double().numpy()])
             schema, numbers = packed.schema, unpacked(packed.schema, host)
         record = self._assembly.record(step, schema, numbers)
+        if not self._has_changed and self._changes <= _MOST_CHANGES:
+            self._changes = 0
+        self._has_changed = False
         # What the tracer saw says nothing yet of whether the taps fire.
         if schema.plan == self._plan and not self._is_glance:
             for row in self._assembly.fired_rows:
@@ -332,10 +456,11 @@ class Collector:
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
         steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
-        if steps and isinstance(steps[0].lr, Tensor):
-            on_device["optim/lr"] = steps[0].lr
-        elif steps and steps[0].lr is not None:
-            floats["optim/lr"] = float(steps[0].lr)
+        lr = next((step.lr for step in steps if step.part.is_seen), None)
+        if isinstance(lr, Tensor):
+            on_device["optim/lr"] = lr
+        elif lr is not None:
+            floats["optim/lr"] = float(lr)
         if self._ranks and self._shares is None:
             # Not before the first step, as in the taps: parameters may be sharded until then.
             self._shares = shares(self._watched.parameters)
@@ -386,6 +511,11 @@ def _mean(values: list[Tensor | float]) -> Tensor | float:
 
 _GRADIENTS = "gradients"
 """What stands for the reading of gradients where it fails."""
+
+_MOST_CHANGES = 8
+"""Steps on end at which a model that has changed is looked at anew."""
+
+_CHANGING = "the model's modules or parameters are others at every step: nothing in it is watched"
 
 _TAPS: Mapping[Role, Callable[..., Tap | AttentionTap]] = {
     Role.ATTENTION: AttentionTap,

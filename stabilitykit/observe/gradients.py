@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stabilitykit.observe.watched import Watched
 from stabilitykit.stats import norms
@@ -37,10 +37,20 @@ def read_gradient_norms(watched: Watched, scale: Tensor | None = None) -> Gradie
     Args:
         watched: The parameters.
         scale: What the gradients are still multiplied with.
+
+    Raises:
+        NotImplementedError: Gradients are kept elsewhere.
     """
     found = [p for p in watched.parameters if p.grad is not None]
+    if len(found) < len(watched.parameters) and any(map(_is_kept_elsewhere, watched.parameters)):
+        raise NotImplementedError("gradients are added up in main_grad, not in grad")
     if not found:
         return None
     among = watched if len(found) == len(watched.parameters) else watched.among(found)
     values = norms([p.grad for p in found if p.grad is not None])
     return GradientNorms(among, values if scale is None else values / scale)
+
+
+def _is_kept_elsewhere(parameter: nn.Parameter) -> bool:
+    """Return whether a kernel adds up a parameter's gradient where autograd does not know of it."""
+    return parameter.grad is None and getattr(parameter, "main_grad", None) is not None

@@ -136,7 +136,7 @@ def _joined_step(schemas: Sequence[Schema], optimizer: int) -> StepPart:
                 found[place] = (before[0] + size, max(before[1], stride)) if is_first else before
     places = tuple(sorted(found))
     sizes, strides = (tuple(found[place][at] for place in places) for at in range(2))
-    return StepPart(optimizer, places, SamplePlan(sizes, strides))
+    return StepPart(optimizer, places, SamplePlan(sizes, strides), any(part.is_seen for _, part in parts))
 
 
 def _share(schema: Schema, place: int) -> Share:

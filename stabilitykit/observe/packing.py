@@ -179,7 +179,8 @@ def _flags(step: OptimizerStep) -> Numbers:
     """Return β2 of each parameter, 0 where it has no second moments, and what there was of each."""
     beta2 = np.zeros(len(step.has_moment))
     beta2[step.has_moment] = step.beta2
-    return np.concatenate([beta2, step.has_gradient, step.has_previous, step.has_moment])
+    moment = step.has_moment - 1.0 * step.hides_moment
+    return np.concatenate([beta2, step.has_gradient, step.has_previous, moment])
 
 
 def _table(part: StepPart, flags: Numbers, reader: _Reader) -> Numbers:

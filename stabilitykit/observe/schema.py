@@ -19,7 +19,9 @@ from stabilitykit.stats import SamplePlan
 UPDATE, WEIGHT, GRADIENT, PREVIOUS, SCALED, PRODUCT = range(6)
 """Rows of a step's table that add up over shards: squares, and the product of the last two gradients."""
 STEPS, BETA2, HAS_GRADIENT, HAS_PREVIOUS, HAS_MOMENT = range(6, 11)
-"""Rows that are the same wherever a parameter is: Adam's count of steps and β2, and what there was."""
+"""Rows that are the same wherever a parameter is: Adam's count of steps and β2, and what there was.
+
+Steps are NaN of what proved to be no second moment; -1 of the last row is a moment that cannot be read."""
 STEP_ROWS = 11
 
 SQUARE, HAS = range(2)
@@ -73,6 +75,8 @@ class StepPart:
     """Places of its parameters among the watched ones."""
     sample: SamplePlan
     """Which elements of them were looked at."""
+    is_seen: bool = True
+    """Whether an optimizer has stepped for sure; else something has, if any weight has moved."""
 
     @cached_property
     def place_of(self) -> NDArray[np.intp]:

@@ -54,6 +54,8 @@ class Parameters:
     has_gradient: Mask
     has_previous: Mask
     has_moment: Mask
+    hides_moment: Mask
+    """Whether there is a second moment that is none, or cannot be read."""
 
     @classmethod
     def of(cls, part: StepPart, table: Numbers, group_of: NDArray[np.intp]) -> "Parameters":
@@ -64,7 +66,10 @@ class Parameters:
             table: The numbers.
             group_of: The group of every watched parameter.
         """
-        has_moment = table[HAS_MOMENT] > 0
+        # A step that clears its gradients leaves zeros, which are not those it used.
+        has_gradient = (table[HAS_GRADIENT] > 0) & bool(table[GRADIENT].any())
+        claimed = (table[HAS_MOMENT] > 0) & has_gradient
+        has_moment = claimed & ~np.isnan(table[STEPS])
         return cls(
             place=part.place_of,
             group=group_of[part.place_of],
@@ -78,9 +83,10 @@ class Parameters:
             product=table[PRODUCT],
             correction=np.where(has_moment, 1.0 - table[BETA2] ** table[STEPS], np.nan),
             beta2=np.where(has_moment, table[BETA2], np.nan),
-            has_gradient=table[HAS_GRADIENT] > 0,
-            has_previous=table[HAS_PREVIOUS] > 0,
+            has_gradient=has_gradient,
+            has_previous=(table[HAS_PREVIOUS] > 0) & has_gradient,
             has_moment=has_moment,
+            hides_moment=(table[HAS_MOMENT] < 0) | (claimed & ~has_moment),
         )
 
     @classmethod
@@ -108,7 +114,9 @@ def update_readings(found: Parameters, groups: tuple[str, ...]) -> Readings:
         "optim/update_norm": {group: float(np.sqrt(square)) for group, square in update.items()},
         "optim/update_ratio": {group: _ratio(update[group], weight[group]) for group in update},
     }
-    moment = found.has_moment
+    # The others of a group would stand for those whose moments cannot be read.
+    hiding = np.unique(found.group[found.hides_moment])
+    moment = found.has_moment & ~np.isin(found.group, hiding) if hiding.size else found.has_moment
     if moment.any():
         square = found.scaled * found.correction
         size = _sums(found, groups, moment, found.size)
@@ -154,6 +162,11 @@ def was_skipped(found: Parameters, gradients: Numbers) -> bool:
         gradients: What was read of the gradients before.
     """
     return not found.update.any() and not np.isfinite(gradients[SQUARE]).all()
+
+
+def has_moved(table: Numbers) -> bool:
+    """Return whether a step has changed any weight, or made it no number."""
+    return bool(table[UPDATE].any())
 
 
 def _sums(found: Parameters, groups: tuple[str, ...], mask: Mask, numbers: Numbers) -> dict[str, float]:

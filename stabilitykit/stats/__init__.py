@@ -21,7 +21,7 @@ from stabilitykit.stats.tensor import (
     rms,
     write_norm_and_range,
 )
-from stabilitykit.stats.update import local, norms, scale_by_second_moment
+from stabilitykit.stats.update import as_real, local, norms, scale_by_second_moment
 
 __all__ = [
     "MIN_VISIBLE_KEYS",
@@ -32,6 +32,7 @@ __all__ = [
     "LogitRows",
     "SamplePlan",
     "Sampler",
+    "as_real",
     "fp16_headroom",
     "line_detail",
     "local",

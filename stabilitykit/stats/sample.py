@@ -164,7 +164,6 @@ class KeptViews:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self._addresses: list[int | None] = []
-        self._versions: list[int] = []
         self._views: list[Tensor] = []
         self._follow = False
 
@@ -176,19 +175,6 @@ class KeptViews:
             # A tensor that is not contiguous is copied: its copy does not follow it.
             self._follow = all(t is None or t.is_contiguous() for t in tensors)
         return self._views
-
-    def mark(self) -> None:
-        """Remember how often what was viewed last had been written to."""
-        self._versions = [view._version for view in self._views]
-
-    def is_unwritten(self, tensors: Sequence[Tensor | None]) -> bool:
-        """Return whether nothing was written to the tensors since ``mark``, nor has one moved.
-
-        Writes through ``Tensor.data``, and by kernels that autograd knows nothing of, are not seen.
-        """
-        if not self._follow or self._addresses != _addresses(tensors):
-            return False
-        return self._versions == [view._version for view in self._views]
 
 
 def _addresses(tensors: Sequence[Tensor | None]) -> list[int | None]:

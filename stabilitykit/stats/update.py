@@ -15,12 +15,20 @@ def local(tensor: Tensor) -> Tensor:
     return shard
 
 
+def as_real(tensor: Tensor) -> Tensor:
+    """Return a tensor itself, a complex one as its real and imaginary parts in a last dimension of two."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def values(tensor: Tensor) -> Tensor:
-    """Return the stored numbers of a tensor: of its shard, and of a sparse one those that are not zero."""
+    """Return the stored numbers of a tensor: of its shard, and of a sparse one those that are not zero.
+
+    Complex numbers are returned as two real ones each.
+    """
     tensor = local(tensor.detach())
-    if tensor.layout is torch.strided:
-        return tensor
-    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+    if tensor.layout is not torch.strided:
+        tensor = (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+    return as_real(tensor)
 
 
 def norms(tensors: Sequence[Tensor]) -> Float[Tensor, "n"]:
@@ -34,11 +42,20 @@ def norms(tensors: Sequence[Tensor]) -> Float[Tensor, "n"]:
     """
     stored = [t if type(t) is Tensor and t.layout is torch.strided else values(t) for t in tensors]
     types = {tensor.dtype for tensor in stored}
+    if any(kind.is_complex or kind.itemsize < 2 for kind in types):
+        stored = [_plain(tensor) for tensor in stored]
+        types = {tensor.dtype for tensor in stored}
     wide = torch.float64 if torch.float64 in types else torch.float32
     found = torch._foreach_norm(stored, 2, dtype=None if types == {wide} else wide)
     if len({tensor.device for tensor in stored}) > 1:
         found = tuple(norm.to(stored[0].device) for norm in found)
     return torch.stack(list(found))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a tensor of a type that can be summed: real, and of eight bits in float32."""
+    tensor = as_real(tensor)
+    return tensor.float() if tensor.dtype.itemsize < 2 else tensor
 
 
 def scale_by_second_moment(

@@ -20,6 +20,7 @@ from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.schema import HAS, PRODUCT, SQUARE, STEPS, UPDATE, Plan, Schema, StepPart
 from stabilitykit.observe.sharding import Share
 from stabilitykit.observe.site import Layout, Role, Site
+from stabilitykit.observe.steppers import Stepper
 from stabilitykit.observe.watched import Watched
 from stabilitykit.stats import SamplePlan
 
@@ -132,7 +133,7 @@ def stepped(found: list[nn.Parameter], shares: tuple[Share, ...]) -> tuple[Packe
     watched = watch(found)
     plan = Plan.of(LAYOUT, watched, {"final_norm": found[2]})
     optimizer = torch.optim.Adam(found, lr=0.1, betas=(0.8, 0.9))
-    tap = OptimizerTap(optimizer, watched)
+    tap = OptimizerTap(Stepper(optimizer), watched)
     tap.armed = True
     for scale in (1.0, -3.0):
         for p in found:

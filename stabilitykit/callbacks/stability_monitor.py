@@ -1,21 +1,21 @@
 """The Lightning callback: a thin adapter from the Trainer's hooks to the monitor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.callbacks.lightning_packages import callback_class, is_lightning, say
 from stabilitykit.callbacks.run_folders import choose_folder
 from stabilitykit.callbacks.scalars import is_name_of_loss, scalar, scalars
 from stabilitykit.callbacks.watched_run import WatchedRun, harmless
+from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
-from stabilitykit.observe.backward import after_backward
 from stabilitykit.observe.coverage import summary
+from stabilitykit.observe.steppers import Removable
 
 if TYPE_CHECKING:
     from lightning import Callback, LightningModule, Trainer
@@ -52,7 +52,7 @@ class StabilityMonitor(WatchedRun, Callback):
 
     _resumed: dict[str, Any] | None = None
     _stepping = False
-    _hooks: Sequence[RemovableHandle] = ()
+    _hooks: Sequence[Removable] = ()
 
     @property
     def state_key(self) -> str:
@@ -86,8 +86,8 @@ class StabilityMonitor(WatchedRun, Callback):
         else:
             self._monitor.why_no_loss = "training_step returned none"
         if not pl_module.automatic_optimization or not is_lightning(pl_module.optimizer_step):
-            with harmless("gradients of steps that the module takes by itself"):
-                self._hooks = _hook_own_steps(self._monitor, trainer.optimizers)
+            with harmless("gradients of steps that the module takes"):
+                self._hooks = hook_gradients(self._monitor, trainer.optimizers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget a state that was loaded since fitting started: a search for a learning rate went back."""
@@ -108,7 +108,7 @@ class StabilityMonitor(WatchedRun, Callback):
         if monitor is None:
             return
         if pl_module.automatic_optimization:
-            monitor.read_gradients(scaled=_is_scaled(inner, _scaler(trainer)))
+            monitor.read_gradients(scaled=_is_scaled(optimizer, _scaler(trainer)))
         monitor.before_step(inner)
         self._stepping = True
 
@@ -214,21 +214,6 @@ class StabilityMonitor(WatchedRun, Callback):
         metrics["stability/open_incidents"] = sum(incident.is_open for incident in self.incidents)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=record.step)
-
-
-def _hook_own_steps(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[RemovableHandle]:
-    """Read gradients as each backward pass ends, and note with which of them an optimizer has stepped.
-
-    That is noted when the step is over: a closure's backward pass runs inside it.
-    """
-
-    def note(optimizer: Optimizer) -> Callable[..., None]:
-        return lambda *_: monitor.before_step(optimizer)
-
-    return [
-        *after_backward(optimizers, lambda: monitor.read_gradients(scaled=True)),
-        *(optimizer.register_step_post_hook(note(optimizer)) for optimizer in optimizers),
-    ]
 
 
 def _unwrapped(optimizer: Any) -> Optimizer:

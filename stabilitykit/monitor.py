@@ -21,7 +21,7 @@ from stabilitykit.detect import Detector, all_detectors
 from stabilitykit.diagnosis import Diagnosis, loss_summary
 from stabilitykit.errors import RunFolderError
 from stabilitykit.observe import Collector, Coverage, SiteRules, Statistic
-from stabilitykit.observe.coverage import silences, summary
+from stabilitykit.observe.coverage import missing, silences, summary
 from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.observe.statistic import all_statistics
 from stabilitykit.reactions import Policy, react, reactions
@@ -131,6 +131,9 @@ class Monitor:
         self.disk_failed = False
         self.steps = 0
         """Optimizer steps finished."""
+        self.why_no_loss = "none was given"
+        """What ``coverage()`` says of it where no observed step has had a loss."""
+        self._has_loss = False
         self._reactions = reactions(on_incident)
         self._scaler = scaler
         self._collector = Collector(model, optimizers, SiteRules.of(sites), all_statistics(statistics))
@@ -216,6 +219,8 @@ class Monitor:
             self._guard(lambda: changes.extend(self._observe(step)))
             if self._failed:
                 self._leave()
+        else:
+            self._guard(self._collector.pass_by)
         self._cadence.finish(step)
         for change in changes:
             if change.what == "opened":
@@ -236,7 +241,15 @@ class Monitor:
 
     def coverage(self) -> list[Coverage]:
         """Return what is watched and how: one row a site."""
-        return self._collector.coverage()
+        rows = self._collector.coverage()
+        if self._losses and not self._has_loss:
+            rows.append(missing(f"no loss is recorded: {self.why_no_loss}"))
+        return rows
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether an optimizer has really stepped since the last step ended."""
+        return self._collector.has_stepped
 
     @property
     def host_reads(self) -> int:
@@ -314,6 +327,7 @@ class Monitor:
         if self._is_adaptive:
             # Clocks differ; the record is the same on all ranks.
             self._cadence.follow(int(record.readings[_CADENCE]))
+        self._has_loss = self._has_loss or "train/loss" in record.tags
         self._losses.append(record.readings.get("train/loss", math.nan))
         known = set(self._diagnosis.failed)
         changes = self._diagnosis.update(record)

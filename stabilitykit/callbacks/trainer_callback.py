@@ -1,8 +1,10 @@
 """The callback of Hugging Face's Trainer: a thin adapter from its events to the monitor."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -10,11 +12,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from stabilitykit.callbacks.passed_calls import PassedCalls, caller_with
 from stabilitykit.callbacks.run_folders import choose_folder
-from stabilitykit.callbacks.watched_run import WatchedRun
+from stabilitykit.callbacks.scalars import scalar
+from stabilitykit.callbacks.watched_run import WatchedRun, harmless
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe.steppers import Removable
+
+log = logging.getLogger("stabilitykit")
 
 _STATE = "stability.pt"
 
@@ -24,34 +30,76 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
 
     Add it and nothing else: ``Trainer(callbacks=[StabilityTrainerCallback()])``. It keeps the run in
     ``<output_dir>/stability``. Gradients are read as a backward pass ends, so before clipping. The loss is
-    the one that the model's output names; where the Trainer computes one of its own, none is recorded. The
-    Trainer tells callbacks of no exception: a run that ends in one stays without a verdict.
+    what the Trainer's ``training_step`` returns, summed over the microbatches of a step, as the Trainer logs
+    it: also where the Trainer, a subclass or a function of one's own computes it. Values that are not finite
+    are recorded as they are. A Trainer that trains without ``training_step`` has no loss recorded, and
+    ``coverage()`` says so.
+
+    The Trainer tells callbacks neither of a loss nor of an exception: some of its methods are listened to
+    while it trains, by replacing them on this one Trainer with what calls them. A run that an exception or an
+    interrupt ends has its verdict and is not complete; no hook and no replaced method stays.
 
     The arguments are those of ``WatchedRun``.
     """
 
     _hooks: Sequence[Removable] = ()
     _losses: list[Tensor]
-    _sums = False
+    _calls: PassedCalls | None = None
+    _running: Monitor | None = None
+    _waits = False
+    """Whether training has begun, and no step of it yet."""
+    _left = False
+    """Whether an exception has left the Trainer's loop."""
 
     def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Await the first step: until then any other callback may end training, which is told to nobody."""
+        self._end(complete=False)
+        self.interrupted = self._left = False
+        self._waits = True
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Listen to the Trainer, from before its first epoch."""
+        if self._waits and self._calls is None:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear of losses and of exceptions, through methods of the Trainer that is calling."""
+        self._calls = calls = PassedCalls()
+        with harmless("the Trainer's calls"):
+            found = caller_with("callback_handler")
+            if found is None:
+                return
+            trainer, code = found
+            calls.listen(trainer, "training_step", returned=self._note_loss)
+            calls.listen(trainer.callback_handler, "call_event", raised=self._leave)
+            # What the loop itself calls: what is raised there and not caught in there ends the loop.
+            for name in code.co_names:
+                if isinstance(getattr(type(trainer), name, None), FunctionType):
+                    calls.listen(trainer, name, raised=self._leave)
+
+    def _attach(
         self,
         args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,
         model: nn.Module | None = None,
         optimizer: Any = None,
-        **kwargs: Any,
     ) -> None:
         """Attach to the model and its optimizer."""
-        self._close(complete=False)
+        self._waits = False
         if model is None or optimizer is None:
+            log.warning("not watched: the Trainer names no %s", "model" if model is None else "optimizer")
             return
+        if self._calls is None:
+            self._listen()
         kept = _kept(args, state)
         usual = Path(args.output_dir or ".") / "stability"
-        folder, resume = choose_folder(self._logdir, usual, kept)
+        folder, resume = choose_folder(self._logdir, usual, kept, self._monitor is not None)
         inner = _unwrapped(optimizer)
-        self._monitor = Monitor(
+        self._monitor = self._running = Monitor(
             model,
             [inner],
             folder=folder,
@@ -61,28 +109,38 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
         )
         if kept:
             self._monitor.load_state_dict(kept)
-        self._losses = []
-        note = model.register_forward_hook(self._note_loss, with_kwargs=True)
-        self._hooks = [*hook_gradients(self._monitor, [inner]), note]
+        self._monitor.why_no_loss = "the Trainer's training_step gave none"
+        self._hooks = hook_gradients(self._monitor, [inner])
 
     def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        optimizer: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Observe the step that begins, if it is to be observed."""
-        if self._monitor:
-            self._losses.clear()
-            self._monitor.arm()
+        if self._waits:
+            self._attach(args, state, model, optimizer)
+        if self._left:
+            self._left = False
+            log.warning("the Trainer goes on after an exception: its run is not watched any more")
+        if self._running:
+            self._losses = []
+            self._running.arm()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """End the step."""
-        monitor = self._monitor
+        monitor = self._running
         if monitor is None:
             return
         if self._losses:
-            together = torch.stack(self._losses)
-            monitor.add_scalars({"loss": together.sum() if self._sums else together.mean()})
+            # Each is divided by the number of microbatches already, or by the targets of all of them.
+            monitor.add_scalars({"loss": torch.stack(self._losses).sum()})
         monitor.disarm()
         monitor.finish_step()
         if monitor.should_stop:
@@ -101,24 +159,29 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write the verdict and remove every hook."""
-        self._close(complete=True)
+        """Write the verdict, remove every hook, and listen no more."""
+        self._end(complete=not self.interrupted)
 
-    def _note_loss(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        """Keep the loss of a microbatch."""
-        loss = output.get("loss") if isinstance(output, Mapping) else None
-        counts = module.training and torch._C._current_graph_task_id() == -1
-        if counts and isinstance(loss, Tensor) and loss.numel() == 1:
-            # Of a loss that is divided by the targets of all microbatches, these are parts; else means.
-            self._sums = kwargs.get("num_items_in_batch") is not None
-            self._losses.append(loss.detach().reshape(()).float())
+    def _note_loss(self, returned: Any) -> None:
+        """Keep the part of the loss that a microbatch has."""
+        if self._running and self._running.is_observed:
+            with harmless("the loss"):
+                loss = scalar(returned)
+                if loss is not None:
+                    self._losses.append(torch.as_tensor(loss).float())
 
-    def _close(self, complete: bool) -> None:
+    def _leave(self) -> None:
+        """Write what there is and remove every hook: an exception has left the loop."""
+        self._left = self.interrupted = True
+        self._end(complete=False)
+
+    def _end(self, complete: bool) -> None:
+        if self._calls:
+            self._calls.end()
         for hook in self._hooks:
             hook.remove()
-        self._hooks = ()
+        self._hooks, self._calls = (), None
+        self._waits, self._running = False, None
         if self._monitor:
             self._monitor.close(complete)
 

@@ -1,6 +1,8 @@
 """What the callbacks of every trainer share: their arguments, and what they say of the run."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,21 @@ from stabilitykit.observe import Coverage, SiteRules, Statistic
 from stabilitykit.reactions import Policy, reactions
 from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import FOLDER_MB, check_folder_mb
+
+log = logging.getLogger("stabilitykit")
+
+
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Run what a trainer's own objects take part in so that its errors do not reach training.
+
+    Args:
+        what: What is then missing; said in the log.
+    """
+    try:
+        yield
+    except Exception as error:  # A trainer, its loggers and what a training step returns may be anything.
+        log.warning("%s: not read: %s: %s", what, type(error).__name__, error)
 
 
 class WatchedRun:
@@ -67,6 +84,10 @@ class WatchedRun:
             "folder_mb": folder_mb,
         }
         self._monitor: Monitor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings alone: copies and pickles of a callback watch nothing yet."""
+        return {"_logdir": self._logdir, "_options": self._options, "_monitor": None}
 
     @property
     def folder(self) -> Path | None:

@@ -120,6 +120,11 @@ class Collector:
         """
         return self._ranks.host_reads if self._ranks else self._host_reads
 
+    @property
+    def has_stepped(self) -> bool:
+        """Whether an optimizer has stepped since the last step was collected or passed by."""
+        return self._has_stepped
+
     def attach(self) -> None:
         """Hook the optimizers and the model, or what tells where to hook it.
 
@@ -402,6 +407,10 @@ class Collector:
                 self._fired[row] += 1
         self.reset()
         return record
+
+    def pass_by(self) -> None:
+        """End a step that was not observed."""
+        self._has_stepped = False
 
     def leave(self) -> None:
         """Tell the other ranks, in place of collecting, that this one observes no more; at most once."""

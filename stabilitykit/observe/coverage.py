@@ -83,4 +83,13 @@ def gain_rows(layout: Layout) -> list[Coverage]:
 
 def missing_rows(layout: Layout) -> list[Coverage]:
     """Return a row for each thing that was not found."""
-    return [Coverage("", "missing", "", (), dark=note) for note in layout.notes]
+    return [missing(note) for note in layout.notes]
+
+
+def missing(what: str) -> Coverage:
+    """Return the row of something that is not read.
+
+    Args:
+        what: What it is, and why.
+    """
+    return Coverage("", "missing", "", (), dark=what)

@@ -83,9 +83,9 @@ def parts_of(block: Block, calls: Sequence[Call], streams: Sequence[Stream] = MA
     attentions = list(_attentions(block, inside, calls))
     if not attentions:
         return Parts(tuple(_added(block, inside)), _by_leaf(norms, block))
-    mlp = _feed_forward(block, inside, attentions, calls)
     if len(streams) > 1:
-        return _of_streams(block, attentions, mlp, norms, streams[0])
+        return _of_streams(block, inside, attentions, calls, norms, streams[0])
+    mlp = _feed_forward(block, inside, attentions, calls)
     branches = sorted([*attentions, *([mlp] if mlp else [])], key=lambda branch: branch.first)
     inner = {f"{b.name}.{_leaf(call)}": call for b in branches for call in norms if b.holds(call)}
     outer = [call for call in norms if not any(branch.holds(call) for branch in branches)]
@@ -112,7 +112,12 @@ def _added(block: Block, inside: list[Call]) -> Iterator[Branch]:
 
 
 def _of_streams(
-    block: Block, attentions: list[Branch], mlp: Branch | None, norms: list[Call], main: Stream
+    block: Block,
+    inside: list[Call],
+    attentions: list[Branch],
+    calls: Sequence[Call],
+    norms: list[Call],
+    main: Stream,
 ) -> Parts:
     """Return the parts of a block of several streams: what is known to be added to the main one."""
     line = next((each for each in block.calls[0].returned if main.returned in ((), each.place)), None)
@@ -126,6 +131,9 @@ def _of_streams(
         branch if branch.out is branch.owner or adds(branch.out) else replace(branch, out=None)
         for branch in attentions
     ]
+    ends = [call.end for call in inside if adds(call)]
+    own = [call for call in inside if call.number < max(ends, default=0)]
+    mlp = _feed_forward(block, own, attentions, calls)
     if mlp is not None and adds(mlp.out):
         branches.append(mlp)
     return Parts(tuple(branches), _by_leaf(norms, block))

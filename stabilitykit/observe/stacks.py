@@ -94,15 +94,15 @@ def find_stacks(
         return _named(_outermost(groups), [], calls)
     groups = [group for family in _families(calls) for group in _parted(family, calls, containers)]
     outer = _outermost(groups)
-    chained = [group for group in outer if group.streams]
-    chained = [inner for group in chained for inner in _unpacked(group, groups, calls)]
-    stretches = _stretches(calls, [group.calls for group in outer if not group.streams])
+    chained = [_unpacked(group, groups, calls, containers) for group in outer if group.streams]
+    chained += _strewn(calls, chained)
+    taken = [call for group in chained for call in group.calls]
+    loose = [group.calls for group in outer if not group.streams]
+    stretches = _stretches(calls, [g for g in loose if not any(call.holds(g[0]) for call in taken)])
     if not stretches:
         chained += _changing(calls, chained)
     if not chained and not stretches:
         chained = _lone(calls, containers)
-    elif chained:
-        chained += _strewn(calls, chained)
     return _named(chained, stretches, calls)
 
 
@@ -142,7 +142,7 @@ def _stack_of(
         return None
     beside = [path for path in containers.siblings(members[0].path) if path not in {c.path for c in calls}]
     unseen = [path for path in beside if _belongs(path, members, containers)]
-    members = _with_linked(members, family)
+    members = _with_front(members, family, calls)
     streams = streams_of(members)
     if not streams and _are_blocks(members, calls):
         streams = MAIN
@@ -184,13 +184,22 @@ def _belongs(path: str, members: list[Call], containers: Containers) -> bool:
     return containers.is_list(path) and has_weights and any(module.children())
 
 
-def _with_linked(members: list[Call], family: list[Call]) -> list[Call]:
+def _with_front(members: list[Call], family: list[Call], calls: Sequence[Call]) -> list[Call]:
     """Return members, and the one in front of them if it changes the shape: a stage's first block often does."""
     at = next(i for i, call in enumerate(family) if call is members[0])
     before = family[at - 1] if at else None
     if before is None or not streams_of([before, members[0]]):
         return members
-    return [before, *members] if any(type(before.module) is type(c.module) for c in members) else members
+    is_alike = any(type(before.module) is type(call.module) for call in members)
+    return [before, *members] if is_alike and not _is_stage(before, calls) else members
+
+
+def _is_stage(call: Call, calls: Sequence[Call]) -> bool:
+    """Return whether a call holds a chain of blocks."""
+    inner = _alike(calls[call.number + 1 : call.end], same_shape=True)
+    return any(
+        streams_of(group) and all(c.carries or _attends(c, calls) for c in group) for group in inner
+    )
 
 
 def _are_blocks(group: Sequence[Call], calls: Sequence[Call]) -> bool:
@@ -248,17 +257,36 @@ def _changing(calls: Sequence[Call], chained: list[_Group]) -> list[_Group]:
     return [group for group in found if group.streams]
 
 
-def _unpacked(group: _Group, groups: list[_Group], calls: Sequence[Call]) -> list[_Group]:
+def _unpacked(
+    group: _Group, groups: list[_Group], calls: Sequence[Call], containers: Containers
+) -> _Group:
     """Return a group, or where its members are themselves stretches of full blocks these blocks."""
-    parts = []
-    for member in group.calls:
-        inner = [each for each in groups if each.streams and member.holds(each.calls[0])]
-        whole = [each for each in inner if _spans(each, member)]
-        if not whole or sum(_is_full(call, calls) for call in whole[0].calls) < 2:
-            return [group]
-        parts.append(whole[0])
-    unseen = [path for part in parts for path in part.unseen]
-    return [_Group([call for part in parts for call in part.calls], parts[0].streams, unseen=unseen)]
+    parts = [_blocks_within(member, groups, calls, containers) for member in group.calls]
+    if not all(parts):
+        return group
+    inner = [part for part in parts if part]
+    unseen = [path for part in inner for path in part.unseen]
+    return _Group([call for part in inner for call in part.calls], inner[0].streams, unseen=unseen)
+
+
+def _blocks_within(
+    member: Call, groups: list[_Group], calls: Sequence[Call], containers: Containers
+) -> _Group | None:
+    """Return the chain of blocks that a call is made of, be it with projections around; None if of none."""
+    for group in groups:
+        if group.streams and member.holds(group.calls[0]):
+            full = sum(_is_full(call, calls) for call in group.calls)
+            if full > 1 and (_spans(group, member) or full == len(group.calls)):
+                return group
+    single = [
+        call
+        for call in calls[member.number + 1 : member.end]
+        if call.carries
+        and _is_full(call, calls)
+        and containers.is_list(call.path)
+        and len(_numbers(call.path)) > len(_numbers(member.path))
+    ]
+    return _Group(single, MAIN) if len(single) == 1 else None
 
 
 def _spans(group: _Group, member: Call) -> bool:

@@ -1,7 +1,7 @@
 """Where a model keeps modules one after another, whether or not they have run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
@@ -11,6 +11,12 @@ _NUMBER = re.compile(r"\d+")
 def pattern(path: str) -> str:
     """Return a path with a sign for each number in it."""
     return _NUMBER.sub("#", path)
+
+
+def paths_above(path: str) -> Iterator[str]:
+    """Yield a path and all those above it."""
+    parts = path.split(".")
+    return (".".join(parts[:n]) for n in range(len(parts), 0, -1))
 
 
 class Containers:
@@ -40,6 +46,26 @@ class Containers:
     def is_list(self, path: str) -> bool:
         """Return whether a module stands in a list or a dictionary, which holds nothing but its like."""
         return isinstance(self.modules.get(_split(path)[0]), nn.ModuleList | nn.ModuleDict)
+
+    def stacks(self) -> list[str]:
+        """Return the paths of lists and dictionaries that hold several modules of one class, each with parts."""
+        return [path for path in self.modules if len(self.blocks_in(path)) > 1]
+
+    def blocks_in(self, path: str) -> list[str]:
+        """Return the paths of the modules in a list or dictionary; of none unless all are of one class."""
+        container = self.modules[path]
+        if not isinstance(container, nn.ModuleList | nn.ModuleDict | nn.Sequential):
+            return []
+        held = list(container.children())
+        if len({type(module) for module in held}) > 1 or not all(self._has_parts(each) for each in held):
+            return []
+        return [f"{path}.{name}" if path else name for name, _ in container.named_children()]
+
+    @staticmethod
+    def _has_parts(module: nn.Module) -> bool:
+        is_list = isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential)
+        is_trained = any(parameter.requires_grad for parameter in module.parameters())
+        return not is_list and is_trained and any(True for _ in module.children())
 
     def make(self, path: str) -> tuple[tuple[str, type[nn.Module]], ...]:
         """Return what a module is made of: the paths and classes within it."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from stabilitykit.observe.calls import Call
-from stabilitykit.observe.containers import Containers
+from stabilitykit.observe.containers import Containers, paths_above
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm
 from stabilitykit.observe.links import Stream
 from stabilitykit.observe.parts import Branch, Parts, parts_of
@@ -40,8 +40,8 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
     named += [(name.removesuffix(".logits"), call.path) for name, call in ends.items()]
     sites = [site for each in blocks for site in each.sites]
     sites += [site for name, call in ends.items() for site in _end_sites(name, call)]
-    if not stacks:
-        sites = [*_loose_sites(calls), *(site for site in sites if site.role is Role.LOGITS)]
+    if not any(stack.has_run for stack in stacks):
+        sites = [*_loose_sites(calls), *sites]
     return Layout(
         tuple(dict.fromkeys(sites)),
         _groups(model, calls, stacks, named),
@@ -129,10 +129,12 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
     outside = _outside(calls, stacks)
     found: dict[str, Call] = {}
     for stack in stacks:
+        if not stack.has_run:
+            continue
         last = stack.calls[-1]
         behind = (c for c in outside if c.number >= last.end and (is_norm(c.module) or is_linear(c.module)))
         norm = next(behind, None)
-        if norm and is_norm(norm.module) and norm.shape_in == stack.calls[0].shape_in:
+        if norm and is_norm(norm.module) and norm.shape_in in _line_shapes(stack):
             found[f"{stack.name}.final_norm".lstrip(".")] = norm
     start = max((stack.end for stack in stacks), default=0)
     head = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
@@ -141,16 +143,15 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
     return found
 
 
+def _line_shapes(stack: Stack) -> set[tuple[int, ...] | None]:
+    first = stack.calls[0]
+    return {first.shape_in, *(each.shape for each in first.given if stack.streams[0].given == each.place)}
+
+
 def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:
     # By path, not by number: a critic that runs on real and on made data is one module.
     inside = {path for stack in stacks for block in stack.blocks for path in block.paths}
-    return [call for call in calls if not inside.intersection(_upward(call.path))]
-
-
-def _upward(path: str) -> Iterator[str]:
-    """Yield a path and all those above it."""
-    parts = path.split(".")
-    return (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return [call for call in calls if not inside.intersection(paths_above(call.path))]
 
 
 def _end_sites(name: str, call: Call) -> Iterator[Site]:
@@ -197,9 +198,10 @@ def _groups(
 def _around(model: nn.Module, calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, str]:
     """Return ``embed`` or ``head`` by the path of modules that ran before or after all blocks."""
     found = {path: "embed" for path, module in model.named_modules() if isinstance(module, nn.Embedding)}
-    if not stacks:
+    if not any(stack.has_run for stack in stacks):
         return found
-    first, last = min(stack.start for stack in stacks), max(stack.end for stack in stacks)
+    ran = [stack for stack in stacks if stack.has_run]
+    first, last = min(stack.start for stack in ran), max(stack.end for stack in ran)
     for call in _outside(calls, stacks):
         if call.end <= first:
             found.setdefault(call.path, "embed")
@@ -241,7 +243,7 @@ def _notes(
 ) -> Iterator[str]:
     if not watched:
         yield "the model was not seen running outside a compiled graph: sites are taken from its structure"
-    if not stacks:
+    if not any(stack.has_run for stack in stacks):
         yield "no repeated blocks: the outputs of the innermost modules are watched"
     elif not any(site.role is Role.ATTENTION for each in blocks for site in each.sites):
         yield "no attention was seen in the blocks"

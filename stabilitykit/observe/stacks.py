@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from stabilitykit.observe.calls import Call
-from stabilitykit.observe.containers import Containers, pattern
+from stabilitykit.observe.containers import Containers, paths_above, pattern
 from stabilitykit.observe.kinds import is_linear, is_norm
 from stabilitykit.observe.links import MAIN, Stream, streams_of
 
@@ -51,14 +51,19 @@ class Stack:
         return [call for block in self.blocks for call in block.calls]
 
     @property
+    def has_run(self) -> bool:
+        """Whether any of its blocks ran."""
+        return bool(self.calls)
+
+    @property
     def start(self) -> int:
-        """Number of its first call."""
-        return min(call.number for call in self.calls)
+        """Number of its first call; 0 if it did not run."""
+        return min((call.number for call in self.calls), default=0)
 
     @property
     def end(self) -> int:
-        """How many calls had begun when it returned."""
-        return max(call.end for call in self.calls)
+        """How many calls had begun when it returned; 0 if it did not run."""
+        return max((call.end for call in self.calls), default=0)
 
 
 @dataclass(slots=True)
@@ -103,7 +108,8 @@ def find_stacks(
         chained += _changing(calls, chained)
     if not chained and not stretches:
         chained = _lone(calls, containers)
-    return _named(chained, stretches, calls)
+    found = _named(chained, stretches, calls)
+    return (*found, *_dormant(calls, containers, found))
 
 
 def _families(calls: Sequence[Call]) -> list[list[Call]]:
@@ -278,6 +284,9 @@ def _blocks_within(
             full = sum(_is_full(call, calls) for call in group.calls)
             if full > 1 and (_spans(group, member) or full == len(group.calls)):
                 return group
+    chain = _chain_through(member, calls)
+    if sum(_is_full(call, calls) for call in chain) > 1:
+        return _Group(chain, MAIN)
     single = [
         call
         for call in calls[member.number + 1 : member.end]
@@ -287,6 +296,25 @@ def _blocks_within(
         and len(_numbers(call.path)) > len(_numbers(member.path))
     ]
     return _Group(single, MAIN) if len(single) == 1 else None
+
+
+def _chain_through(member: Call, calls: Sequence[Call]) -> list[Call]:
+    """Return the calls, of modules of any names, that hand on what a call is given up to what it returns."""
+    if not member.given or not member.returned:
+        return []
+    chain: list[Call] = []
+    at = member.given[0].number
+    for call in calls[member.number + 1 : member.end]:
+        has_weights = next(call.module.parameters(), None) is not None
+        if call.given and call.returned and call.given[0].number == at and has_weights:
+            if chain and chain[-1].holds(call):
+                continue
+            if call.returned[0].number == member.returned[0].number and not chain:
+                # Only a wrapper of all that there is.
+                continue
+            chain.append(call)
+            at = call.returned[0].number
+    return chain if at == member.returned[0].number else []
 
 
 def _spans(group: _Group, member: Call) -> bool:
@@ -299,16 +327,35 @@ def _spans(group: _Group, member: Call) -> bool:
 
 def _lone(calls: Sequence[Call], containers: Containers) -> list[_Group]:
     """Return the only block of a model that has one, be it run once or again and again."""
-    found = [
-        group[0]
-        for group in _families(calls)
+    found = {
+        group[0].path: _Group([group[0]], MAIN, is_merged=len(group) > 1)
+        for group in reversed(_families(calls))
         if len({call.path for call in group}) == 1
         and _keeps_shape(group[0])
         and _attends(group[0], calls)
         and (containers.is_list(group[0].path) or len(group) > 1)
+    }
+    return [
+        group for path, group in found.items() if not any(path.startswith(f"{above}.") for above in found)
     ]
-    outer = [call for call in found if not any(other.holds(call) for other in found)]
-    return [_Group([call], MAIN, is_merged=True) for call in outer]
+
+
+def _dormant(calls: Sequence[Call], containers: Containers, stacks: Sequence[Stack]) -> Iterator[Stack]:
+    """Yield the blocks in lists of which nothing has run so far, and that lie in no other block."""
+    called = {above for call in calls for above in paths_above(call.path)}
+    taken = {path for stack in stacks for block in stack.blocks for path in block.paths}
+    found = [
+        path for path in containers.stacks() if path not in called and taken.isdisjoint(paths_above(path))
+    ]
+    outer = [path for path in found if not any(path.startswith(f"{above}.") for above in found)]
+    for path in outer:
+        name = "" if len(outer) == 1 and not stacks else _word(path)
+        yield Stack(name, tuple(Block((), each) for each in containers.blocks_in(path)))
+
+
+def _word(path: str) -> str:
+    """Return a path as one word of a tag."""
+    return re.sub(r"[^a-z0-9_]", "_", path.lower())
 
 
 def _strewn(calls: Sequence[Call], chained: list[_Group]) -> list[_Group]:
@@ -386,7 +433,7 @@ def _named(
     prefixes = [_container(stack.blocks[0].path) for stack in several]
     names = [""] if len(several) == 1 else _distinct(prefixes)
     by_start = {stack.start: name for stack, name in zip(several, names, strict=True)}
-    single = (re.sub(r"[^a-z0-9_]", "_", stack.blocks[0].path.lower()) for stack in stacks)
+    single = (_word(stack.blocks[0].path) for stack in stacks)
     return tuple(
         replace(stack, name=by_start.get(stack.start, own)) for stack, own in zip(stacks, single, strict=True)
     )
@@ -480,6 +527,6 @@ def _distinct(prefixes: list[list[str]]) -> list[str]:
         others = [set(other) for j, other in enumerate(prefixes) if j != i]
         own = [part for part in parts if not all(part in other for other in others)]
         name = "_".join(f"stage{part}" if part.isdigit() else part for part in own)
-        names.append(re.sub(r"[^a-z0-9_]", "_", name.lower()) or f"stack{i}")
+        names.append(_word(name) or f"stack{i}")
     repeated = {name for name in names if names.count(name) > 1}
     return [f"{name}{i}" if name in repeated else name for i, name in enumerate(names)]

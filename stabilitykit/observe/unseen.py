@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stabilitykit.observe.containers import Containers
-from stabilitykit.observe.site import Site
+from stabilitykit.observe.site import Role, Site
 from stabilitykit.observe.stacks import Block, Stack
 from stabilitykit.tags import block_site
 
@@ -45,14 +45,17 @@ def with_unseen(stack: Stack, seen: Sequence[Found], containers: Containers) -> 
     for name, block in named_blocks(stack):
         if block.calls:
             yield by_name[name]
+            continue
+        make = containers.make(block.path)
+        like = next((found for found in (*own, *seen) if containers.make(found.path) == make), None)
+        if like is not None:
+            yield _moved(like, name, block.path, is_beside=like in own)
         else:
-            make = containers.make(block.path)
-            like = next((found for found in own if containers.make(found.path) == make), None)
-            yield _moved(like, name, block.path) if like else _bare(own[0], name, block.path)
+            yield _bare(own[0].sites if own else (), name, block.path)
 
 
-def _moved(found: Found, name: str, path: str) -> Found:
-    """Return what would be found in a block that is made as another one is."""
+def _moved(found: Found, name: str, path: str, is_beside: bool) -> Found:
+    """Return what would be found in a block that is made as another one is, be it of another stack."""
 
     def own(text: str) -> str:
         return name + text.removeprefix(found.name)
@@ -61,7 +64,9 @@ def _moved(found: Found, name: str, path: str) -> Found:
         return path + text.removeprefix(found.path)
 
     def moved(site: Site) -> Site:
-        return replace(site, name=own(site.name), module=there(site.module), call=0, of_calls=1)
+        caller = site.caller if is_beside else None
+        name, module = own(site.name), there(site.module)
+        return replace(site, name=name, module=module, call=0, of_calls=1, caller=caller)
 
     return Found(
         name,
@@ -77,27 +82,30 @@ def _is_within(path: str, above: str) -> bool:
     return path == above or path.startswith(f"{above}.")
 
 
-def _bare(beside: Found, name: str, path: str) -> Found:
+def _bare(beside: Sequence[Site], name: str, path: str) -> Found:
     """Return a block of which nothing is known but that the line of its stack runs through it."""
-    lines = [site for site in beside.sites if site.name.endswith((".resid_pre", ".resid_post"))]
-    sites = (
-        replace(
-            site, name=name + site.name.removeprefix(beside.name), module=path, call=0, of_calls=1
-        )
-        for site in lines
-    )
+    known = {end: site for site in beside for end in _ENDS if site.name.endswith(end) and "blocks" in site.name}
+    sites = []
+    for end, side in zip(_ENDS, ("input", "output"), strict=True):
+        line = known.get(end) or Site(end, path, Role.ACTIVATION, side)
+        sites.append(replace(line, name=f"{name}{end}", module=path, call=0, of_calls=1))
     return Found(name, path, (path,), tuple(sites), {}, {})
+
+
+_ENDS = (".resid_pre", ".resid_post")
 
 
 def stack_notes(stack: Stack) -> Iterator[str]:
     """Yield what is to be said of the blocks of a stack."""
     unseen = [name for name, block in named_blocks(stack) if not block.calls]
-    if unseen:
+    if unseen and stack.has_run:
         names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
         yield (
-            f"{names} did not run in the first forward pass: what is in them is taken from blocks beside them, "
+            f"did not run in the first forward pass: {names}; what is in such a block is taken from its like, "
             "and a step in which a block does not run has no reading of it"
         )
+    elif unseen:
+        yield f"{unseen[0]} to {unseen[-1]} did not run in the first forward pass: they are taken from a list"
     if stack.is_merged:
         name = f"{stack.name}.blocks".lstrip(".")
         yield f"{name} may run several times in a forward pass: a reading is of all its runs in a step together"

@@ -10,6 +10,7 @@ from stabilitykit.observe.attention import AttentionMode, PendingCalls, Seen, wr
 from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
+from stabilitykit.observe.turns import Turn
 
 
 class AttentionTap:
@@ -28,6 +29,8 @@ class AttentionTap:
         self._pending = PendingCalls.of(buffer)
         self._armed = armed
         self._on_error = on_error
+        self.turn = Turn(site, None)
+        """Which calls of the module are the site's."""
         self._modes: list[AttentionMode] = []
         self._fast: list[nn.Module] = []
 
@@ -43,7 +46,9 @@ class AttentionTap:
         ]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._armed(module) and all(each.training for each in self._fast):
+        if not self._armed(module) or not self.turn.is_now():
+            return
+        if all(each.training for each in self._fast):
             mode = AttentionMode(self._see, self._fail)
             mode.__enter__()  # type: ignore[no-untyped-call]
             self._modes.append(mode)

@@ -1,6 +1,5 @@
 """What one forward pass of an unknown model called, in which order, and what was handed on to what."""
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.handed import Handed, Place, first_tensor, given_to, tensors_in
+from stabilitykit.observe.lines import Lines
 from stabilitykit.observe.site import Site
-from stabilitykit.observe.tap import Armed, first_tensor
+from stabilitykit.observe.tap import Armed
 from stabilitykit.stats import local, norm_and_range
 
-_SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
+_SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax, torch.special.softmax)
 _ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
 
 
@@ -31,6 +32,8 @@ class Call:
     """Number of the call it was made from; None at the top."""
     turn: tuple[int, int] = (0, 1)
     """Which call of its module it is in a pass through its stack, and of how many."""
+    caller: str | None = None
+    """Path of the module whose forward is a pass through its stack; None outside of stacks."""
     end: int = 0
     """How many calls had begun when it returned."""
     shape_in: tuple[int, ...] | None = None
@@ -39,8 +42,18 @@ class Call:
     """Shape of the first tensor it returned."""
     sources: tuple[int, ...] = ()
     """Calls that returned the very tensor it was given."""
+    given: tuple[Handed, ...] = ()
+    """All tensors that it was given."""
+    returned: tuple[Handed, ...] = ()
+    """All tensors that it returned."""
     attends_from: int | None = None
     """How many calls had begun when it, itself, last called an attention or a softmax; None if it did not."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether it returned what it was given with something added: a residual line runs through it."""
+        given = {each.number for each in self.given if each.is_floating}
+        return any(each.is_floating and not given.isdisjoint(each.terms) for each in self.returned)
 
     def holds(self, other: "Call") -> bool:
         """Return whether ``other`` was made during this call."""
@@ -70,11 +83,12 @@ class Tracer:
 
     def __init__(self, model: nn.Module, armed: Armed) -> None:
         self.calls: list[Call] = []
-        self._glances: dict[tuple[int, str], Glance] = {}
+        self._glances: dict[tuple[int, str, Place], Glance] = {}
         self._armed = armed
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[Call] = []
-        self._made: dict[int, tuple[weakref.ref[Tensor], list[int]]] = {}
+        self._made: dict[int, list[int]] = {}
+        self._lines = Lines()
         self._mode: _AttentionMarker | None = None
         self._suspended: list[nn.Module] = []
         self.error: BaseException | None = None
@@ -124,13 +138,13 @@ class Tracer:
             return
         parent = self._stack[-1].number if self._stack else None
         call = Call(len(self.calls), self._paths[module], module, parent)
-        given = first_tensor(args)
-        given = first_tensor(kwargs) if given is None else given
+        value = given_to(args, kwargs)
+        given = first_tensor(value)
         if given is not None:
             call.shape_in = tuple(given.shape)
-            self._glance(call, "input", given)
-            reference, numbers = self._made.get(id(given), (None, []))
-            call.sources = tuple(numbers) if reference is not None and reference() is given else ()
+            call.given = self._handed(value)
+            call.sources = tuple(self._made.get(self._lines.number(given), ()))
+            self._keep(call, "input", value)
         self.calls.append(call)
         self._stack.append(call)
         if self._opener is None and module not in self._above:
@@ -156,36 +170,54 @@ class Tracer:
         returned = first_tensor(output)
         if returned is not None:
             call.shape_out = tuple(returned.shape)
-            self._glance(call, "output", returned)
-            reference, numbers = self._made.get(id(returned), (None, []))
-            if reference is None or reference() is not returned:
-                numbers = []
-                self._made[id(returned)] = (weakref.ref(returned), numbers)
-            numbers.append(call.number)
+            call.returned = self._handed(output, with_terms=True)
+            self._made.setdefault(self._lines.number(returned), []).append(call.number)
+            self._keep(call, "output", output)
         if not self._stack:
             self._close()
 
     def glances(self, site: Site) -> Iterator[Glance]:
         """Yield what was seen at a site, a call at a time."""
-        calls = [call for call in self.calls if call.path == site.module]
-        for call in calls[site.call :: site.of_calls]:
-            if (call.number, site.side) in self._glances:
-                yield self._glances[call.number, site.side]
+        for call in _at_turn(self.calls, site):
+            if (call.number, site.side, site.place) in self._glances:
+                yield self._glances[call.number, site.side, site.place]
+
+    def _keep(self, call: Call, side: str, value: Any) -> None:
+        """Keep glances at the tensors of a value: of the first, and of a block's others too."""
+        first = first_tensor(value)
+        if first is not None:
+            self._glance((call.number, side, ()), first)
+        if any(call.module.children()):
+            for place, x in tensors_in(value):
+                if x is not first and x.dim() > 1:
+                    self._glance((call.number, side, place), x)
 
     @torch.no_grad()
-    def _glance(self, call: Call, side: str, x: Tensor) -> None:
+    def _glance(self, key: tuple[int, str, Place], x: Tensor) -> None:
         # Of odd tensors (nested, sparse) there may be no norm; where they go is known all the same.
         with suppress(Exception):
             x = local(x.detach())
             if x.is_floating_point() and x.numel():
-                self._glances[call.number, side] = Glance(*norm_and_range(x), x.numel())
+                self._glances[key] = Glance(*norm_and_range(x), x.numel())
+
+    def _handed(self, value: Any, with_terms: bool = False) -> tuple[Handed, ...]:
+        return tuple(
+            Handed(
+                place,
+                self._lines.number(x),
+                tuple(x.shape),
+                x.is_floating_point(),
+                self._lines.terms(x) if with_terms else frozenset(),
+            )
+            for place, x in tensors_in(value)
+        )
 
     def _mark(self) -> None:
         if self._stack:
             self._stack[-1].attends_from = len(self.calls)
 
     def _open(self) -> None:
-        self._mode = _AttentionMarker(self._mark)
+        self._mode = _AttentionMarker(self._mark, self._lines)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
     def _close(self) -> None:
@@ -205,12 +237,30 @@ def _is_closed(module: nn.Module) -> bool:
     return isinstance(module, nn.TransformerEncoderLayer) and not module.training
 
 
-class _AttentionMarker(TorchFunctionMode):
-    """Notes when attention, or a softmax over three axes or more, is computed."""
+def _at_turn(calls: Sequence[Call], site: Site) -> Iterator[Call]:
+    """Yield the calls of a site's module that are the site's: one in each pass, or where it has no turn all."""
+    turns: dict[int | None, int] = {}
+    for call in calls:
+        if call.path != site.module:
+            continue
+        above = call.parent
+        while site.caller is not None and above is not None and calls[above].path != site.caller:
+            above = calls[above].parent
+        turn = turns[above] = turns.get(above, -1) + 1
+        if site.caller is None or turn == site.call:
+            yield call
 
-    def __init__(self, mark: Callable[[], None]) -> None:
+
+class _AttentionMarker(TorchFunctionMode):
+    """Notes when attention, or a softmax over three axes or more, is computed, and what is added to what.
+
+    The softmax of a router or a gate is none of attention: what it is taken of was multiplied by weights.
+    """
+
+    def __init__(self, mark: Callable[[], None], lines: Lines) -> None:
         super().__init__()
         self._mark = mark
+        self._lines = lines
 
     def __torch_function__(
         self,
@@ -219,6 +269,16 @@ class _AttentionMarker(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in _ATTENTION or (func in _SOFTMAX and args and args[0].dim() >= 3):
-            self._mark()
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        # What is odd is not looked at: the model's own call runs all the same.
+        with suppress(Exception):
+            if func in _ATTENTION or (func in _SOFTMAX and self._is_attention(args, kwargs)):
+                self._mark()
+        output = func(*args, **kwargs)
+        with suppress(Exception):
+            self._lines.note(func, args, kwargs, output)
+        return output
+
+    def _is_attention(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        x = args[0] if args else kwargs["input"]
+        return x.dim() >= 3 and not self._lines.is_projected(x)

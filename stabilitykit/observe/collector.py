@@ -33,6 +33,7 @@ from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statist
 from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap
+from stabilitykit.observe.turns import Turns
 from stabilitykit.observe.watched import Watched
 from stabilitykit.records import StepRecord
 
@@ -213,6 +214,7 @@ class Collector:
         self._assembly = Assembly()
         self._share_out()
         self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
+        self._turns = Turns(self._modules, self._is_observed)
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
 
@@ -266,10 +268,12 @@ class Collector:
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
             tap = _TAPS.get(site.role, Tap)(site, row, self._buffer, self._is_observed, self._darken)
+            tap.turn = self._turns.of(site)
             self._taps.append(tap)
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
-        self._handles.extend(self._details.attach())
+        self._handles.extend(self._details.attach(self._turns.of))
+        self._handles.extend(self._turns.attach())
 
     def _before_step(self, place: int) -> None:
         # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
@@ -447,7 +451,7 @@ class Collector:
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
             *self._details.coverage(self._described, self._dark),
             *gain_rows(self.layout),
-            *missing_rows(self.layout),
+            *missing_rows((*self.layout.notes, *self._turns.notes(_lines(self.layout)))),
         ]
 
     def _pack(self) -> PackedStep:
@@ -499,6 +503,11 @@ class Collector:
 
     def _darken(self, site: str, error: BaseException) -> None:
         self._dark.setdefault(site, f"{type(error).__name__}: {error}")
+
+
+def _lines(layout: Layout) -> list[str]:
+    """Return the names of the sites of the line behind each block."""
+    return [site.name for site in layout.sites if site.name.endswith(".resid_post")]
 
 
 def _mean(values: list[Tensor | float]) -> Tensor | float:

@@ -38,9 +38,10 @@ def conventional_layout(model: nn.Module) -> Layout | None:
         and isinstance(getattr(module, "weight", None), nn.Parameter)
     }
     hidden = {
-        _name(path, root, n_blocks).removesuffix(".mlp.down_proj") + ".mlp_hidden": path
+        name: Site(name, path, Role.ACTIVATION, side="input")
         for path in modules
         if path.startswith(root) and path.endswith(".mlp.down_proj")
+        for name in [_name(path, root, n_blocks).removesuffix(".mlp.down_proj") + ".mlp_hidden"]
     }
     groups = _groups(model, root, n_blocks)
     return Layout(tuple(sites), groups, MappingProxyType(gains), hidden=MappingProxyType(hidden))

@@ -81,9 +81,9 @@ def gain_rows(layout: Layout) -> list[Coverage]:
     return [Coverage(norm, "exact", name, ("norm/gain_rms",)) for norm, name in layout.gains.items()]
 
 
-def missing_rows(layout: Layout) -> list[Coverage]:
+def missing_rows(notes: Sequence[str]) -> list[Coverage]:
     """Return a row for each thing that was not found."""
-    return [missing(note) for note in layout.notes]
+    return [missing(note) for note in notes]
 
 
 def missing(what: str) -> Coverage:

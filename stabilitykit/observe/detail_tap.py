@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stabilitykit.observe.site import Coverage, Layout
-from stabilitykit.observe.tap import Armed, OnError, first_tensor
+from stabilitykit.observe.handed import tensor_at
+from stabilitykit.observe.site import Coverage, Layout, Site
+from stabilitykit.observe.tap import Armed, OnError
+from stabilitykit.observe.turns import Turn
 from stabilitykit.stats import LineDetail, line_detail, local, silent_share
 from stabilitykit.tags import tag
 
@@ -53,14 +55,19 @@ class DetailTap:
     """What is attached to a site for dearer statistics: reads the first sequence of an armed step.
 
     Args:
-        site: Name of the site; of its input where it ends in ``mlp_hidden``.
+        site: The site, ``mlp_hidden`` or a line.
         armed: Whether a forward belongs to a step on which they are taken.
         on_error: Told when the tap fails.
     """
 
-    def __init__(self, site: str, armed: Armed, on_error: OnError) -> None:
-        self.site = site
-        self._is_hidden = site.endswith("mlp_hidden")
+    def __init__(self, site: Site, armed: Armed, on_error: OnError) -> None:
+        self.site = site.name
+        self.module = site.module
+        """Path of the module that is hooked."""
+        self.turn = Turn(site, None)
+        """Which calls of the module are the site's."""
+        self._place = site.place
+        self._is_hidden = site.name.endswith("mlp_hidden")
         self._armed = armed
         self._on_error = on_error
         self.fired = 0
@@ -75,10 +82,12 @@ class DetailTap:
 
     def _see(self, module: nn.Module, value: Any) -> None:
         # What a tap keeps on the host would be compiled anew at every step.
-        if torch.compiler.is_compiling() or self.newest is not None or not self._armed(module):
+        if torch.compiler.is_compiling() or not self._armed(module) or not self.turn.is_now():
+            return
+        if self.newest is not None:
             return
         try:
-            tensor = first_tensor(value)
+            tensor = tensor_at(value, self._place)
             tensor = tensor if tensor is None else local(tensor)
             if tensor is not None and tensor.is_floating_point() and tensor.dim() > 1:
                 with torch.no_grad():
@@ -106,10 +115,10 @@ class DetailTap:
         return Coverage(self.site, "sampled", what, read, self.fired, dark, every)
 
 
-def detail_sites(layout: Layout) -> dict[str, str]:
-    """Return module paths by site: the line behind each block, and what its hidden units enter."""
-    lines = {site.name: site.module for site in layout.sites if site.name.endswith(".resid_post")}
-    return {**lines, **layout.hidden}
+def detail_sites(layout: Layout) -> list[Site]:
+    """Return the sites of details: the line behind each block, and what its hidden units enter."""
+    lines = {site.name: site for site in layout.sites if site.name.endswith(".resid_post")}
+    return list({**lines, **layout.hidden}.values())
 
 
 class DetailTaps:
@@ -130,14 +139,20 @@ class DetailTaps:
     ) -> None:
         self.armed = False
         self._modules = modules
-        self._paths = detail_sites(layout)
+        self._sites = detail_sites(layout)
         self._taps = [
-            DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._paths
+            DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._sites
         ]
 
-    def attach(self) -> list[RemovableHandle]:
-        """Hook the modules; the handles remove the taps."""
-        return [tap.attach(self._modules[self._paths[tap.site]]) for tap in self._taps]
+    def attach(self, turn_of: Callable[[Site], Turn]) -> list[RemovableHandle]:
+        """Hook the modules; the handles remove the taps.
+
+        Args:
+            turn_of: Returns which calls of its module are a site's.
+        """
+        for tap, site in zip(self._taps, self._sites, strict=True):
+            tap.turn = turn_of(site)
+        return [tap.attach(self._modules[tap.module]) for tap in self._taps]
 
     def newest(self) -> list[Detail]:
         """Return what the step at hand gave."""
@@ -156,6 +171,6 @@ class DetailTaps:
             dark: Why a site is no longer watched.
         """
         return [
-            tap.coverage(name(self._paths[tap.site]), dark.get(tap.site, ""), self.EVERY)
+            tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY)
             for tap in self._taps
         ]

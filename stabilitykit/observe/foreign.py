@@ -1,19 +1,24 @@
 """Sites, parameter groups and norm gains of a model whose modules carry names of their own."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
 from torch import nn
 
 from stabilitykit.observe.calls import Call
+from stabilitykit.observe.containers import Containers, paths_above
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm
+from stabilitykit.observe.links import Stream
 from stabilitykit.observe.parts import Branch, Parts, parts_of
 from stabilitykit.observe.site import Layout, Role, Site
 from stabilitykit.observe.stacks import Block, Stack, find_stacks
-from stabilitykit.tags import block_site
+from stabilitykit.observe.unseen import Found, named_blocks, stack_notes, with_unseen
 
 _MAX_LOOSE_SITES = 64
+_T = TypeVar("_T")
 
 
 def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> Layout:
@@ -26,26 +31,23 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
         calls: The calls.
         watched: Whether they were observed, rather than assumed from the modules' order.
     """
-    stacks = find_stacks(calls, watched)
-    blocks = [
-        (f"{stack.name}.{block_site(i, len(stack.blocks))}".lstrip("."), block)
-        for stack in stacks
-        for i, block in enumerate(stack.blocks)
-    ]
-    parts = {name: parts_of(block, calls) for name, block in blocks}
+    containers = Containers(model)
+    stacks = find_stacks(calls, containers, watched)
+    seen = [found for stack in stacks for found in _looked_at(stack, calls)]
+    blocks = [each for stack in stacks for each in with_unseen(stack, seen, containers)]
     ends = _ends(calls, stacks)
-    named = [(name, call) for name, block in blocks for call in block.calls]
-    named += [(name.removesuffix(".logits"), call) for name, call in ends.items()]
-    sites = [site for name, block in blocks for site in _block_sites(name, block, parts[name])]
+    named = [(each.name, path) for each in blocks for path in each.paths]
+    named += [(name.removesuffix(".logits"), call.path) for name, call in ends.items()]
+    sites = [site for each in blocks for site in each.sites]
     sites += [site for name, call in ends.items() for site in _end_sites(name, call)]
-    if not stacks:
-        sites = [*_loose_sites(calls), *(site for site in sites if site.role is Role.LOGITS)]
+    if not any(stack.has_run for stack in stacks):
+        sites = [*_loose_sites(calls), *sites]
     return Layout(
         tuple(dict.fromkeys(sites)),
         _groups(model, calls, stacks, named),
-        MappingProxyType(dict(_gains(parts, ends))),
-        tuple(_notes(stacks, parts, ends, watched)),
-        MappingProxyType(dict(_hidden(parts))),
+        MappingProxyType({**_joined(each.gains for each in blocks), **dict(_gains(ends.items()))}),
+        tuple(_notes(stacks, blocks, ends, watched)),
+        MappingProxyType(_joined(each.hidden for each in blocks)),
     )
 
 
@@ -59,10 +61,35 @@ def bare_layout(model: nn.Module, why: str) -> Layout:
     return Layout((), _groups(model, (), (), ()), MappingProxyType({}), (why,))
 
 
-def _block_sites(name: str, block: Block, parts: Parts) -> Iterator[Site]:
+def _looked_at(stack: Stack, calls: Sequence[Call]) -> Iterator[Found]:
+    """Yield what is to be watched in the blocks of a stack that ran."""
+    for name, block in named_blocks(stack):
+        if not block.calls:
+            continue
+        parts = parts_of(block, calls, stack.streams)
+        norms = ((f"{name}.{norm}", call) for norm, call in parts.all_norms.items())
+        hidden = (branch for branch in parts.branches if branch.last)
+        yield Found(
+            name,
+            block.path,
+            tuple(call.path for call in block.calls),
+            tuple(_block_sites(name, block, parts, stack.streams)),
+            dict(_gains(norms)),
+            {
+                f"{name}.mlp_hidden": _site(f"{name}.mlp_hidden", branch.last, "input")
+                for branch in hidden
+                if branch.last
+            },
+        )
+
+
+def _joined(parts: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _block_sites(name: str, block: Block, parts: Parts, streams: Sequence[Stream]) -> Iterator[Site]:
     """Yield a block's sites in forward order."""
-    first = block.calls[0]
-    yield _site(f"{name}.resid_pre", first, "input")
+    yield from _stream_sites(name, "resid_pre", block.calls[0], streams)
     found = [each for branch in parts.branches for each in _branch_sites(name, branch)]
     for norm, call in parts.norms.items():
         if norm == "mlp_norm" and parts.reads_line(call):
@@ -71,20 +98,22 @@ def _block_sites(name: str, block: Block, parts: Parts) -> Iterator[Site]:
         found.append((call.end - 0.5, _site(f"{name}.{norm}_out", call)))
     yield from (site for _, site in sorted(found, key=lambda each: each[0]))
     if block.whole:
-        yield _site(f"{name}.resid_post", block.whole)
+        yield from _stream_sites(name, "resid_post", block.whole, streams)
 
 
-def _hidden(parts: dict[str, Parts]) -> Iterator[tuple[str, str]]:
-    """Yield the site of each feed-forward's hidden units, and the module that they enter."""
-    for name, each in parts.items():
-        for branch in each.branches:
-            if branch.last:
-                yield f"{name}.mlp_hidden", branch.last.path
+def _stream_sites(name: str, end: str, call: Call, streams: Sequence[Stream]) -> Iterator[Site]:
+    """Yield the sites of the streams in front of a block or behind it."""
+    for stream in streams:
+        tag = ".".join(part for part in (name, stream.name, end) if part)
+        if end == "resid_pre":
+            yield replace(_site(tag, call, "input"), place=stream.given)
+        else:
+            yield replace(_site(tag, call), place=stream.returned)
 
 
 def _branch_sites(name: str, branch: Branch) -> Iterator[tuple[float, Site]]:
     """Yield the sites of a branch, each with when it is seen: before that call begins."""
-    if branch.name != "mlp":
+    if branch.attends:
         suffix = "" if branch.name == "attn" else f".{branch.name}"
         yield branch.first, _site(f"{name}{suffix}", branch.owner, role=Role.ATTENTION)
     if branch.out:
@@ -92,7 +121,7 @@ def _branch_sites(name: str, branch: Branch) -> Iterator[tuple[float, Site]]:
 
 
 def _site(name: str, call: Call, side: str = "output", role: Role = Role.ACTIVATION) -> Site:
-    return Site(name, call.path, role, side, *call.turn)
+    return Site(name, call.path, role, side, *call.turn, call.caller)
 
 
 def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
@@ -100,10 +129,12 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
     outside = _outside(calls, stacks)
     found: dict[str, Call] = {}
     for stack in stacks:
-        last = stack.blocks[-1].calls[-1]
+        if not stack.has_run:
+            continue
+        last = stack.calls[-1]
         behind = (c for c in outside if c.number >= last.end and (is_norm(c.module) or is_linear(c.module)))
         norm = next(behind, None)
-        if norm and is_norm(norm.module) and norm.shape_in == stack.blocks[-1].calls[0].shape_in:
+        if norm and is_norm(norm.module) and norm.shape_in in _line_shapes(stack):
             found[f"{stack.name}.final_norm".lstrip(".")] = norm
     start = max((stack.end for stack in stacks), default=0)
     head = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
@@ -112,17 +143,15 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
     return found
 
 
+def _line_shapes(stack: Stack) -> set[tuple[int, ...] | None]:
+    first = stack.calls[0]
+    return {first.shape_in, *(each.shape for each in first.given if stack.streams[0].given == each.place)}
+
+
 def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:
-    tops = [call for stack in stacks for block in stack.blocks for call in block.calls]
     # By path, not by number: a critic that runs on real and on made data is one module.
-    inside = {call.path for call in tops}
-    return [call for call in calls if not inside.intersection(_upward(call.path))]
-
-
-def _upward(path: str) -> Iterator[str]:
-    """Yield a path and all those above it."""
-    parts = path.split(".")
-    return (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    inside = {path for stack in stacks for block in stack.blocks for path in block.paths}
+    return [call for call in calls if not inside.intersection(paths_above(call.path))]
 
 
 def _end_sites(name: str, call: Call) -> Iterator[Site]:
@@ -144,7 +173,7 @@ def _loose_sites(calls: Sequence[Call]) -> list[Site]:
 
 
 def _groups(
-    model: nn.Module, calls: Sequence[Call], stacks: Sequence[Stack], named: Sequence[tuple[str, Call]]
+    model: nn.Module, calls: Sequence[Call], stacks: Sequence[Stack], named: Sequence[tuple[str, str]]
 ) -> MappingProxyType[str, tuple[str, ...]]:
     """Return trainable parameters by block and last norm, by what ran before and after them, else by module.
 
@@ -152,9 +181,9 @@ def _groups(
         model: The model.
         calls: All calls.
         stacks: The stacks of blocks.
-        named: Calls whose parameters are a group of that name.
+        named: Groups, and paths of the modules whose parameters they hold.
     """
-    owners = {call.path: name for name, call in reversed(named)}
+    owners = {path: name for name, path in reversed(named)}
     owners |= {path: name for path, name in _around(model, calls, stacks).items() if path not in owners}
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     root = _common_root([name.rpartition(".")[0] for name in names])
@@ -169,9 +198,10 @@ def _groups(
 def _around(model: nn.Module, calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, str]:
     """Return ``embed`` or ``head`` by the path of modules that ran before or after all blocks."""
     found = {path: "embed" for path, module in model.named_modules() if isinstance(module, nn.Embedding)}
-    if not stacks:
+    if not any(stack.has_run for stack in stacks):
         return found
-    first, last = min(stack.start for stack in stacks), max(stack.end for stack in stacks)
+    ran = [stack for stack in stacks if stack.has_run]
+    first, last = min(stack.start for stack in ran), max(stack.end for stack in ran)
     for call in _outside(calls, stacks):
         if call.end <= first:
             found.setdefault(call.path, "embed")
@@ -200,29 +230,26 @@ def _common_root(paths: Sequence[str]) -> str:
     return ".".join(shared)
 
 
-def _gains(parts: dict[str, Parts], ends: dict[str, Call]) -> Iterator[tuple[str, str]]:
+def _gains(norms: Iterable[tuple[str, Call]]) -> Iterator[tuple[str, str]]:
     """Yield every norm that has a gain, and that parameter's name."""
-    norms = [
-        (f"{name}.{norm}", call) for name, each in parts.items() for norm, call in each.all_norms.items()
-    ]
-    norms += [(name, call) for name, call in ends.items() if is_norm(call.module)]
     for name, call in norms:
-        gain = gain_name(call.module)
+        gain = gain_name(call.module) if is_norm(call.module) else None
         if gain is not None:
             yield name, f"{call.path}.{gain}".lstrip(".")
 
 
 def _notes(
-    stacks: Sequence[Stack], parts: dict[str, Parts], ends: dict[str, Call], watched: bool
+    stacks: Sequence[Stack], blocks: Sequence[Found], ends: dict[str, Call], watched: bool
 ) -> Iterator[str]:
     if not watched:
         yield "the model was not seen running outside a compiled graph: sites are taken from its structure"
-    if not stacks:
+    if not any(stack.has_run for stack in stacks):
         yield "no repeated blocks: the outputs of the innermost modules are watched"
-    elif not any(each.branches for each in parts.values()):
+    elif not any(site.role is Role.ATTENTION for each in blocks for site in each.sites):
         yield "no attention was seen in the blocks"
-    if any(block.whole is None for stack in stacks for block in stack.blocks):
+    if any(len(block.calls) > 1 for stack in stacks for block in stack.blocks):
         yield "the residual line is read in front of the norms: no module carries it whole"
+    yield from (note for stack in stacks for note in stack_notes(stack))
     if "head.logits" not in ends:
         yield "no head was found: output/log_z is not read"
 

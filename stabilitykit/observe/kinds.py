@@ -32,6 +32,13 @@ def is_linear(module: nn.Module) -> bool:
     return bool(_LINEAR_NAME.search(type(module).__name__)) and _weight_is_matrix(module)
 
 
+def holds_matrices(module: nn.Module) -> bool:
+    """Return whether a module multiplies by matrices of its own: it is linear, or holds a router or experts."""
+    if is_linear(module) or isinstance(module, nn.Embedding):
+        return is_linear(module)
+    return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+
+
 def gain_name(module: nn.Module) -> str | None:
     """Return the name of a norm's gain among its parameters, or None where it has none."""
     own = {name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() <= 1}

@@ -1,10 +1,11 @@
 """Name what a block is made of: its attention, feed-forward and norms, in the words of our own blocks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stabilitykit.observe.calls import Call
-from stabilitykit.observe.kinds import is_linear, is_norm
+from stabilitykit.observe.kinds import holds_matrices, is_linear, is_norm
+from stabilitykit.observe.links import MAIN, Stream
 from stabilitykit.observe.stacks import Block
 
 
@@ -13,7 +14,7 @@ class Branch:
     """What a block adds to its line."""
 
     name: str
-    """``attn``, ``cross_attn`` or ``mlp``."""
+    """``attn``, ``cross_attn`` or ``mlp``; in a block without attention also the module's own."""
     owner: Call
     """The module that computes it; the block's own call where no module of the block does alone."""
     calls: tuple[Call, ...]
@@ -22,6 +23,8 @@ class Branch:
     """Whose output is added; None where that is not known."""
     last: Call | None = None
     """Its last matrix, which a feed-forward's hidden units enter; None of attention."""
+    attends: bool = False
+    """Whether it computes attention."""
 
     @property
     def first(self) -> int:
@@ -64,7 +67,7 @@ class Parts:
         return is_pre_norm and attn.end <= norm.number < mlp.first
 
 
-def parts_of(block: Block, calls: Sequence[Call]) -> Parts:
+def parts_of(block: Block, calls: Sequence[Call], streams: Sequence[Stream] = MAIN) -> Parts:
     """Return the parts of a block.
 
     Attention is the module that computed one; the feed-forward sublayer is what holds the last matrix outside
@@ -73,17 +76,79 @@ def parts_of(block: Block, calls: Sequence[Call]) -> Parts:
     Args:
         block: The block.
         calls: All calls of the forward pass.
+        streams: What runs through the block. Of several, only what is added to the main one has a role.
     """
     inside = _calls_of(block, calls)
     norms = _outermost_norms(inside)
     attentions = list(_attentions(block, inside, calls))
     if not attentions:
-        return Parts(norms={_leaf(call): call for call in norms})
-    mlp = _feed_forward(inside, attentions, calls)
+        return Parts(tuple(_added(block, inside)), _by_leaf(norms, block))
+    if len(streams) > 1:
+        return _of_streams(block, inside, attentions, calls, norms, streams[0])
+    mlp = _feed_forward(block, inside, attentions, calls)
     branches = sorted([*attentions, *([mlp] if mlp else [])], key=lambda branch: branch.first)
     inner = {f"{b.name}.{_leaf(call)}": call for b in branches for call in norms if b.holds(call)}
     outer = [call for call in norms if not any(branch.holds(call) for branch in branches)]
     return Parts(tuple(branches), _named_norms(outer, branches), inner)
+
+
+def _added(block: Block, inside: list[Call]) -> Iterator[Branch]:
+    """Yield the modules of a block without attention that add to its line: its mixer, and its feed-forward."""
+    if block.whole is None or not block.whole.returned:
+        return
+    terms = block.whole.returned[0].terms
+    found = [
+        call
+        for call in inside
+        if call.parent == block.whole.number
+        and call.shape_out == block.whole.shape_out
+        and call.returned[0].number in terms
+        and call.returned[0].number not in {each.number for each in block.whole.given}
+        and any(call.module.children())
+        and next(call.module.parameters(), None) is not None
+    ]
+    for i, call in enumerate(found):
+        yield Branch("mlp" if (i, len(found)) == (1, 2) else _leaf(call), call, (call,), call)
+
+
+def _of_streams(
+    block: Block,
+    inside: list[Call],
+    attentions: list[Branch],
+    calls: Sequence[Call],
+    norms: list[Call],
+    main: Stream,
+) -> Parts:
+    """Return the parts of a block of several streams: what is known to be added to the main one."""
+    line = next((each for each in block.calls[0].returned if main.returned in ((), each.place)), None)
+    terms = line.terms if line else frozenset()
+
+    def adds(call: Call | None) -> bool:
+        return call is not None and any(each.number in terms for each in call.returned[:1])
+
+    # The next matrix behind an attention may be the other stream's.
+    branches = [
+        branch if branch.out is branch.owner or adds(branch.out) else replace(branch, out=None)
+        for branch in attentions
+    ]
+    ends = [call.end for call in inside if adds(call)]
+    own = [call for call in inside if call.number < max(ends, default=0)]
+    mlp = _feed_forward(block, own, attentions, calls)
+    if mlp is not None and adds(mlp.out):
+        branches.append(mlp)
+    return Parts(tuple(branches), _by_leaf(norms, block))
+
+
+def _by_leaf(norms: list[Call], block: Block) -> dict[str, Call]:
+    """Return norms by their own names; of several of one name the others by the path within the block."""
+    found = {_leaf(call): call for call in norms}
+    kept = {call.number for call in found.values()}
+    prefix = f"{block.path}."
+    return found | {
+        call.path.removeprefix(prefix).replace(".", "_").lower(): call
+        for call in norms
+        if call.number not in kept and call.path not in {each.path for each in found.values()}
+    }
 
 
 def _outermost_norms(inside: list[Call]) -> list[Call]:
@@ -110,11 +175,12 @@ def _attentions(block: Block, inside: list[Call], calls: Sequence[Call]) -> Iter
         if owner is block.whole:
             out = _next_linear(attends_from, inside)
             matrices = [*_linears_before(attends_from, inside), *([out] if out else [])]
-            yield Branch(name, owner, tuple(matrices) or (owner,), out)
+            yield Branch(name, owner, tuple(matrices) or (owner,), out, attends=True)
             continue
         projected = any(is_linear(call.module) for call in calls[attends_from : owner.end])
         # Where the module ends before its output projection, that is the next matrix up to a norm.
-        yield Branch(name, owner, (owner,), owner if projected else _next_linear(owner.end, inside) or owner)
+        out = owner if projected else _next_linear(owner.end, inside) or owner
+        yield Branch(name, owner, (owner,), out, attends=True)
 
 
 def _with_weights(call: Call, calls: Sequence[Call]) -> Call:
@@ -123,14 +189,19 @@ def _with_weights(call: Call, calls: Sequence[Call]) -> Call:
     return call
 
 
-def _widened(call: Call, inside: list[Call], calls: Sequence[Call]) -> Call:
-    """Return the largest module of the block around a call that adds no norm and no attention to it."""
+def _widened(
+    call: Call, inside: list[Call], calls: Sequence[Call], line: tuple[int, ...] | None = None
+) -> Call:
+    """Return the largest module of the block around a call that adds no norm and no attention to it.
+
+    It gives what the call gives, or where a line's shape is known such a shape: an expert has few tokens.
+    """
     numbers = {each.number for each in inside}
     while call.parent in numbers:
         parent = calls[call.parent]
         more = [c for c in calls[parent.number : parent.end] if not call.holds(c) and c is not call]
         added = any(is_norm(c.module) or c.attends_from is not None for c in more)
-        if added or parent.shape_out != call.shape_out:
+        if added or parent.shape_out not in (call.shape_out, line):
             break
         call = parent
     return call
@@ -150,15 +221,20 @@ def _linears_before(end: int, inside: list[Call]) -> list[Call]:
     return [call for call in before if call.number > last_norm and is_linear(call.module)]
 
 
-def _feed_forward(inside: list[Call], attentions: list[Branch], calls: Sequence[Call]) -> Branch | None:
-    matrices = [
-        call
-        for call in inside
-        if is_linear(call.module) and not any(branch.holds(call) for branch in attentions)
-    ]
-    if not matrices:
+def _feed_forward(
+    block: Block, inside: list[Call], attentions: list[Branch], calls: Sequence[Call]
+) -> Branch | None:
+    outside = [call for call in inside if not any(branch.holds(call) for branch in attentions)]
+    matrices = [call for call in outside if is_linear(call.module)]
+    experts = [call for call in outside if holds_matrices(call.module)]
+    if not experts:
         return None
-    owner = _widened(matrices[-1], inside, calls)
+    # Packed experts hold matrices of their own, in place of linear layers.
+    last = experts[-1]
+    if not matrices or (last.number > matrices[-1].number and not any(m.holds(last) for m in matrices)):
+        owner = _widened(last, inside, calls, block.calls[0].shape_in)
+        return Branch("mlp", owner, (owner,), owner) if owner.shape_out is not None else None
+    owner = _widened(matrices[-1], inside, calls, block.calls[0].shape_in)
     if owner is not matrices[-1]:
         return Branch("mlp", owner, (owner,), owner, matrices[-1])
     return Branch("mlp", owner, tuple(matrices), owner, owner)

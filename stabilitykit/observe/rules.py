@@ -94,7 +94,7 @@ def applied(rules: SiteRules, layout: Layout, model: nn.Module) -> Layout:
         sites=tuple(site for site in renamed if not rules.muted(site.name)),
         groups={name: paths for name, paths in layout.groups.items() if not rules.muted(name)},
         gains={name: path for name, path in layout.gains.items() if not rules.muted(name)},
-        hidden={name: path for name, path in layout.hidden.items() if not rules.muted(name)},
+        hidden={name: site for name, site in layout.hidden.items() if not rules.muted(name)},
     )
 
 

@@ -52,7 +52,8 @@ class Plan:
             gains: Gain parameter by norm; those that are not watched, since not trained, are left out.
         """
         sites = [
-            (site.key, site.module, site.role, site.side, site.call, site.of_calls) for site in layout.sites
+            (site.key, site.module, site.role, site.side, site.call, site.caller, site.place)
+            for site in layout.sites
         ]
         text = repr((sites, list(layout.groups.items()), list(layout.gains.items())))
         places = {id(p): place for place, p in enumerate(watched.parameters)}

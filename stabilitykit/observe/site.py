@@ -6,6 +6,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from stabilitykit.observe.handed import Place
+
 if TYPE_CHECKING:
     from stabilitykit.observe.statistic import Statistic
 
@@ -31,9 +33,13 @@ class Site:
     side: str = "output"
     """``input`` or ``output`` of the module."""
     call: int = 0
-    """Which call of the module, where one module serves several sites in a forward pass."""
+    """Which call of the module within one forward of ``caller``."""
     of_calls: int = 1
-    """How many sites the module's calls go to in turn."""
+    """How many of the module's calls within one forward of ``caller`` have sites."""
+    caller: str | None = None
+    """Path of the module in whose forward calls are counted; None where every call is this site's."""
+    place: Place = ()
+    """Where in what the module is given or returns the tensor lies; empty for the first one."""
     statistic: "Statistic | None" = None
     """The statistic of the user's own that is taken here, if the site is there for one."""
 
@@ -54,8 +60,8 @@ class Layout:
     """Name of the gain parameter by norm: ``blocks.03.attn_norm`` → its path."""
     notes: tuple[str, ...] = field(default=())
     """What was not found, and why."""
-    hidden: Mapping[str, str] = field(default_factory=dict)
-    """Path of the module that a feed-forward's hidden units enter, by site: ``blocks.03.mlp_hidden``."""
+    hidden: Mapping[str, Site] = field(default_factory=dict)
+    """The input of the module that a feed-forward's hidden units enter, by name: ``blocks.03.mlp_hidden``."""
 
 
 @dataclass(slots=True)

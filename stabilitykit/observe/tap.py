@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.handed import given_to, tensor_at
 from stabilitykit.observe.partials import COUNT, MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
 from stabilitykit.observe.site import Role, Site
+from stabilitykit.observe.turns import Turn
 from stabilitykit.stats import local, mean_log_z, norm_and_range, write_norm_and_range
 
 Armed = Callable[[nn.Module], bool]
@@ -16,14 +18,6 @@ Armed = Callable[[nn.Module], bool]
 
 OnError = Callable[[str, BaseException], None]
 """Told the site and the error when a tap fails."""
-
-
-def first_tensor(value: Any) -> Tensor | None:
-    """Return the first tensor in nested tuples, lists and mappings, depth first."""
-    if isinstance(value, Tensor):
-        return value
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
-    return next((found for child in children if (found := first_tensor(child)) is not None), None)
 
 
 class Tap:
@@ -36,7 +30,8 @@ class Tap:
         self._slots = tuple(buffer.rows[row])
         self._armed = armed
         self._on_error = on_error
-        self._calls = 0
+        self.turn = Turn(site, None)
+        """Which calls of the module are the site's."""
         self._is_dark = False
         self._write = self._write_log_z if site.role is Role.LOGITS else self._write_activation
 
@@ -47,16 +42,16 @@ class Tap:
         return module.register_forward_hook(self._on_output)
 
     def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._see(module, args or kwargs)
+        self._see(module, given_to(args, kwargs))
 
     def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
-        if self._is_dark or not self._armed(module) or not self._is_its_turn():
+        if self._is_dark or not self._armed(module) or not self.turn.is_now():
             return
         try:
-            tensor = first_tensor(value)
+            tensor = tensor_at(value, self.site.place)
             tensor = tensor if tensor is None else local(tensor)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
                 self._write(tensor)
@@ -65,13 +60,6 @@ class Tap:
             # What is half written must not be read.
             self._buffer.counts[self._row] = 0
             self._on_error(self.site.key, error)
-
-    def _is_its_turn(self) -> bool:
-        """Return whether a call of the module is this site's; a module may serve several in turn."""
-        if self.site.of_calls == 1:
-            return True
-        self._calls += 1
-        return (self._calls - 1) % self.site.of_calls == self.site.call
 
     def _write_activation(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():

@@ -36,6 +36,7 @@ EXPECTED: dict[str, Stacks] = {
     "llama": {"": (3, PRE_NORM)},
     "gemma2": {"": (3, DOUBLE_NORM)},
     "olmo2": {"": (3, POST_NORM)},
+    "gpt_oss": {"": (3, PRE_NORM)},
     "bert": {"": (3, POST_NORM)},
     "t5": {"encoder.": (2, PRE_NORM), "decoder.": (3, CROSS)},
     "vit": {"": (3, PRE_NORM)},
@@ -170,8 +171,8 @@ def test_hidden_units_are_found_where_blocks_have_attention_and_feed_forward(nam
     hidden = collector.layout.hidden
     feeding = sum(count for count, sites in EXPECTED[name].values() if "mlp_out" in sites)
     assert len(hidden) == feeding
-    for path in hidden.values():
-        widths = modules[path].weight.shape
+    for site in hidden.values():
+        widths = modules[site.module].weight.shape
         assert max(widths) > WIDTH, "the hidden layer is wider than the line"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.heads import HeadFinder
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, first_tensor
 from stabilitykit.stats import local, norm_and_range
@@ -70,6 +71,8 @@ class Tracer:
 
     def __init__(self, model: nn.Module, armed: Armed) -> None:
         self.calls: list[Call] = []
+        self.heads = HeadFinder()
+        """What the loss of these passes was seen to take for logits."""
         self._glances: dict[tuple[int, str], Glance] = {}
         self._armed = armed
         self._paths = {module: path for path, module in model.named_modules()}
@@ -157,6 +160,7 @@ class Tracer:
         if returned is not None:
             call.shape_out = tuple(returned.shape)
             self._glance(call, "output", returned)
+            self.heads.mark(call, returned)
             reference, numbers = self._made.get(id(returned), (None, []))
             if reference is None or reference() is not returned:
                 numbers = []

@@ -153,7 +153,8 @@ class Collector:
                 raise calls.error
             seen = bool(calls and calls.calls)
             found = calls.calls if calls and seen else assumed_calls(self._model)
-            return layout_of(self._model, found, watched=seen)
+            heads = calls.heads if calls and seen else None
+            return layout_of(self._model, found, watched=seen, heads=heads)
         except Exception as error:  # An unknown model may hold anything: training goes on.
             why = f"the model could not be looked into: {type(error).__name__}: {error}"
             return bare_layout(self._model, why)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from torch import nn
 
 from stabilitykit.observe.calls import Call
+from stabilitykit.observe.heads import HeadFinder, head_of
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm
 from stabilitykit.observe.parts import Branch, Parts, parts_of
 from stabilitykit.observe.site import Layout, Role, Site
@@ -16,7 +17,9 @@ from stabilitykit.tags import block_site
 _MAX_LOOSE_SITES = 64
 
 
-def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> Layout:
+def layout_of(
+    model: nn.Module, calls: Sequence[Call], watched: bool = True, heads: HeadFinder | None = None
+) -> Layout:
     """Return what there is to watch in a model, from the calls of one forward pass.
 
     Sites carry the names of our own blocks where their role is known, and else their module's path.
@@ -25,6 +28,7 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
         model: The model.
         calls: The calls.
         watched: Whether they were observed, rather than assumed from the modules' order.
+        heads: What the loss was seen to take for logits.
     """
     stacks = find_stacks(calls, watched)
     blocks = [
@@ -34,17 +38,21 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
     ]
     parts = {name: parts_of(block, calls) for name, block in blocks}
     ends = _ends(calls, stacks)
+    behind = max((stack.end for stack in stacks), default=0)
+    head, dim, told = head_of(model, _outside(calls, stacks), behind, heads)
     named = [(name, call) for name, block in blocks for call in block.calls]
-    named += [(name.removesuffix(".logits"), call) for name, call in ends.items()]
+    named += [*ends.items(), *([("head", head)] if head else [])]
     sites = [site for name, block in blocks for site in _block_sites(name, block, parts[name])]
     sites += [site for name, call in ends.items() for site in _end_sites(name, call)]
+    if head:
+        sites.append(Site("head.logits", head.path, Role.LOGITS, dim=dim))
     if not stacks:
         sites = [*_loose_sites(calls), *(site for site in sites if site.role is Role.LOGITS)]
     return Layout(
         tuple(dict.fromkeys(sites)),
         _groups(model, calls, stacks, named),
         MappingProxyType(dict(_gains(parts, ends))),
-        tuple(_notes(stacks, parts, ends, watched)),
+        (*_notes(stacks, parts, watched), *([told] if told else [])),
         MappingProxyType(dict(_hidden(parts))),
     )
 
@@ -96,7 +104,7 @@ def _site(name: str, call: Call, side: str = "output", role: Role = Role.ACTIVAT
 
 
 def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
-    """Return what stands behind the stacks: each one's last norm, and the head."""
+    """Return each stack's last norm."""
     outside = _outside(calls, stacks)
     found: dict[str, Call] = {}
     for stack in stacks:
@@ -105,10 +113,6 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
         norm = next(behind, None)
         if norm and is_norm(norm.module) and norm.shape_in == stack.blocks[-1].calls[0].shape_in:
             found[f"{stack.name}.final_norm".lstrip(".")] = norm
-    start = max((stack.end for stack in stacks), default=0)
-    head = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
-    if head and (head.shape_out is None or (len(head.shape_out) > 1 and head.shape_out[-1] > 1)):
-        found["head.logits"] = head
     return found
 
 
@@ -126,11 +130,8 @@ def _upward(path: str) -> Iterator[str]:
 
 
 def _end_sites(name: str, call: Call) -> Iterator[Site]:
-    if name == "head.logits":
-        yield _site(name, call, role=Role.LOGITS)
-    else:
-        yield _site(f"{name}_in", call, "input")
-        yield _site(f"{name}_out", call)
+    yield _site(f"{name}_in", call, "input")
+    yield _site(f"{name}_out", call)
 
 
 def _loose_sites(calls: Sequence[Call]) -> list[Site]:
@@ -205,16 +206,14 @@ def _gains(parts: dict[str, Parts], ends: dict[str, Call]) -> Iterator[tuple[str
     norms = [
         (f"{name}.{norm}", call) for name, each in parts.items() for norm, call in each.all_norms.items()
     ]
-    norms += [(name, call) for name, call in ends.items() if is_norm(call.module)]
+    norms += ends.items()
     for name, call in norms:
         gain = gain_name(call.module)
         if gain is not None:
             yield name, f"{call.path}.{gain}".lstrip(".")
 
 
-def _notes(
-    stacks: Sequence[Stack], parts: dict[str, Parts], ends: dict[str, Call], watched: bool
-) -> Iterator[str]:
+def _notes(stacks: Sequence[Stack], parts: dict[str, Parts], watched: bool) -> Iterator[str]:
     if not watched:
         yield "the model was not seen running outside a compiled graph: sites are taken from its structure"
     if not stacks:
@@ -223,8 +222,6 @@ def _notes(
         yield "no attention was seen in the blocks"
     if any(block.whole is None for stack in stacks for block in stack.blocks):
         yield "the residual line is read in front of the norms: no module carries it whole"
-    if "head.logits" not in ends:
-        yield "no head was found: output/log_z is not read"
 
 
 def _words(path: str) -> str:

@@ -34,6 +34,8 @@ class Site:
     """Which call of the module, where one module serves several sites in a forward pass."""
     of_calls: int = 1
     """How many sites the module's calls go to in turn."""
+    dim: int = -1
+    """Of logits, the dimension that holds the classes, from the end."""
     statistic: "Statistic | None" = None
     """The statistic of the user's own that is taken here, if the site is there for one."""
 

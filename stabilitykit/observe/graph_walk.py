@@ -230,7 +230,7 @@ def _changed(step: Step, classes: int) -> Iterator[Step]:
 
 
 def _subtracted(step: Step, classes: int) -> Iterator[Step]:
-    """Go back behind a difference: what is taken from a whole row, such as its maximum, changes no softmax."""
+    """Go back behind a difference: what a whole row is less, such as its maximum, changes no softmax."""
     operands = [shape for _, _, shape in _edges(step)]
     whole_row = len(operands) == 2 and len(operands[1]) >= -step.dim and operands[1][step.dim] == 1
     return _kept(step, classes) if whole_row else _changed(step, classes)

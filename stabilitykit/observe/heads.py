@@ -1,9 +1,9 @@
 """Which module's output the loss sees as logits over a vocabulary or classes.
 
 A head is told by what becomes of its output. When the first backward pass begins to reach the modules, its
-graph is walked from the loss: down from every logarithm of a softmax, through views, casts, shifts and caps, to
-the product with a parameter whose columns are the classes. Modules are known again by a mark that was left on
-the node of their output; nothing is kept alive, and after the first steps nothing of it remains.
+graph is walked from the loss: down from every logarithm of a softmax, through views, casts, shifts and caps,
+to the product with a parameter whose columns are the classes. Modules are known again by a mark that was left
+on the node of their output; nothing is kept alive, and after the first step nothing of it remains.
 """
 
 import sys
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import graph
 
-from stabilitykit.observe.graph_walk import Node, softmax_inputs, trace
+from stabilitykit.observe.graph_walk import Node, Step, softmax_inputs, trace
 from stabilitykit.observe.kinds import is_linear
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Head:
     """The dimension of its output that holds the classes, from the end."""
     classes: int
     as_seen: bool
-    """Whether the softmax sees them as they are, but for their shape and type; else scaled, capped or masked."""
+    """Whether the softmax sees them but for shape and type as they are; else scaled, capped or masked."""
     known_loss: bool
     """Whether the loss is known to be a softmax's; else it is a function that does not tell."""
 
@@ -50,7 +50,7 @@ class HeadFinder:
         self.has_seen_loss = False
         """Whether the graph of some loss was walked."""
         self._walked = -1
-        self._is_linear: dict[int, bool] = {}
+        self._linear: dict[int, nn.Module] = {}
 
     def mark(self, call: "Call", output: Tensor) -> None:
         """Leave a mark on a call's output, and be told when a backward pass reaches it.
@@ -59,12 +59,13 @@ class HeadFinder:
             call: The call.
             output: The first tensor that it returned.
         """
-        node = output.grad_fn
+        node: Node = output.grad_fn
         if node is None:
             return
         linear = is_linear(call.module)
         node.metadata.setdefault(_MARK, []).append(call.number)
-        self._is_linear[call.number] = linear
+        if linear:
+            self._linear[call.number] = call.module
         if linear or call.parent is None:
             node.register_prehook(self._on_backward)
 
@@ -87,10 +88,18 @@ class HeadFinder:
                 (number, step)
                 for step in steps
                 for number in step.node.metadata.get(_MARK, ())
-                if is_parametric or self._is_linear.get(number, False)
+                if is_parametric or self._is_classes(number, step)
             ]
             for number, step in marked:
                 yield Head(number, step.dim, source.classes, step.as_seen, source.is_known)
+
+    def _is_classes(self, number: int, step: Step) -> bool:
+        """Return whether a step lies where a matrix has its outputs."""
+        module = self._linear.get(number)
+        if module is None:
+            return False
+        spatial = len(getattr(module, "kernel_size", ()))
+        return step.dim == (-1 - spatial if spatial else -1)
 
 
 def _roots() -> list[Node]:
@@ -119,8 +128,9 @@ def head_of(
         finder: What was seen of the loss; None where the model was not seen running.
     """
     if finder is None or not finder.has_seen_loss:
-        head = _last_linear(outside, start)
-        return (head, -1, "") if head and _is_over_vocabulary(head, model) else (None, -1, _NONE)
+        behind = (call for call in reversed(outside) if call.number >= start)
+        head = next((call for call in behind if _is_over_vocabulary(call, model)), None)
+        return (head, -1, "") if head else (None, -1, _NONE)
     calls = {call.number: call for call in outside}
     heads = [head for head in finder.found if head.call in calls]
     heads = [head for head in heads if head.known_loss or _is_over_vocabulary(calls[head.call], model)]
@@ -144,16 +154,12 @@ def _innermost(heads: Sequence[Head], calls: dict[int, "Call"]) -> Head:
     return min(inner, key=lambda head: head.call)
 
 
-def _last_linear(outside: Sequence["Call"], start: int) -> "Call | None":
-    behind = (call for call in reversed(outside) if call.number >= start and is_linear(call.module))
-    return next(behind, None)
-
-
 def _is_over_vocabulary(call: "Call", model: nn.Module) -> bool:
-    """Return whether a module's weight is an embedding's, or it has an output for each of its rows."""
+    """Return whether a module's weight is an embedding's, or its outputs are as many as the largest one's."""
     weight = getattr(call.module, "weight", None)
     if not isinstance(weight, Tensor) or not is_linear(call.module):
         return False
     outputs = getattr(call.module, "out_features", weight.shape[0])
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    return any(each.weight is weight or each.num_embeddings == outputs for each in embeddings)
+    most = max((each.num_embeddings for each in embeddings), default=0)
+    return outputs == most or any(each.weight is weight for each in embeddings)

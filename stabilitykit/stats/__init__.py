@@ -9,6 +9,7 @@ from stabilitykit.stats.attention import (
     read_attention,
     read_logits,
     sample_logits,
+    sample_pieces,
 )
 from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
@@ -46,6 +47,7 @@ __all__ = [
     "read_logits",
     "rms",
     "sample_logits",
+    "sample_pieces",
     "scale_by_second_moment",
     "silent_share",
     "write_norm_and_range",

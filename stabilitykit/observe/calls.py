@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.heads import HeadFinder
+from stabilitykit.observe.routers import GATES, SELECTIONS, Choices
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, first_tensor
 from stabilitykit.stats import local, norm_and_range
@@ -42,6 +43,8 @@ class Call:
     """Calls that returned the very tensor it was given."""
     attends_from: int | None = None
     """How many calls had begun when it, itself, last called an attention or a softmax; None if it did not."""
+    choices: Choices = field(default_factory=Choices)
+    """What it, itself, chose the largest of."""
 
     def holds(self, other: "Call") -> bool:
         """Return whether ``other`` was made during this call."""
@@ -188,8 +191,21 @@ class Tracer:
         if self._stack:
             self._stack[-1].attends_from = len(self.calls)
 
+    def _select(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self._stack:
+            # What cannot be told is no router.
+            with suppress(Exception):
+                self._stack[-1].choices.select(func, tuple(args), kwargs)
+        for call in self._stack:
+            call.choices.count += 1
+
+    def _gate(self) -> None:
+        # The gate may be a module of its own.
+        for call in self._stack[-2:]:
+            call.choices.gate()
+
     def _open(self) -> None:
-        self._mode = _AttentionMarker(self._mark)
+        self._mode = _AttentionMarker(self._mark, self._select, self._gate)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
     def _close(self) -> None:
@@ -210,11 +226,15 @@ def _is_closed(module: nn.Module) -> bool:
 
 
 class _AttentionMarker(TorchFunctionMode):
-    """Notes when attention, or a softmax over three axes or more, is computed."""
+    """Notes when attention, or a softmax over three axes or more, is computed, and what is chosen."""
 
-    def __init__(self, mark: Callable[[], None]) -> None:
+    def __init__(
+        self, mark: Callable[[], None], select: Callable[..., None], gate: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._mark = mark
+        self._select = select
+        self._gate = gate
 
     def __torch_function__(
         self,
@@ -225,4 +245,9 @@ class _AttentionMarker(TorchFunctionMode):
     ) -> Any:
         if func in _ATTENTION or (func in _SOFTMAX and args and args[0].dim() >= 3):
             self._mark()
+        if func in SELECTIONS:
+            with torch._C.DisableTorchFunction():
+                self._select(func, args, kwargs or {})
+        elif func in GATES:
+            self._gate()
         return func(*args, **(kwargs or {}))

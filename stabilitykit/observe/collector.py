@@ -25,6 +25,7 @@ from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.packing import PackedStep, unpacked
 from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.ranks import Ranks
+from stabilitykit.observe.routers import RouterTaps
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.schema import Plan
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
@@ -178,6 +179,7 @@ class Collector:
         if self._resumed is not None:
             self.load_state_dict(self._resumed)
         self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
+        self._routers = RouterTaps(layout, self._modules, self._is_observed, self._darken)
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
 
@@ -188,6 +190,7 @@ class Collector:
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
         self._handles.extend(self._details.attach())
+        self._handles.extend(self._routers.attach())
 
     def _before_step(self, place: int, *args: Any) -> None:
         # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
@@ -292,6 +295,7 @@ class Collector:
         self._gradients.reset()
         self._has_stepped = self._is_glance = False
         self._details.reset()
+        self._routers.reset()
         for tap in self._optimizer_taps:
             tap.reset()
 
@@ -314,6 +318,7 @@ class Collector:
             *gradient_rows(self.layout, self._dark.get(_GRADIENTS, "")),
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
             *self._details.coverage(self._described, self._dark),
+            *self._routers.coverage(self._described, self._dark),
             *gain_rows(self.layout),
             *missing_rows(self.layout),
         ]
@@ -341,7 +346,7 @@ class Collector:
             has_stepped=self._has_stepped,
             steps=steps,
             has_optimizer=any(tap.is_on for tap in self._optimizer_taps),
-            details=self._details.newest(),
+            details=[*self._details.newest(), *self._routers.newest()],
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ _HIDDEN = ("act/silent_units",)
 @dataclass(frozen=True, slots=True)
 class DetailPart:
     """What the numbers of a site's details are."""
+
+    adds_up: ClassVar[bool] = False
+    """Whether the numbers of ranks are added up; else they are the first one's."""
 
     site: str
     size: int

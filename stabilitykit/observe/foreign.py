@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from torch import nn
@@ -10,7 +11,7 @@ from stabilitykit.observe.calls import Call
 from stabilitykit.observe.heads import HeadFinder, head_of
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm
 from stabilitykit.observe.parts import Branch, Parts, parts_of
-from stabilitykit.observe.site import Layout, Role, Site
+from stabilitykit.observe.site import Layout, Role, Router, Site
 from stabilitykit.observe.stacks import Block, Stack, find_stacks
 from stabilitykit.tags import block_site
 
@@ -41,7 +42,8 @@ def layout_of(
     behind = max((stack.end for stack in stacks), default=0)
     head, dim, told = head_of(model, _outside(calls, stacks), behind, heads)
     named = [(name, call) for name, block in blocks for call in block.calls]
-    named += [*ends.items(), *([("head", head)] if head else [])]
+    last = head or _last_linear(_outside(calls, stacks), behind)
+    named += [*ends.items(), *([("head", last)] if last else [])]
     sites = [site for name, block in blocks for site in _block_sites(name, block, parts[name])]
     sites += [site for name, call in ends.items() for site in _end_sites(name, call)]
     if head:
@@ -54,6 +56,7 @@ def layout_of(
         MappingProxyType(dict(_gains(parts, ends))),
         (*_notes(stacks, parts, watched), *([told] if told else [])),
         MappingProxyType(dict(_hidden(parts))),
+        MappingProxyType(dict(_routers(blocks, calls))),
     )
 
 
@@ -90,6 +93,15 @@ def _hidden(parts: dict[str, Parts]) -> Iterator[tuple[str, str]]:
                 yield f"{name}.mlp_hidden", branch.last.path
 
 
+def _routers(blocks: Sequence[tuple[str, Block]], calls: Sequence[Call]) -> Iterator[tuple[str, Router]]:
+    """Yield the routers in each block; a second one of a block carries its number."""
+    for name, block in blocks:
+        inside = [call for top in block.calls for call in calls[top.number : top.end]]
+        found = [(call.path, call.choices.router) for call in inside if call.choices.router]
+        for i, (path, router) in enumerate(found):
+            yield name + f".router{i}" * (i > 0), replace(router, module=path)
+
+
 def _branch_sites(name: str, branch: Branch) -> Iterator[tuple[float, Site]]:
     """Yield the sites of a branch, each with when it is seen: before that call begins."""
     if branch.name != "mlp":
@@ -114,6 +126,14 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
         if norm and is_norm(norm.module) and norm.shape_in == stack.blocks[-1].calls[0].shape_in:
             found[f"{stack.name}.final_norm".lstrip(".")] = norm
     return found
+
+
+def _last_linear(outside: Sequence[Call], start: int) -> Call | None:
+    """Return the last matrix behind all blocks, whose parameters are called head even where it is none."""
+    last = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
+    if last and (last.shape_out is None or (len(last.shape_out) > 1 and last.shape_out[-1] > 1)):
+        return last
+    return None
 
 
 def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:

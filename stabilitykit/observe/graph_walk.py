@@ -45,6 +45,11 @@ class Step:
     as_seen: bool
     """Whether only views, casts, choices of rows and shifts of whole rows lie between it and the softmax."""
 
+    @property
+    def kind(self) -> str:
+        """Name of the node without the number of its overload."""
+        return _kind(self.node)
+
 
 def softmax_inputs(roots: Sequence[Node]) -> Iterator[Source]:
     """Yield what every logarithm of a softmax in a graph was taken of.
@@ -66,12 +71,14 @@ def softmax_inputs(roots: Sequence[Node]) -> Iterator[Source]:
                     yield Source(below, output, -1, is_known=False)
 
 
-def trace(source: Source) -> tuple[list[Step], bool]:
+def trace(source: Source, routes: bool = False) -> tuple[list[Step], bool]:
     """Return the way back from a softmax, and whether it ends in a product with a parameter.
 
     Args:
         source: What the softmax was taken of.
+        routes: Whether to go back behind softmax and sigmoid, too, as from the choice of a router.
     """
+    back = {**_BACK, **_GATES} if routes else _BACK
     todo = deque([Step(source.node, source.output, source.dim, as_seen=True)])
     steps: list[Step] = []
     is_parametric = False
@@ -87,8 +94,8 @@ def trace(source: Source) -> tuple[list[Step], bool]:
                 continue
             is_parametric = is_parametric or any(_is_parameter(n) for n, _ in step.node.next_functions)
         steps.append(step)
-        if name in _BACK:
-            todo.extend(_BACK[name](step, source.classes))
+        if name in back:
+            todo.extend(back[name](step, source.classes))
     return steps, is_parametric
 
 
@@ -255,6 +262,9 @@ _BACK: dict[str, Callable[[Step, int], Iterator[Step]]] = {
     "StackBackward": _stacked,
     "CatBackward": _joined,
 }
+GATES_IN_GRAPH = frozenset({"SoftmaxBackward", "SigmoidBackward", "LogSoftmaxBackward"})
+"""What makes chances or weights of scores."""
+_GATES = dict.fromkeys((*GATES_IN_GRAPH, "SoftplusBackward", "ExpBackward"), _changed)
 _OF_WEIGHTS = frozenset(
     f"{name}Backward" for name in ("T", "Transpose", "Permute", "Cat", "Expand", "ToCopy", "Clone", *_VIEWS)
 )

@@ -46,6 +46,21 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Router:
+    """Where the router of a mixture of experts chooses."""
+
+    module: str
+    """Path of the module in whose own forward it chooses."""
+    experts: int
+    dim: int
+    """The dimension that holds the experts in what is chosen from, from the end."""
+    selections: frozenset[int]
+    """Which of the module's choices of largest numbers are the router's, in order."""
+    experts_choose: bool = False
+    """Whether experts choose tokens, rather than tokens experts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What was found in a model: sites in forward order, parameter groups and norm gains."""
 
@@ -58,6 +73,8 @@ class Layout:
     """What was not found, and why."""
     hidden: Mapping[str, str] = field(default_factory=dict)
     """Path of the module that a feed-forward's hidden units enter, by site: ``blocks.03.mlp_hidden``."""
+    routers: Mapping[str, Router] = field(default_factory=dict)
+    """Routers of mixtures of experts by block."""
 
 
 @dataclass(slots=True)

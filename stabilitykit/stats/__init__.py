@@ -13,6 +13,7 @@ from stabilitykit.stats.attention import (
 )
 from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
+from stabilitykit.stats.router import RouterSums, router_sums
 from stabilitykit.stats.sample import KeptViews, SamplePlan, Sampler, plan_sample
 from stabilitykit.stats.tensor import (
     fp16_headroom,
@@ -31,6 +32,7 @@ __all__ = [
     "KeptViews",
     "LineDetail",
     "LogitRows",
+    "RouterSums",
     "SamplePlan",
     "Sampler",
     "fp16_headroom",
@@ -46,6 +48,7 @@ __all__ = [
     "read_attention",
     "read_logits",
     "rms",
+    "router_sums",
     "sample_logits",
     "sample_pieces",
     "scale_by_second_moment",

@@ -243,7 +243,7 @@ REGISTRY: dict[str, TagFamily] = {
         ),
         TagFamily(
             "moe/router_entropy",
-            "entropy of the router's chances (softmax, or sigmoids over their sum) over its maximum ln n of n "
+            "entropy of a router's chances (softmax, or sigmoids over their sum) over its maximum ln n of n "
             "experts, mean over tokens; all alike: 1, one expert for certain: 0",
             "0 to 1",
             "mean",

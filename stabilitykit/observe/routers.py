@@ -92,6 +92,7 @@ class Choices:
         self.count = 0
         """How many selections were made."""
         self._waiting: Router | None = None
+        self._has_threshold = False
 
     def select(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Take a selection that the call itself made."""
@@ -99,8 +100,9 @@ class Choices:
         if found is None:
             return
         router, is_gated = found
-        if func in _MAXIMA and not is_gated:
-            # A maximum of raw scores is what is subtracted from them, or a threshold.
+        # A maximum of raw scores is a threshold, or drawn with noise: then others are no choice, either.
+        self._has_threshold |= func in _MAXIMA and not is_gated
+        if func in _MAXIMA and self._has_threshold:
             return
         before = self.router or self._waiting
         if before and func in _LARGEST:
@@ -154,6 +156,7 @@ class RouterTap:
         self._armed = armed
         self._on_error = on_error
         self._modes: list[_RouterMode] = []
+        self._is_dark = False
         self.fired = 0
         self.newest: Detail | None = None
         """What the step at hand gave, until it is read."""
@@ -167,7 +170,7 @@ class RouterTap:
         ]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not torch.compiler.is_compiling() and self._armed(module):
+        if not (torch.compiler.is_compiling() or self._is_dark) and self._armed(module):
             self._modes.append(_RouterMode(self.router, self._take, self._fail))
             self._modes[-1].__enter__()  # type: ignore[no-untyped-call]
 
@@ -186,6 +189,8 @@ class RouterTap:
             self.newest = replace(self.newest, numbers=self.newest.numbers + numbers, n_tokens=n_tokens)
 
     def _fail(self, error: BaseException) -> None:
+        # What was taken of a part of the step must not be read.
+        self._is_dark, self.newest = True, None
         self._on_error(self.site, error)
 
 
@@ -286,7 +291,7 @@ class _RouterMode(TorchFunctionMode):
             return
         x = (args[0] if args else kwargs["input"]).detach()
         indices = output if isinstance(output, Tensor) else output[1]
-        if x.shape[self._router.dim] != self._router.experts:
+        if x.shape[self._router.dim] != self._router.experts or not x.numel():
             return
         if indices.dim() < x.dim():
             indices = indices.unsqueeze(along)

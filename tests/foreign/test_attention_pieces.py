@@ -1,4 +1,4 @@
-"""Attention in windows, bands, blocks of rows and other shapes: all of it is read, or nothing called exact."""
+"""Attention in windows, bands and blocks of rows: all of it is read, or nothing called exact."""
 
 from collections.abc import Callable
 

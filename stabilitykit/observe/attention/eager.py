@@ -56,7 +56,7 @@ class WrittenOut:
         operands = [x for arg in args for x in (arg if isinstance(arg, list | tuple) else (arg,))]
         factors = [x for x in operands if isinstance(x, Tensor)][-2:]
         activations = all(x.dim() >= 3 and not isinstance(x, torch.nn.Parameter) for x in factors)
-        if len(factors) == 2 and activations and output.dim() >= 3:
+        if len(factors) == 2 and activations and output.dim() >= 3 and _has_rows(args):
             self._sizes.add(output.shape[-2:])
 
     def peak(self, output: Any) -> None:
@@ -114,6 +114,14 @@ def _four_dimensional(x: Tensor, heads: int | None) -> Tensor:
     if x.dim() == 3:
         return x[None] if heads is None else x.view(-1, heads, *x.shape[1:])
     return x.flatten(0, -4)
+
+
+def _has_rows(args: tuple[Any, ...]) -> bool:
+    """Return whether a product has rows before the keys: an einsum may have heads there, as both factors do."""
+    if not args or not isinstance(args[0], str):
+        return True
+    given, _, found = args[0].replace(" ", "").partition("->")
+    return len(found) < 2 or not all(found[-2] in factor for factor in given.split(","))
 
 
 def _place_of_heads(x: Tensor, heads: int | None) -> int:

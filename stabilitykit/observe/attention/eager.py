@@ -117,7 +117,7 @@ def _four_dimensional(x: Tensor, heads: int | None) -> Tensor:
 
 
 def _has_rows(args: tuple[Any, ...]) -> bool:
-    """Return whether a product has rows before the keys: an einsum may have heads there, as both factors do."""
+    """Return whether a product has rows before the keys: an einsum may have heads there, of both factors."""
     if not args or not isinstance(args[0], str):
         return True
     given, _, found = args[0].replace(" ", "").partition("->")

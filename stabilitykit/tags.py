@@ -241,6 +241,37 @@ REGISTRY: dict[str, TagFamily] = {
             "block",
             kind="sampled",
         ),
+        TagFamily(
+            "moe/router_entropy",
+            "entropy of a router's chances (softmax, or sigmoids over their sum) over its maximum ln n of n "
+            "experts, mean over tokens; all alike: 1, one expert for certain: 0",
+            "0 to 1",
+            "mean",
+            "block",
+            chart=True,
+        ),
+        TagFamily(
+            "moe/max_share",
+            "share of all choices that fell on the expert chosen most; balanced: 1/n, all on one: 1",
+            "0 to 1",
+            "max",
+            "block",
+            chart=True,
+        ),
+        TagFamily(
+            "moe/min_share",
+            "share of all choices that fell on the expert chosen least; balanced: 1/n, an unused expert: 0",
+            "0 to 1",
+            "min",
+            "block",
+        ),
+        TagFamily(
+            "moe/dropped",
+            "share of tokens that no expert chose, where experts choose tokens",
+            "0 to 1",
+            "mean",
+            "block",
+        ),
         TagFamily("norm/gain_rms", "root mean square of a norm's gain", "", "last", "norm"),
         TagFamily(
             "output/log_z",

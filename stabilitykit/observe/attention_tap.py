@@ -7,10 +7,11 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.attention import AttentionMode, PendingCalls, Seen, write_readings
-from stabilitykit.observe.partials import PartialBuffer
+from stabilitykit.observe.partials import BOUND, PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
 from stabilitykit.observe.turns import Turn
+from stabilitykit.stats import LogitRows
 
 
 class AttentionTap:
@@ -32,6 +33,7 @@ class AttentionTap:
         self.turn = Turn(site, None)
         """Which calls of the module are the site's."""
         self._modes: list[AttentionMode] = []
+        self._queries = 0
         self._fast: list[nn.Module] = []
 
     def attach(self, module: nn.Module) -> list[RemovableHandle]:
@@ -49,6 +51,7 @@ class AttentionTap:
         if not self._armed(module) or not self.turn.is_now():
             return
         if all(each.training for each in self._fast):
+            self._queries = 0
             mode = AttentionMode(self._see, self._fail)
             mode.__enter__()  # type: ignore[no-untyped-call]
             self._modes.append(mode)
@@ -62,11 +65,17 @@ class AttentionTap:
     def _see(self, seen: Seen) -> None:
         if not seen.complete:
             self.kind = "sampled"
-        if torch.compiler.is_compiling():
-            # What waits in a list would be another list at every step, and compiled anew.
-            write_readings(self._buffer, [self._row], [seen])
+        # Attention may be computed in pieces: a call counts by its rows beside the first one's.
+        self._queries = self._queries or seen.queries
+        weight = seen.queries / self._queries if self._queries != seen.queries else 1
+        if not torch.compiler.is_compiling():
+            self._pending.add(self._row, self.site.name, seen, self._on_error, weight)
+        elif seen.is_doubtful and isinstance(seen.data, LogitRows):
+            bound = self._buffer.rows[self._row, BOUND]
+            torch.maximum(bound, seen.data.largest, out=bound)
         else:
-            self._pending.add(self._row, self.site.name, seen, self._on_error)
+            # What waits in a list would be another list at every step, and compiled anew.
+            write_readings(self._buffer, [self._row], [seen], [weight])
 
     def _fail(self, error: BaseException) -> None:
         self._on_error(self.site.name, error)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.handed import Handed, Place, first_tensor, given_to, tensors_in
+from stabilitykit.observe.heads import HeadFinder
 from stabilitykit.observe.lines import Lines
+from stabilitykit.observe.routers import GATES, SELECTIONS, Choices
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed
 from stabilitykit.stats import local, norm_and_range
@@ -48,6 +50,8 @@ class Call:
     """All tensors that it returned."""
     attends_from: int | None = None
     """How many calls had begun when it, itself, last called an attention or a softmax; None if it did not."""
+    choices: Choices = field(default_factory=Choices)
+    """What it, itself, chose the largest of."""
 
     @property
     def carries(self) -> bool:
@@ -83,6 +87,8 @@ class Tracer:
 
     def __init__(self, model: nn.Module, armed: Armed) -> None:
         self.calls: list[Call] = []
+        self.heads = HeadFinder()
+        """What the loss of these passes was seen to take for logits."""
         self._glances: dict[tuple[int, str, Place], Glance] = {}
         self._armed = armed
         self._paths = {module: path for path, module in model.named_modules()}
@@ -173,6 +179,7 @@ class Tracer:
             call.returned = self._handed(output, with_terms=True)
             self._made.setdefault(self._lines.number(returned), []).append(call.number)
             self._keep(call, "output", output)
+            self.heads.mark(call, returned)
         if not self._stack:
             self._close()
 
@@ -216,8 +223,21 @@ class Tracer:
         if self._stack:
             self._stack[-1].attends_from = len(self.calls)
 
+    def _select(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self._stack:
+            # What cannot be told is no router.
+            with suppress(Exception):
+                self._stack[-1].choices.select(func, tuple(args), kwargs)
+        for call in self._stack:
+            call.choices.count += 1
+
+    def _gate(self) -> None:
+        # The gate may be a module of its own.
+        for call in self._stack[-2:]:
+            call.choices.gate()
+
     def _open(self) -> None:
-        self._mode = _AttentionMarker(self._mark, self._lines)
+        self._mode = _AttentionMarker(self._mark, self._select, self._gate, self._lines)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
     def _close(self) -> None:
@@ -238,7 +258,7 @@ def _is_closed(module: nn.Module) -> bool:
 
 
 def _at_turn(calls: Sequence[Call], site: Site) -> Iterator[Call]:
-    """Yield the calls of a site's module that are the site's: one in each pass, or where it has no turn all."""
+    """Yield the calls of a site's module that are the site's: one a pass, or all where it has no turn."""
     turns: dict[int | None, int] = {}
     for call in calls:
         if call.path != site.module:
@@ -252,14 +272,22 @@ def _at_turn(calls: Sequence[Call], site: Site) -> Iterator[Call]:
 
 
 class _AttentionMarker(TorchFunctionMode):
-    """Notes when attention, or a softmax over three axes or more, is computed, and what is added to what.
+    """Notes when attention, or a softmax over three axes or more, is computed, what is added, what is chosen.
 
     The softmax of a router or a gate is none of attention: what it is taken of was multiplied by weights.
     """
 
-    def __init__(self, mark: Callable[[], None], lines: Lines) -> None:
+    def __init__(
+        self,
+        mark: Callable[[], None],
+        select: Callable[..., None],
+        gate: Callable[[], None],
+        lines: Lines,
+    ) -> None:
         super().__init__()
         self._mark = mark
+        self._select = select
+        self._gate = gate
         self._lines = lines
 
     def __torch_function__(
@@ -274,6 +302,11 @@ class _AttentionMarker(TorchFunctionMode):
         with suppress(Exception):
             if func in _ATTENTION or (func in _SOFTMAX and self._is_attention(args, kwargs)):
                 self._mark()
+            if func in SELECTIONS:
+                with torch._C.DisableTorchFunction():
+                    self._select(func, args, kwargs)
+            elif func in GATES:
+                self._gate()
         output = func(*args, **kwargs)
         with suppress(Exception):
             self._lines.note(func, args, kwargs, output)

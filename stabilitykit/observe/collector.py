@@ -25,6 +25,7 @@ from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.packing import PackedStep, unpacked
 from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.ranks import Ranks
+from stabilitykit.observe.routers import RouterTaps
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.schema import Plan
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
@@ -194,7 +195,8 @@ class Collector:
                 raise calls.error
             seen = bool(calls and calls.calls)
             found = calls.calls if calls and seen else assumed_calls(self._model)
-            return layout_of(self._model, found, watched=seen)
+            heads = calls.heads if calls and seen else None
+            return layout_of(self._model, found, watched=seen, heads=heads)
         except Exception as error:  # An unknown model may hold anything: training goes on.
             why = f"the model could not be looked into: {type(error).__name__}: {error}"
             return bare_layout(self._model, why)
@@ -214,6 +216,7 @@ class Collector:
         self._assembly = Assembly()
         self._share_out()
         self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
+        self._routers = RouterTaps(layout, self._modules, self._is_observed, self._darken)
         self._turns = Turns(self._modules, self._is_observed)
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
@@ -273,6 +276,7 @@ class Collector:
             handles = tap.attach(self._modules[site.module])
             self._handles.extend(handles if isinstance(handles, list) else [handles])
         self._handles.extend(self._details.attach(self._turns.of))
+        self._handles.extend(self._routers.attach())
         self._handles.extend(self._turns.attach())
 
     def _before_step(self, place: int) -> None:
@@ -428,6 +432,7 @@ class Collector:
         self._gradients.reset()
         self._has_stepped = self._is_glance = False
         self._details.reset()
+        self._routers.reset()
         for tap in self._optimizer_taps:
             tap.reset()
 
@@ -450,6 +455,7 @@ class Collector:
             *gradient_rows(self.layout, self._dark.get(_GRADIENTS, "")),
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
             *self._details.coverage(self._described, self._dark),
+            *self._routers.coverage(self._described, self._dark),
             *gain_rows(self.layout),
             *missing_rows((*self.layout.notes, *self._turns.notes(_lines(self.layout)))),
         ]
@@ -478,7 +484,7 @@ class Collector:
             has_stepped=self._has_stepped,
             steps=steps,
             has_optimizer=any(tap.is_on for tap in self._optimizer_taps),
-            details=self._details.newest(),
+            details=[*self._details.newest(), *self._routers.newest()],
         )
 
     @property

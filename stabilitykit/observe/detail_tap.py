@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ _HIDDEN = ("act/silent_units",)
 @dataclass(frozen=True, slots=True)
 class DetailPart:
     """What the numbers of a site's details are."""
+
+    adds_up: ClassVar[bool] = False
+    """Whether the numbers of ranks are added up; else they are the first one's."""
 
     site: str
     size: int
@@ -170,7 +173,4 @@ class DetailTaps:
             name: Describes the module at a path.
             dark: Why a site is no longer watched.
         """
-        return [
-            tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY)
-            for tap in self._taps
-        ]
+        return [tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY) for tap in self._taps]

@@ -10,10 +10,11 @@ from torch import nn
 
 from stabilitykit.observe.calls import Call
 from stabilitykit.observe.containers import Containers, paths_above
+from stabilitykit.observe.heads import HeadFinder, head_of
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm
 from stabilitykit.observe.links import Stream
 from stabilitykit.observe.parts import Branch, Parts, parts_of
-from stabilitykit.observe.site import Layout, Role, Site
+from stabilitykit.observe.site import Layout, Role, Router, Site
 from stabilitykit.observe.stacks import Block, Stack, find_stacks
 from stabilitykit.observe.unseen import Found, named_blocks, stack_notes, with_unseen
 
@@ -21,7 +22,9 @@ _MAX_LOOSE_SITES = 64
 _T = TypeVar("_T")
 
 
-def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> Layout:
+def layout_of(
+    model: nn.Module, calls: Sequence[Call], watched: bool = True, heads: HeadFinder | None = None
+) -> Layout:
     """Return what there is to watch in a model, from the calls of one forward pass.
 
     Sites carry the names of our own blocks where their role is known, and else their module's path.
@@ -30,24 +33,32 @@ def layout_of(model: nn.Module, calls: Sequence[Call], watched: bool = True) -> 
         model: The model.
         calls: The calls.
         watched: Whether they were observed, rather than assumed from the modules' order.
+        heads: What the loss was seen to take for logits.
     """
     containers = Containers(model)
     stacks = find_stacks(calls, containers, watched)
     seen = [found for stack in stacks for found in _looked_at(stack, calls)]
     blocks = [each for stack in stacks for each in with_unseen(stack, seen, containers)]
     ends = _ends(calls, stacks)
+    outside = _outside(calls, stacks)
+    behind = max((stack.end for stack in stacks if stack.has_run), default=0)
+    head, dim, told = head_of(model, outside, behind, heads)
+    last = head or _last_linear(outside, behind)
     named = [(each.name, path) for each in blocks for path in each.paths]
-    named += [(name.removesuffix(".logits"), call.path) for name, call in ends.items()]
+    named += [(name, call.path) for name, call in ends.items()]
+    named += [("head", last.path)] if last else []
     sites = [site for each in blocks for site in each.sites]
     sites += [site for name, call in ends.items() for site in _end_sites(name, call)]
+    sites += [Site("head.logits", head.path, Role.LOGITS, dim=dim)] if head else []
     if not any(stack.has_run for stack in stacks):
         sites = [*_loose_sites(calls), *sites]
     return Layout(
         tuple(dict.fromkeys(sites)),
         _groups(model, calls, stacks, named),
         MappingProxyType({**_joined(each.gains for each in blocks), **dict(_gains(ends.items()))}),
-        tuple(_notes(stacks, blocks, ends, watched)),
+        (*_notes(stacks, blocks, watched), *([told] if told else [])),
         MappingProxyType(_joined(each.hidden for each in blocks)),
+        MappingProxyType(dict(_routers(stacks, calls))),
     )
 
 
@@ -111,6 +122,15 @@ def _stream_sites(name: str, end: str, call: Call, streams: Sequence[Stream]) ->
             yield replace(_site(tag, call), place=stream.returned)
 
 
+def _routers(stacks: Sequence[Stack], calls: Sequence[Call]) -> Iterator[tuple[str, Router]]:
+    """Yield the routers in each block; a second one of a block carries its number."""
+    for name, block in (each for stack in stacks for each in named_blocks(stack)):
+        inside = [call for top in block.calls for call in calls[top.number : top.end]]
+        found = [(call.path, call.choices.router) for call in inside if call.choices.router]
+        for i, (path, router) in enumerate(found):
+            yield name + f".router{i}" * (i > 0), replace(router, module=path)
+
+
 def _branch_sites(name: str, branch: Branch) -> Iterator[tuple[float, Site]]:
     """Yield the sites of a branch, each with when it is seen: before that call begins."""
     if branch.attends:
@@ -125,7 +145,7 @@ def _site(name: str, call: Call, side: str = "output", role: Role = Role.ACTIVAT
 
 
 def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
-    """Return what stands behind the stacks: each one's last norm, and the head."""
+    """Return each stack's last norm."""
     outside = _outside(calls, stacks)
     found: dict[str, Call] = {}
     for stack in stacks:
@@ -136,16 +156,20 @@ def _ends(calls: Sequence[Call], stacks: Sequence[Stack]) -> dict[str, Call]:
         norm = next(behind, None)
         if norm and is_norm(norm.module) and norm.shape_in in _line_shapes(stack):
             found[f"{stack.name}.final_norm".lstrip(".")] = norm
-    start = max((stack.end for stack in stacks), default=0)
-    head = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
-    if head and (head.shape_out is None or (len(head.shape_out) > 1 and head.shape_out[-1] > 1)):
-        found["head.logits"] = head
     return found
 
 
 def _line_shapes(stack: Stack) -> set[tuple[int, ...] | None]:
     first = stack.calls[0]
     return {first.shape_in, *(each.shape for each in first.given if stack.streams[0].given == each.place)}
+
+
+def _last_linear(outside: Sequence[Call], start: int) -> Call | None:
+    """Return the last matrix behind all blocks, whose parameters are called head even where it is none."""
+    last = next((c for c in reversed(outside) if c.number >= start and is_linear(c.module)), None)
+    if last and (last.shape_out is None or (len(last.shape_out) > 1 and last.shape_out[-1] > 1)):
+        return last
+    return None
 
 
 def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:
@@ -155,11 +179,8 @@ def _outside(calls: Sequence[Call], stacks: Sequence[Stack]) -> list[Call]:
 
 
 def _end_sites(name: str, call: Call) -> Iterator[Site]:
-    if name == "head.logits":
-        yield _site(name, call, role=Role.LOGITS)
-    else:
-        yield _site(f"{name}_in", call, "input")
-        yield _site(f"{name}_out", call)
+    yield _site(f"{name}_in", call, "input")
+    yield _site(f"{name}_out", call)
 
 
 def _loose_sites(calls: Sequence[Call]) -> list[Site]:
@@ -238,9 +259,7 @@ def _gains(norms: Iterable[tuple[str, Call]]) -> Iterator[tuple[str, str]]:
             yield name, f"{call.path}.{gain}".lstrip(".")
 
 
-def _notes(
-    stacks: Sequence[Stack], blocks: Sequence[Found], ends: dict[str, Call], watched: bool
-) -> Iterator[str]:
+def _notes(stacks: Sequence[Stack], blocks: Sequence[Found], watched: bool) -> Iterator[str]:
     if not watched:
         yield "the model was not seen running outside a compiled graph: sites are taken from its structure"
     if not any(stack.has_run for stack in stacks):
@@ -250,8 +269,6 @@ def _notes(
     if any(len(block.calls) > 1 for stack in stacks for block in stack.blocks):
         yield "the residual line is read in front of the norms: no module carries it whole"
     yield from (note for stack in stacks for note in stack_notes(stack))
-    if "head.logits" not in ends:
-        yield "no head was found: output/log_z is not read"
 
 
 def _words(path: str) -> str:

@@ -169,7 +169,8 @@ def _entries(schema: Schema) -> Iterator[tuple[Key, Rule]]:
                 key = ("step", part.optimizer, kind, place)
                 yield key, _of_parameter(schema, place, is_sum=kind <= PRODUCT)
     for detail in schema.details:
-        yield from ((("detail", detail.site, at), Rule.FIRST) for at in range(1 + detail.size))
+        rule = Rule.SUM if detail.adds_up else Rule.FIRST
+        yield from ((("detail", detail.site, at), rule) for at in range(1 + detail.size))
 
 
 def _of_parameter(schema: Schema, place: int, is_sum: bool) -> Rule:

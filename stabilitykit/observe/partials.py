@@ -43,9 +43,9 @@ class PartialBuffer:
         self.rows = torch.empty(n_rows, len(_NEUTRAL), device=device)
         self._merged = torch.empty_like(self.rows)
         self._neutral = torch.tensor(_NEUTRAL, device=device)
-        self.counts = [0] * n_rows
+        self.counts: list[float] = [0] * n_rows
         """Elements behind each row since the last merge; after ``partials``, at this step. 0: not written."""
-        self._merged_counts = [0] * n_rows
+        self._merged_counts: list[float] = [0] * n_rows
         self.late: list[Late] = []
         """Whoever writes late; asked before anything is merged or read."""
         self._has_merged = False

@@ -95,6 +95,7 @@ def applied(rules: SiteRules, layout: Layout, model: nn.Module) -> Layout:
         groups={name: paths for name, paths in layout.groups.items() if not rules.muted(name)},
         gains={name: path for name, path in layout.gains.items() if not rules.muted(name)},
         hidden={name: site for name, site in layout.hidden.items() if not rules.muted(name)},
+        routers={name: router for name, router in layout.routers.items() if not rules.muted(name)},
     )
 
 

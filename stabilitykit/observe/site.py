@@ -40,6 +40,8 @@ class Site:
     """Path of the module in whose forward calls are counted; None where every call is this site's."""
     place: Place = ()
     """Where in what the module is given or returns the tensor lies; empty for the first one."""
+    dim: int = -1
+    """Of logits, the dimension that holds the classes, from the end."""
     statistic: "Statistic | None" = None
     """The statistic of the user's own that is taken here, if the site is there for one."""
 
@@ -47,6 +49,21 @@ class Site:
     def key(self) -> str:
         """What tells it from every other site: its name, behind the statistic's where it is there for one."""
         return f"{self.statistic.name}/{self.name}" if self.statistic else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Where the router of a mixture of experts chooses."""
+
+    module: str
+    """Path of the module in whose own forward it chooses."""
+    experts: int
+    dim: int
+    """The dimension that holds the experts in what is chosen from, from the end."""
+    selections: frozenset[int]
+    """Which of the module's choices of largest numbers are the router's, in order."""
+    experts_choose: bool = False
+    """Whether experts choose tokens, rather than tokens experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,8 @@ class Layout:
     """What was not found, and why."""
     hidden: Mapping[str, Site] = field(default_factory=dict)
     """The input of the module that a feed-forward's hidden units enter, by name: ``blocks.03.mlp_hidden``."""
+    routers: Mapping[str, Router] = field(default_factory=dict)
+    """Routers of mixtures of experts by block."""
 
 
 @dataclass(slots=True)

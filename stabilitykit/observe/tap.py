@@ -73,8 +73,8 @@ class Tap:
 
     def _write_log_z(self, logits: Tensor) -> None:
         if torch.compiler.is_compiling():
-            self._buffer.rows[self._row, SUM] += mean_log_z(logits.detach())
+            self._buffer.rows[self._row, SUM] += mean_log_z(logits.detach(), self.site.dim)
             self._buffer.rows[self._row, COUNT] += 1
             return
         self._buffer.begin(self._row, 1)
-        self._slots[SUM].copy_(mean_log_z(logits.detach()))
+        self._slots[SUM].copy_(mean_log_z(logits.detach(), self.site.dim))

@@ -9,9 +9,11 @@ from stabilitykit.stats.attention import (
     read_attention,
     read_logits,
     sample_logits,
+    sample_pieces,
 )
 from stabilitykit.stats.detail import LineDetail, line_detail, silent_share
 from stabilitykit.stats.output import mean_log_z
+from stabilitykit.stats.router import RouterSums, router_sums
 from stabilitykit.stats.sample import KeptViews, SamplePlan, Sampler, plan_sample
 from stabilitykit.stats.tensor import (
     fp16_headroom,
@@ -30,6 +32,7 @@ __all__ = [
     "KeptViews",
     "LineDetail",
     "LogitRows",
+    "RouterSums",
     "SamplePlan",
     "Sampler",
     "as_real",
@@ -46,7 +49,9 @@ __all__ = [
     "read_attention",
     "read_logits",
     "rms",
+    "router_sums",
     "sample_logits",
+    "sample_pieces",
     "scale_by_second_moment",
     "silent_share",
     "write_norm_and_range",

@@ -103,6 +103,25 @@ def sample_logits(x: Float[Tensor, "batch heads queries keys"], rows: int = ROWS
     return LogitRows(sampled, largest[0].float())
 
 
+def sample_pieces(x: Float[Tensor, "batch *pieces keys"], heads: int, rows: int = ROWS) -> LogitRows:
+    """Return the same of logits that lie in windows, blocks or bands.
+
+    Args:
+        x: Logits as the softmax sees them; all dimensions but heads and keys are rows.
+        heads: Which dimension holds the heads; 0 where each of the first is a sequence's head or one alone.
+        rows: Rows a head.
+    """
+    if heads == 0:
+        return sample_logits(x.flatten(1, -2)[None], rows)
+    x = x.movedim(heads, 1)
+    largest, sequence = x.amax(tuple(range(1, x.dim()))).max(0, keepdim=True)
+    shape = x.shape[2:-1]
+    index = _even_rows(math.prod(shape), False, rows, x.device)
+    places: tuple[Any, ...] = torch.unravel_index(index, shape)
+    sampled = x.index_select(0, sequence)[0][(slice(None), *places)].float().clamp_min_(_HIDDEN)
+    return LogitRows(sampled, largest[0].float())
+
+
 def read_logits(calls: Sequence[LogitRows]) -> AttentionReading:
     """Return the readings of calls whose logits were in memory; the maximum is exact.
 

@@ -7,14 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stabilitykit.observe.attention.provenance import is_of_activations
 from stabilitykit.observe.attention.seen import Seen
-from stabilitykit.stats import MIN_VISIBLE_KEYS, LogitRows, sample_logits
+from stabilitykit.stats import MIN_VISIBLE_KEYS, LogitRows, sample_logits, sample_pieces
 
 SOFTMAXES: tuple[Callable[..., Any], ...] = (
     F.softmax,
     torch.softmax,
     Tensor.softmax,
     torch.special.softmax,
+    F.log_softmax,
+    torch.log_softmax,
+    Tensor.log_softmax,
+    torch.special.log_softmax,
 )
 PRODUCTS: tuple[Callable[..., Any], ...] = (
     torch.matmul,
@@ -35,20 +40,23 @@ class WrittenOut:
     It is attention if it goes over the last of three or more dimensions and there was, earlier in the same
     forward, a product of two tensors of three or more dimensions each with these last two sizes, or with
     one key less (a sink stands beside the keys). Routers, gates and heads multiply by parameters: a matrix,
-    or a parameter of more dimensions as it is.
+    or a parameter of more dimensions as it is. Of any other softmax its graph tells whether products of
+    activations were put together for it, as those of windows and blocks are; where there is no graph either,
+    it may be attention, and then the largest logit read of the others is no more than that.
     """
 
     def __init__(self) -> None:
         self._sizes: set[tuple[int, int]] = set()
         self._peak: Tensor | None = None
         self._shifted: Tensor | None = None
+        self._heads: int | None = None
 
     def product(self, args: tuple[Any, ...], output: Any) -> None:
         """Note a product."""
         operands = [x for arg in args for x in (arg if isinstance(arg, list | tuple) else (arg,))]
         factors = [x for x in operands if isinstance(x, Tensor)][-2:]
         activations = all(x.dim() >= 3 and not isinstance(x, torch.nn.Parameter) for x in factors)
-        if len(factors) == 2 and activations and output.dim() >= 3:
+        if len(factors) == 2 and activations and output.dim() >= 3 and _has_rows(args):
             self._sizes.add(output.shape[-2:])
 
     def peak(self, output: Any) -> None:
@@ -70,17 +78,29 @@ class WrittenOut:
             heads: How many heads lie in the first of three dimensions; None where that is not known.
         """
         shifted, self._shifted = self._shifted, None
-        if type(x) is not Tensor or x.dim() < 3 or dim not in (-1, x.dim() - 1) or not x.numel():
+        if type(x) is not Tensor or x.dim() < 3 or dim is None or not x.numel() or not x.is_floating_point():
             return None
-        rows, keys = x.shape[-2:]
-        if keys < MIN_VISIBLE_KEYS or not x.is_floating_point():
+        dim = dim % x.dim() - x.dim()
+        if x.shape[dim] < MIN_VISIBLE_KEYS:
             return None
-        if heads is None and not {(rows, keys), (rows, keys - 1)} & self._sizes:
-            return None
-        found = sample_logits(_four_dimensional(x.detach(), heads))
+        sizes = (x.shape[-2], x.shape[-1])
+        if dim == -1 and (heads is not None or {sizes, (sizes[0], sizes[1] - 1)} & self._sizes):
+            self._heads = x.shape[-3] if x.dim() > 3 else None
+            found = sample_logits(_four_dimensional(x.detach(), heads))
+            queries = sizes[0]
+        else:
+            is_attention = None if torch.compiler.is_compiling() else is_of_activations(x)
+            if is_attention is False:
+                return None
+            pieces = x.detach().movedim(dim, -1)
+            place = _place_of_heads(pieces, self._heads)
+            found = sample_pieces(pieces, place)
+            queries = pieces[0, ..., 0].numel() // (pieces.shape[place] if place else 1)
+            if is_attention is None:
+                return Seen(found, complete=False, queries=queries, is_doubtful=True)
         if shifted is x and self._peak is not None:
             found = LogitRows(found.logits, self._peak.detach().amax().float())
-        return Seen(found, complete=True)
+        return Seen(found, complete=True, queries=queries)
 
 
 def softmax_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, int | None]:
@@ -94,6 +114,26 @@ def _four_dimensional(x: Tensor, heads: int | None) -> Tensor:
     if x.dim() == 3:
         return x[None] if heads is None else x.view(-1, heads, *x.shape[1:])
     return x.flatten(0, -4)
+
+
+def _has_rows(args: tuple[Any, ...]) -> bool:
+    """Return whether a product has rows before the keys: an einsum may have heads there, of both factors."""
+    if not args or not isinstance(args[0], str):
+        return True
+    given, _, found = args[0].replace(" ", "").partition("->")
+    return len(found) < 2 or not all(found[-2] in factor for factor in given.split(","))
+
+
+def _place_of_heads(x: Tensor, heads: int | None) -> int:
+    """Return which dimension of logits in pieces holds the heads; 0 for none.
+
+    It is the first that has as many as another call had, or else the smallest between sequences and keys:
+    there are fewer heads than rows or pieces. In three dimensions sequences and heads are one.
+    """
+    inner = range(1, x.dim() - 1)
+    if len(inner) < 2:
+        return 0
+    return next((i for i in inner if x.shape[i] == heads), min(inner, key=lambda i: x.shape[i]))
 
 
 def _is_same(a: Any, b: Tensor) -> bool:

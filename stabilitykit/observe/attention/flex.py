@@ -37,7 +37,7 @@ def look(kept: tuple[Any, ...]) -> Seen | None:
     # All kernels but one work with powers of two.
     level = lse.detach() if backend == "FLASH" else lse.detach() * math.log(2)
     call = AttentionCall(q.detach(), k.detach(), scale, False, level, modify=_modifier(score, mask))
-    return Seen(call, complete=True)
+    return Seen(call, complete=True, queries=q.shape[-2])
 
 
 def _modifier(score: Callable[..., Tensor], mask: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -135,7 +135,7 @@ def _whole(given: Arguments, lse: Tensor) -> Seen:
     """Return a call of which every row's log-sum-exp is known."""
     q, k, mask = given.query.detach(), given.key.detach(), given.attn_mask
     bias = None if mask is None else _as_bias(mask.detach(), q.dtype)
-    return Seen(_call(q, k, given, lse.detach(), bias, None), complete=True)
+    return Seen(_call(q, k, given, lse.detach(), bias, None), complete=True, queries=q.shape[-2])
 
 
 def _beside(given: Arguments) -> Seen:
@@ -157,11 +157,12 @@ def _beside(given: Arguments) -> Seen:
             mask = mask.index_select(0, sequence)
     bias = None if mask is None else _as_bias(mask, q.dtype)
     if q.device.type != "cpu":
-        return Seen(_call(q, k, given, norm_level(q, k, scale, bias), bias, elsewhere), complete=False)
+        call = _call(q, k, given, norm_level(q, k, scale, bias), bias, elsewhere)
+        return Seen(call, complete=False, queries=q.shape[-2])
     # The log-sum-exp does not depend on the values, and the kernel wants them as wide as the keys.
     q, k = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k))
     _, lse = _kernel(Arguments(q, k, k, bias, 0.0, given.is_causal, given.scale))
-    return Seen(_call(q, k, given, lse, bias, elsewhere), complete)
+    return Seen(_call(q, k, given, lse, bias, elsewhere), complete, q.shape[-2])
 
 
 def _call(

@@ -8,6 +8,7 @@ from torch import Tensor
 from stabilitykit.observe.attention.seen import Seen, read
 from stabilitykit.observe.partials import BOUND, COUNT, MAXIMUM, MINIMUM, SUM, PartialBuffer
 from stabilitykit.observe.tap import OnError
+from stabilitykit.stats import LogitRows
 
 _LIMIT = 1 << 22
 """Elements held at most: 16 MiB of float32. A call above it is read at once."""
@@ -19,6 +20,7 @@ class _Call(NamedTuple):
     seen: Seen
     version: int
     on_error: OnError
+    weight: float
 
 
 class PendingCalls:
@@ -31,6 +33,7 @@ class PendingCalls:
     def __init__(self, buffer: PartialBuffer) -> None:
         self._buffer = buffer
         self._groups: dict[tuple[object, ...], list[_Call]] = {}
+        self._doubtful: list[tuple[int, Tensor]] = []
         self._size = 0
 
     @classmethod
@@ -42,7 +45,7 @@ class PendingCalls:
             buffer.late.append(found)
         return found
 
-    def add(self, row: int, site: str, seen: Seen, on_error: OnError) -> None:
+    def add(self, row: int, site: str, seen: Seen, on_error: OnError, weight: float = 1) -> None:
         """Take a call; it is read when the buffer is, or as soon as too much is held.
 
         Args:
@@ -50,14 +53,25 @@ class PendingCalls:
             site: Its site's name.
             seen: The call.
             on_error: Told the site and the error when reading fails.
+            weight: What its entropy counts beside those of other calls.
         """
-        self._groups.setdefault(seen.key, []).append(_Call(row, site, seen, seen.version, on_error))
+        if seen.is_doubtful and isinstance(seen.data, LogitRows):
+            self._doubtful.append((row, seen.data.largest))
+            return
+        self._groups.setdefault(seen.key, []).append(_Call(row, site, seen, seen.version, on_error, weight))
         self._size += seen.size
         if self._size > _LIMIT:
-            self.flush()
+            self._read_all()
 
     def flush(self) -> None:
-        """Read every call into its row."""
+        """Read every call into its row, and what may be attention into its bound."""
+        self._read_all()
+        doubtful, self._doubtful = self._doubtful, []
+        for row, largest in doubtful:
+            bound = self._buffer.rows[row, BOUND]
+            torch.maximum(bound, largest, out=bound)
+
+    def _read_all(self) -> None:
         groups, self._groups, self._size = self._groups, {}, 0
         for group in groups.values():
             try:
@@ -76,30 +90,36 @@ class PendingCalls:
     def _read(self, group: list[_Call]) -> None:
         if any(call.seen.version != call.version for call in group):
             raise RuntimeError("queries or keys were changed in place after the attention call")
-        write_readings(self._buffer, [call.row for call in group], [call.seen for call in group])
+        rows, weights = [call.row for call in group], [call.weight for call in group]
+        write_readings(self._buffer, rows, [call.seen for call in group], weights)
 
     def forget(self) -> None:
         """Drop every call unread."""
         self._groups.clear()
+        self._doubtful.clear()
         self._size = 0
 
 
-def write_readings(buffer: PartialBuffer, rows: list[int], calls: list[Seen]) -> None:
+def write_readings(buffer: PartialBuffer, rows: list[int], calls: list[Seen], weights: list[float]) -> None:
     """Read calls of one key and fold each into its row; a row may come several times.
 
     Args:
         buffer: Where the readings go.
         rows: The row of each call.
         calls: The calls.
+        weights: What each call's entropy counts.
     """
     reading = read(calls)
     entropy = reading.entropy
     # In the order of the buffer's columns: minimum, maximum, bound, sum.
     numbers = torch.stack([entropy.amin(-1), reading.logit_max, reading.logit_bound, entropy.mean(-1)], 1)
+    for number, weight in zip(numbers, weights, strict=True):
+        if weight != 1:
+            number[-1] *= weight
     if torch.compiler.is_compiling():
-        for row, call in zip(rows, numbers.unbind(), strict=True):
+        for row, call, weight in zip(rows, numbers.unbind(), weights, strict=True):
             _fold(buffer.rows[row], call)
-            buffer.rows[row, COUNT] += 1
+            buffer.rows[row, COUNT] += weight
         return
     fresh = not any(buffer.counts[row] for row in rows) and len(set(rows)) == len(rows)
     if fresh and rows == list(range(rows[0], rows[-1] + 1, _step(rows))):
@@ -107,8 +127,8 @@ def write_readings(buffer: PartialBuffer, rows: list[int], calls: list[Seen]) ->
     else:
         for row, call in zip(rows, numbers.unbind(), strict=True):
             _fold(buffer.rows[row], call)
-    for row in rows:
-        buffer.counts[row] += 1
+    for row, weight in zip(rows, weights, strict=True):
+        buffer.counts[row] += weight
 
 
 def _step(rows: list[int]) -> int:

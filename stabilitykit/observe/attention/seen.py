@@ -15,13 +15,17 @@ class Seen:
     """Queries and keys beside a kernel, or rows of logits that were in memory."""
     complete: bool
     """Whether every sequence was looked at: exact or well bounded then, sampled otherwise."""
+    queries: int = 0
+    """Rows of a sequence's head."""
+    is_doubtful: bool = False
+    """Whether it is not known to be attention: then its largest logit is a bound of what attention had."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """What must be alike for calls to be read together."""
         data = self.data
         if isinstance(data, LogitRows):
-            return data.logits.shape, data.logits.device
+            return data.logits.shape, data.logits.device, self.is_doubtful
         return (
             data.q.shape,
             data.k.shape,

@@ -17,6 +17,7 @@ from stabilitykit.observe.merging import Merge
 from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.packing import PackedStep, StepNumbers, most_numbers, unpacked
 from stabilitykit.observe.partials import PartialBuffer
+from stabilitykit.observe.routers import RouterPart
 from stabilitykit.observe.schema import HAS, PRODUCT, SQUARE, STEPS, UPDATE, Plan, Schema, StepPart
 from stabilitykit.observe.sharding import Share
 from stabilitykit.observe.site import Layout, Role, Site
@@ -109,6 +110,22 @@ def test_details_are_those_of_the_first_rank_that_has_them() -> None:
     part = DetailPart("blocks.00.mlp_hidden", 1, 8)
     schema, merged = merge([BARE, replace(BARE, details=(part,))], [[0, *row()], [0, 5, *row(), 0.25]])
     assert Assembly().record(0, schema, merged).readings["act/silent_units/blocks.00.mlp_hidden"] == 0.25
+
+
+def test_what_routers_chose_adds_up_over_ranks() -> None:
+    part = RouterPart("blocks.00", 5, 1)
+    ranks = [replace(BARE, details=(part,)), replace(BARE, details=(part,)), BARE]
+    numbers = [[0, 4, *row(), 2.0, 1.0, 4.0, 0.0, 0.0], [0, 12, *row(), 6.0, 0.0, 3.0, 1.0, 8.0], [0, *row()]]
+    schema, merged = merge(ranks, numbers)
+    readings = Assembly().record(0, schema, merged).readings
+    assert dict(readings) == pytest.approx(
+        {
+            "moe/router_entropy/blocks.00": 0.5 / np.log(3),
+            "moe/max_share/blocks.00": 0.5,
+            "moe/min_share/blocks.00": 1 / 16,
+            "moe/dropped/blocks.00": 1 / 16,
+        }
+    )
 
 
 def test_sizes_of_shards_add_up_and_a_parameter_is_whole_where_all_its_shards_are() -> None:

@@ -35,7 +35,7 @@ class Listener:
     use: Callable[[], None] = _nothing
     """An innermost optimizer takes the gradients as they are now; those of a closure at its end."""
     used: Callable[[], None] = _nothing
-    """An innermost optimizer has stepped."""
+    """An innermost optimizer has stepped, inside the step of the whole."""
     ended: Callable[[bool], None] = _nothing
     """The step of the whole has ended; whether an innermost optimizer has stepped in it."""
 
@@ -99,8 +99,7 @@ class Stepper:
         leaves = {id(m) for m in self.members if not any(id(i) in ids for i in _inside(m))}
         # Two that hold each other have no innermost.
         self._leaves = leaves or {id(self.members[-1])}
-        self.is_nested = len(self.members) > 1
-        """Whether it wraps another one."""
+        self._nests: list[_Nest] = []
 
     def holds(self, optimizer: Any) -> bool:
         """Return whether this is it, or wraps it."""
@@ -128,6 +127,11 @@ class Stepper:
         """The parameter groups of all members, the innermost last: theirs are the constants that hold."""
         return (group for each in self.members for group in each.param_groups)
 
+    def forget(self) -> None:
+        """Forget steps that have begun and not ended, since they have raised."""
+        for nest in self._nests:
+            nest.forget()
+
     def attach(self, listener: Listener) -> list[Removable]:
         """Tell of every step from here on.
 
@@ -140,6 +144,7 @@ class Stepper:
             AttributeError: A member lets its ``step`` not be replaced.
         """
         nest = _Nest(self._leaves, listener)
+        self._nests.append(nest)
         handles: list[Removable] = []
         try:
             for each in self.members:
@@ -166,9 +171,6 @@ class _Nest:
     def begin(self, member: Any, has_closure: bool) -> None:
         """Note that a member's step begins."""
         me = id(member)
-        # One that is open still has raised.
-        at = next((at for at, (each, _) in enumerate(self._open) if each == me), len(self._open))
-        del self._open[at:]
         if not self._open:
             self._has_stepped = False
             self._listener.began()
@@ -179,7 +181,9 @@ class _Nest:
     def end(self, member: Any) -> None:
         """Note that a member's step has ended."""
         me = id(member)
-        at = next((at for at, (each, _) in enumerate(self._open) if each == me), None)
+        # A class whose step calls that of the class it is made from is heard twice, one inside the other;
+        # what is open above this one has raised.
+        at = next((at for at in reversed(range(len(self._open))) if self._open[at][0] == me), None)
         if at is None:
             return
         has_closure = self._open[at][1]
@@ -188,9 +192,14 @@ class _Nest:
             self._has_stepped = True
             if has_closure:
                 self._listener.use()
-            self._listener.used()
+            if self._open:
+                self._listener.used()
         if not self._open:
             self._listener.ended(self._has_stepped)
+
+    def forget(self) -> None:
+        """Take no step as open any more."""
+        self._open.clear()
 
     def before_hook(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Hear torch's hook, whose first argument is the optimizer once more."""

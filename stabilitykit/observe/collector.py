@@ -417,6 +417,8 @@ class Collector:
         self._details.reset()
         for tap in self._optimizer_taps:
             tap.reset()
+        for stepper in self._steppers:
+            stepper.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step's readings need of this one's: a sample of the gradients."""

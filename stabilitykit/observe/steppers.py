@@ -1,8 +1,10 @@
 """What steps: an optimizer of any library with those that it wraps, and when its steps begin and end."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any, Protocol
 
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stabilitykit.errors import ConfigError
+
+log = logging.getLogger("stabilitykit")
 
 _DEEPEST = 4
 """How many wrappers are looked into."""
@@ -28,7 +32,7 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What is told of steps. None of it may raise."""
+    """What is told of steps; one that raises is told no more."""
 
     began: Callable[[], None] = _nothing
     """The step of the whole begins."""
@@ -173,10 +177,10 @@ class _Nest:
         me = id(member)
         if not self._open:
             self._has_stepped = False
-            self._listener.began()
+            self._tell(self._listener.began)
         self._open.append((me, has_closure))
         if me in self._leaves and not has_closure:
-            self._listener.use()
+            self._tell(self._listener.use)
 
     def end(self, member: Any) -> None:
         """Note that a member's step has ended."""
@@ -191,11 +195,18 @@ class _Nest:
         if me in self._leaves:
             self._has_stepped = True
             if has_closure:
-                self._listener.use()
+                self._tell(self._listener.use)
             if self._open:
-                self._listener.used()
+                self._tell(self._listener.used)
         if not self._open:
-            self._listener.ended(self._has_stepped)
+            self._tell(partial(self._listener.ended, self._has_stepped))
+
+    def _tell(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self._listener = Listener()
+            log.warning("an optimizer's steps are heard no more: %s: %s", type(error).__name__, error)
 
     def forget(self) -> None:
         """Take no step as open any more."""

@@ -193,13 +193,15 @@ def test_a_step_that_raises_is_no_part_of_the_next() -> None:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     heard: list[bool] = []
-    Stepper(optimizer).attach(Listener(ended=heard.append))
+    stepper = Stepper(optimizer)
+    stepper.attach(Listener(ended=heard.append))
 
     def closure() -> float:
         raise ValueError("no such batch")
 
     with pytest.raises(ValueError, match="no such batch"):
         optimizer.step(closure)
+    stepper.forget()
     optimizer.step()
     assert heard == [True]
 
@@ -490,21 +492,54 @@ def test_gradients_that_are_added_up_elsewhere_are_told_as_missing(way: str) -> 
     assert any(row.dark for row in monitor.coverage() if "grad/norm" in row.statistics)
 
 
-class Clears(torch.optim.AdamW):
+class Clears(Optimizer):
     """Clears its gradients when it has stepped."""
 
     to_none = True
 
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            p.sub_(p.grad, alpha=0.1)
+        self.zero_grad(set_to_none=self.to_none)
+
+
+class Bound(torch.optim.AdamW):
+    """Bounds the weights, and clears the gradients, when the class that it is made from has stepped."""
+
+    @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         super().step()
-        self.zero_grad(set_to_none=self.to_none)
+        for p in self.param_groups[0]["params"]:
+            p.clamp_(-0.1, 0.1)
+        self.zero_grad()
+
+
+def test_what_a_class_does_behind_the_step_of_another_is_a_part_of_it() -> None:
+    torch.manual_seed(0)
+    model = Net()
+    # Torch's hooks are called in the steps of both classes, once each of them was used.
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    optimizer = Bound(model.parameters(), lr=1e-2)
+    with watch(model, optimizer) as monitor:
+        for step in range(3):
+            loss = loss_of(model, step)
+            loss.backward()
+            before = [p.detach().clone() for p in model.head.parameters()]
+            optimizer.step()
+            monitor.step(loss)
+            change = norm([p - b for p, b in zip(model.head.parameters(), before, strict=True)])
+            readings = monitor.latest().readings
+            assert readings["optim/update_norm/head"] == pytest.approx(change, rel=1e-4)
+            assert readings["optim/clip_factor"] == pytest.approx(1.0)
+            assert 0.3 < readings["optim/rms_t/head"] < 3
 
 
 @pytest.mark.parametrize("to_none", [True, False])
 def test_a_step_that_clears_its_gradients_gives_no_reading_from_them(to_none: bool) -> None:
     torch.manual_seed(0)
     model = Net()
-    optimizer = Clears(model.parameters(), lr=1e-2)
+    optimizer = Clears(model.parameters(), {})
     optimizer.to_none = to_none
     with watch(model, optimizer) as monitor:
         for step in range(3):
@@ -629,3 +664,15 @@ def test_a_group_with_a_parameter_that_is_no_plain_numbers_has_no_update() -> No
     assert tap.step.part.places == (0,)
     assert [row.site for row in tap.coverage()] == ["one", "two"]
     assert "two: no updates" in tap.coverage()[1].dark
+
+
+def test_a_listener_that_raises_ends_no_step_and_is_told_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise RuntimeError("no such listener")
+
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Stepper(optimizer).attach(Listener(began=broken, use=broken))
+    optimizer.step()
+    optimizer.step()
+    assert caplog.text.count("no such listener") == 1

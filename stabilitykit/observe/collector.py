@@ -88,6 +88,7 @@ class Collector:
         self._stepper_handles: list[Removable] = []
         self._on_change: list[Callable[[], None]] = []
         self._changes, self._has_changed = 0, False
+        self._loses_gradients = False
         self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = self._is_glance = False
@@ -308,6 +309,9 @@ class Collector:
         self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
+            if self._loses_gradients:
+                # Weights move within the backward pass: its end is too late to look at them.
+                tap.look()
 
     def read_gradients(self, scale: Tensor | None = None, gone: Sequence[Tensor] = ()) -> None:
         """Take the gradients' norms as they are now; call it before clipping.
@@ -324,7 +328,8 @@ class Collector:
         if not self._is_compared:
             self._follow()
         lost = self._gradients.lacks(gone) if gone else 0
-        if not lost:
+        self._loses_gradients |= bool(lost)
+        if not self._loses_gradients:
             for tap in self._optimizer_taps:
                 tap.look()
         self._try_gradients(lambda: self._read_gradients(scale, lost))
@@ -454,6 +459,8 @@ class Collector:
             on_device["optim/lr"] = lr
         elif lr is not None:
             floats["optim/lr"] = float(lr)
+        # Of the first step inside a backward pass nobody knows whether it was one.
+        is_told = bool(steps) or self._has_stepped or not self._loses_gradients
         if self._ranks and self._shares is None:
             # Not before the first step, as in the taps: parameters may be sharded until then.
             self._shares = shares(self._watched.parameters)
@@ -466,7 +473,7 @@ class Collector:
             gradients=self._gradients.joined(),
             has_stepped=self._has_stepped,
             steps=steps,
-            has_optimizer=any(tap.is_on for tap in self._optimizer_taps),
+            has_optimizer=any(tap.is_on for tap in self._optimizer_taps) and is_told,
             details=self._details.newest(),
         )
 

@@ -225,7 +225,7 @@ class OptimizerTap:
 
     def _after_step(self, is_seen: bool) -> None:
         self._has_seen |= is_seen
-        if not self.armed or not self._has_before:
+        if not self._has_before:
             return
         self._has_before = False
         if self.step is not None and self.step.part.is_seen and not is_seen:

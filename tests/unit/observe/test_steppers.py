@@ -676,3 +676,27 @@ def test_a_listener_that_raises_ends_no_step_and_is_told_no_more(caplog: pytest.
     optimizer.step()
     optimizer.step()
     assert caplog.text.count("no such listener") == 1
+
+
+def test_steps_inside_the_backward_pass_that_nobody_shows_are_not_skipped_ones() -> None:
+    torch.manual_seed(0)
+    model = Net()
+
+    def take(p: Tensor) -> None:
+        with torch.no_grad():
+            p.sub_(p.grad, alpha=0.1)
+        p.grad = None
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(take)
+    with watch(model, None) as monitor:
+        for step in range(4):
+            before = [p.detach().clone() for p in model.head.parameters()]
+            loss = loss_of(model, step)
+            loss.backward()
+            change = norm([p - b for p, b in zip(model.head.parameters(), before, strict=True)])
+            monitor.step(loss)
+            readings = monitor.latest().readings
+            assert readings.get("optim/skipped", 0.0) == 0.0
+            assert readings.get("optim/update_norm/head", change) == pytest.approx(change, rel=1e-4)
+    assert "optim/update_norm/head" in readings

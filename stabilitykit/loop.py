@@ -147,7 +147,7 @@ def hook_gradients(monitor: Monitor, optimizers: Any) -> list[Removable]:
     """
     steppers = [Stepper(each) for each in optimizers_of(optimizers)]
 
-    def parameters() -> list[list[Tensor]]:
+    def parameters() -> list[list[nn.Parameter]]:
         held = [stepper.parameters for stepper in steppers]
         taken = {id(p) for each in held for p in each}
         return [*held, [p for p in monitor.model.parameters() if id(p) not in taken]]

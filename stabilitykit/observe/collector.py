@@ -90,6 +90,7 @@ class Collector:
         self._stepper_handles: list[Removable] = []
         self._on_change: list[Callable[[], None]] = []
         self._changes, self._has_changed = 0, False
+        self._loses_gradients = False
         self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = self._is_glance = False
@@ -321,6 +322,9 @@ class Collector:
         self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
+            if self._loses_gradients:
+                # Weights move within the backward pass: its end is too late to look at them.
+                tap.look()
 
     def read_gradients(self, scale: Tensor | None = None, gone: Sequence[Tensor] = ()) -> None:
         """Take the gradients' norms as they are now; call it before clipping.
@@ -337,7 +341,8 @@ class Collector:
         if not self._is_compared:
             self._follow()
         lost = self._gradients.lacks(gone) if gone else 0
-        if not lost:
+        self._loses_gradients |= bool(lost)
+        if not self._loses_gradients:
             for tap in self._optimizer_taps:
                 tap.look()
         self._try_gradients(lambda: self._read_gradients(scale, lost))
@@ -435,6 +440,8 @@ class Collector:
         self._routers.reset()
         for tap in self._optimizer_taps:
             tap.reset()
+        for stepper in self._steppers:
+            stepper.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step's readings need of this one's: a sample of the gradients."""
@@ -471,6 +478,8 @@ class Collector:
             on_device["optim/lr"] = lr
         elif lr is not None:
             floats["optim/lr"] = float(lr)
+        # Of the first step inside a backward pass nobody knows whether it was one.
+        is_told = bool(steps) or self._has_stepped or not self._loses_gradients
         if self._ranks and self._shares is None:
             # Not before the first step, as in the taps: parameters may be sharded until then.
             self._shares = shares(self._watched.parameters)
@@ -483,7 +492,7 @@ class Collector:
             gradients=self._gradients.joined(),
             has_stepped=self._has_stepped,
             steps=steps,
-            has_optimizer=any(tap.is_on for tap in self._optimizer_taps),
+            has_optimizer=any(tap.is_on for tap in self._optimizer_taps) and is_told,
             details=[*self._details.newest(), *self._routers.newest()],
         )
 

@@ -105,13 +105,9 @@ class OptimizerTap:
                 kind = "exact" if looked_at == size else "sampled"
                 what = f"{looked_at:,} of {size:,} elements{here}" if self._is_prepared else "no step yet"
                 rows.append(Coverage(group, kind, what, read, dark=self.dark))
-        rows += [
-            Coverage(
-                group, "missing", "", (), dark=f"{group}: no updates: {count} parameters of a foreign kind"
-            )
-            for group, count in self._unread.items()
-        ]
-        return rows
+        why = "{}: no updates: of {} parameters the numbers cannot be read"
+        unread = self._unread.items()
+        return rows + [Coverage(at, "missing", "", (), dark=why.format(at, count)) for at, count in unread]
 
     def before_step(self) -> None:
         """Keep the weights as they are before the optimizer's step."""
@@ -119,8 +115,7 @@ class OptimizerTap:
 
     def after_inner_step(self) -> None:
         """Keep the gradients as an inner optimizer has left them: its wrapper may clear them."""
-        if self._stepper and self._stepper.is_nested:
-            self._guarded(self._keep_gradients)
+        self._guarded(self._keep_gradients)
 
     def after_step(self, is_seen: bool = True) -> None:
         """Read what the step did, and from what.
@@ -230,7 +225,7 @@ class OptimizerTap:
 
     def _after_step(self, is_seen: bool) -> None:
         self._has_seen |= is_seen
-        if not self.armed or not self._has_before:
+        if not self._has_before:
             return
         self._has_before = False
         if self.step is not None and self.step.part.is_seen and not is_seen:

@@ -1,8 +1,10 @@
 """What steps: an optimizer of any library with those that it wraps, and when its steps begin and end."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any, Protocol
 
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stabilitykit.errors import ConfigError
+
+log = logging.getLogger("stabilitykit")
 
 _DEEPEST = 4
 """How many wrappers are looked into."""
@@ -28,14 +32,14 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What is told of steps. None of it may raise."""
+    """What is told of steps; one that raises is told no more."""
 
     began: Callable[[], None] = _nothing
     """The step of the whole begins."""
     use: Callable[[], None] = _nothing
     """An innermost optimizer takes the gradients as they are now; those of a closure at its end."""
     used: Callable[[], None] = _nothing
-    """An innermost optimizer has stepped."""
+    """An innermost optimizer has stepped, inside the step of the whole."""
     ended: Callable[[bool], None] = _nothing
     """The step of the whole has ended; whether an innermost optimizer has stepped in it."""
 
@@ -99,8 +103,7 @@ class Stepper:
         leaves = {id(m) for m in self.members if not any(id(i) in ids for i in _inside(m))}
         # Two that hold each other have no innermost.
         self._leaves = leaves or {id(self.members[-1])}
-        self.is_nested = len(self.members) > 1
-        """Whether it wraps another one."""
+        self._nests: list[_Nest] = []
 
     def holds(self, optimizer: Any) -> bool:
         """Return whether this is it, or wraps it."""
@@ -128,6 +131,11 @@ class Stepper:
         """The parameter groups of all members, the innermost last: theirs are the constants that hold."""
         return (group for each in self.members for group in each.param_groups)
 
+    def forget(self) -> None:
+        """Forget steps that have begun and not ended, since they have raised."""
+        for nest in self._nests:
+            nest.forget()
+
     def attach(self, listener: Listener) -> list[Removable]:
         """Tell of every step from here on.
 
@@ -140,6 +148,7 @@ class Stepper:
             AttributeError: A member lets its ``step`` not be replaced.
         """
         nest = _Nest(self._leaves, listener)
+        self._nests.append(nest)
         handles: list[Removable] = []
         try:
             for each in self.members:
@@ -166,20 +175,19 @@ class _Nest:
     def begin(self, member: Any, has_closure: bool) -> None:
         """Note that a member's step begins."""
         me = id(member)
-        # One that is open still has raised.
-        at = next((at for at, (each, _) in enumerate(self._open) if each == me), len(self._open))
-        del self._open[at:]
         if not self._open:
             self._has_stepped = False
-            self._listener.began()
+            self._tell(self._listener.began)
         self._open.append((me, has_closure))
         if me in self._leaves and not has_closure:
-            self._listener.use()
+            self._tell(self._listener.use)
 
     def end(self, member: Any) -> None:
         """Note that a member's step has ended."""
         me = id(member)
-        at = next((at for at, (each, _) in enumerate(self._open) if each == me), None)
+        # A class whose step calls that of the class it is made from is heard twice, one inside the other;
+        # what is open above this one has raised.
+        at = next((at for at in reversed(range(len(self._open))) if self._open[at][0] == me), None)
         if at is None:
             return
         has_closure = self._open[at][1]
@@ -187,10 +195,22 @@ class _Nest:
         if me in self._leaves:
             self._has_stepped = True
             if has_closure:
-                self._listener.use()
-            self._listener.used()
+                self._tell(self._listener.use)
+            if self._open:
+                self._tell(self._listener.used)
         if not self._open:
-            self._listener.ended(self._has_stepped)
+            self._tell(partial(self._listener.ended, self._has_stepped))
+
+    def _tell(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self._listener = Listener()
+            log.warning("an optimizer's steps are heard no more: %s: %s", type(error).__name__, error)
+
+    def forget(self) -> None:
+        """Take no step as open any more."""
+        self._open.clear()
 
     def before_hook(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Hear torch's hook, whose first argument is the optimizer once more."""

@@ -14,7 +14,9 @@ from torch.optim import Optimizer
 from stabilitykit import watch
 from stabilitykit.errors import ConfigError
 from stabilitykit.loop import LoopMonitor
+from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.steppers import Listener, Stepper, optimizers_of
+from stabilitykit.observe.watched import Watched
 
 
 class Net(nn.Module):
@@ -191,13 +193,15 @@ def test_a_step_that_raises_is_no_part_of_the_next() -> None:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     heard: list[bool] = []
-    Stepper(optimizer).attach(Listener(ended=heard.append))
+    stepper = Stepper(optimizer)
+    stepper.attach(Listener(ended=heard.append))
 
     def closure() -> float:
         raise ValueError("no such batch")
 
     with pytest.raises(ValueError, match="no such batch"):
         optimizer.step(closure)
+    stepper.forget()
     optimizer.step()
     assert heard == [True]
 
@@ -458,3 +462,241 @@ def test_what_is_written_through_data_between_steps_is_no_update() -> None:
             assert read == pytest.approx(change, rel=1e-4)
             model.head.weight.detach().numpy()[:] *= 0.5
             model.head.bias.data = model.head.bias.data.clone() + 1.0
+
+
+@pytest.mark.parametrize("way", ["taken away", "beside"])
+def test_gradients_that_are_added_up_elsewhere_are_told_as_missing(way: str) -> None:
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def add_up(p: Tensor) -> None:
+        p.main_grad.add_(p.grad)  # type: ignore[attr-defined]
+        p.grad = None
+
+    model.head.weight.main_grad = torch.zeros(20, 8)  # type: ignore[assignment]
+    if way == "taken away":
+        model.head.weight.register_post_accumulate_grad_hook(add_up)
+    with watch(model, optimizer) as monitor:
+        for step in range(2):
+            loss = loss_of(model, step)
+            loss.backward()
+            if way == "beside":
+                model.head.weight.grad = None
+            optimizer.step()
+            monitor.step(loss)
+            optimizer.zero_grad()
+            if way == "beside":
+                model.head.weight.requires_grad_(False)
+    assert "optim/grad_norm" not in monitor.latest().readings
+    assert any(row.dark for row in monitor.coverage() if "grad/norm" in row.statistics)
+
+
+class Clears(Optimizer):
+    """Clears its gradients when it has stepped."""
+
+    to_none = True
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            p.sub_(p.grad, alpha=0.1)
+        self.zero_grad(set_to_none=self.to_none)
+
+
+class Bound(torch.optim.AdamW):
+    """Bounds the weights, and clears the gradients, when the class that it is made from has stepped."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        for p in self.param_groups[0]["params"]:
+            p.clamp_(-0.1, 0.1)
+        self.zero_grad()
+
+
+def test_what_a_class_does_behind_the_step_of_another_is_a_part_of_it() -> None:
+    torch.manual_seed(0)
+    model = Net()
+    # Torch's hooks are called in the steps of both classes, once each of them was used.
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    optimizer = Bound(model.parameters(), lr=1e-2)
+    with watch(model, optimizer) as monitor:
+        for step in range(3):
+            loss = loss_of(model, step)
+            loss.backward()
+            before = [p.detach().clone() for p in model.head.parameters()]
+            optimizer.step()
+            monitor.step(loss)
+            change = norm([p - b for p, b in zip(model.head.parameters(), before, strict=True)])
+            readings = monitor.latest().readings
+            assert readings["optim/update_norm/head"] == pytest.approx(change, rel=1e-4)
+            assert readings["optim/clip_factor"] == pytest.approx(1.0)
+            assert 0.3 < readings["optim/rms_t/head"] < 3
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_a_step_that_clears_its_gradients_gives_no_reading_from_them(to_none: bool) -> None:
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = Clears(model.parameters(), {})
+    optimizer.to_none = to_none
+    with watch(model, optimizer) as monitor:
+        for step in range(3):
+            loss = loss_of(model, step)
+            loss.backward()
+            exact = norm([p.grad for p in model.parameters()])
+            optimizer.step()
+            monitor.step(loss)
+            readings = monitor.latest().readings
+            assert readings["optim/grad_norm"] == pytest.approx(exact, rel=1e-5)
+            assert readings["optim/update_norm/head"] > 0
+            wrong = ("optim/clip_factor", "optim/rms_t", "grad/cosine", "optim/grad_cosine")
+            assert not any(tag.startswith(wrong) for tag in readings)
+
+
+class Keeps(Optimizer):
+    """Signed descent that keeps something under the name of Adam's second moment."""
+
+    def __init__(self, parameters: Any, what: str) -> None:
+        super().__init__(parameters, {"lr": 1e-3, "betas": (0.9, 0.99), "eps": 1e-8})
+        self.what = what
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            state["step"] = state.get("step", 0) + 1
+            square = p.grad.square()
+            if self.what == "rotated" and p.ndim == 2:
+                square = square.roll(1, 0)
+            elif self.what == "centred":
+                state["mean"] = state.get("mean", torch.zeros_like(p)).lerp(p.grad, 0.5)
+                square = (p.grad - state["mean"]).square() * 1e-3
+            before = state.get("exp_avg_sq", torch.zeros_like(p))
+            kept = before * 0.99 + square * 0.01
+            if self.what == "eight bits" and p.ndim == 2:
+                kept = kept.as_subclass(Quantised)
+            elif self.what == "one a block" and p.ndim == 2:
+                kept = kept.mean(1, keepdim=True)
+            elif self.what == "half":
+                kept = kept.bfloat16()
+            state["exp_avg_sq"] = kept
+            p.sub_(p.grad.sign(), alpha=1e-3)
+
+
+class Quantised(Tensor):
+    """Stands for moments of eight bits."""
+
+
+@pytest.mark.parametrize("what", ["second moment", "half", "rotated", "centred", "eight bits", "one a block"])
+def test_what_is_no_second_moment_is_not_read_as_one_nor_do_others_stand_for_it(what: str) -> None:
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = Keeps(model.parameters(), what)
+    with watch(model, optimizer) as monitor:
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = loss_of(model, step)
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+            found = {tag for tag in monitor.latest().readings if tag.startswith("optim/rms_t")}
+            assert bool(found) == (what in ("second moment", "half")), found
+            assert monitor.latest().readings["optim/update_norm/head"] > 0
+
+
+def test_complex_empty_and_single_numbers_are_read_as_any_other() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(20, 8)
+            self.turn = nn.Parameter(0.1 * torch.randn(8, 8, dtype=torch.complex64))
+            self.none = nn.Parameter(torch.zeros(0, 3))
+            self.gain = nn.Parameter(torch.tensor(1.0))
+            self.head = nn.Linear(8, 20)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            turned = (self.embed(tokens).to(torch.complex64) @ self.turn).real
+            out: Tensor = self.head(turned * self.gain + self.none.sum())
+            return out
+
+    torch.manual_seed(0)
+    model = Odd()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with watch(model, optimizer) as monitor:
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = loss_of(model, step)
+            loss.backward()
+            before = torch.view_as_real(model.turn.detach()).clone()
+            optimizer.step()
+            monitor.step(loss)
+            readings = monitor.latest().readings
+            grads = [
+                torch.view_as_real(g) if g.is_complex() else g for g in (p.grad for p in model.parameters())
+            ]
+            assert readings["optim/grad_norm"] == pytest.approx(norm(grads), rel=1e-5)
+            change = norm([torch.view_as_real(model.turn.detach()) - before])
+            assert readings["optim/update_norm/turn"] == pytest.approx(change, rel=1e-4)
+            assert readings["optim/update_norm/none"] == 0.0
+            assert 0.3 < readings["optim/rms_t/turn"] < 3
+
+
+def test_a_group_with_a_parameter_that_is_no_plain_numbers_has_no_update() -> None:
+    class Wrapped(nn.Parameter):
+        """Numbers that only their own class knows to read."""
+
+        @classmethod
+        def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            raise NotImplementedError
+
+    odd = torch.zeros(3).as_subclass(Wrapped)
+    plain = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
+    watched = Watched.of({"one": [plain[0]], "two": [plain[1], odd], "three": []})
+    tap = OptimizerTap(None, watched)
+    tap.armed = True
+    tap.look()
+    plain[0].data.add_(1.0)
+    tap.end_look()
+    assert not tap.dark
+    assert tap.step is not None
+    assert tap.step.part.places == (0,)
+    assert [row.site for row in tap.coverage()] == ["one", "two"]
+    assert "two: no updates" in tap.coverage()[1].dark
+
+
+def test_a_listener_that_raises_ends_no_step_and_is_told_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise RuntimeError("no such listener")
+
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Stepper(optimizer).attach(Listener(began=broken, use=broken))
+    optimizer.step()
+    optimizer.step()
+    assert caplog.text.count("no such listener") == 1
+
+
+def test_steps_inside_the_backward_pass_that_nobody_shows_are_not_skipped_ones() -> None:
+    torch.manual_seed(0)
+    model = Net()
+
+    def take(p: Tensor) -> None:
+        with torch.no_grad():
+            p.sub_(p.grad, alpha=0.1)
+        p.grad = None
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(take)
+    with watch(model, None) as monitor:
+        for step in range(4):
+            before = [p.detach().clone() for p in model.head.parameters()]
+            loss = loss_of(model, step)
+            loss.backward()
+            change = norm([p - b for p, b in zip(model.head.parameters(), before, strict=True)])
+            monitor.step(loss)
+            readings = monitor.latest().readings
+            assert readings.get("optim/skipped", 0.0) == 0.0
+            assert readings.get("optim/update_norm/head", change) == pytest.approx(change, rel=1e-4)
+    assert "optim/update_norm/head" in readings

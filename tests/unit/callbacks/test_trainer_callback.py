@@ -1,9 +1,9 @@
-"""The callback of Hugging Face's Trainer on real runs of it: which loss is recorded, and what is left behind."""
+"""The callback of Hugging Face's Trainer on real runs: which loss is recorded, and what is left."""
 
 import copy
 import logging
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from stabilitykit.errors import IncidentError
 from stabilitykit.store import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+slow = pytest.mark.slow
 
 N_CLASSES = 4
 Run = Callable[..., tuple[Trainer, StabilityTrainerCallback]]
@@ -38,6 +40,8 @@ class Classifier(nn.Module):
 
 
 class Tuples(Classifier):
+    """Returns its loss first, without a name."""
+
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Any:
         return tuple(super().forward(x, labels).values())
 
@@ -69,7 +73,7 @@ def poisoned(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Te
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path) -> Run:
     examples = [
         {"x": torch.randn(6, generator=torch.Generator().manual_seed(n)), "labels": n % N_CLASSES}
         for n in range(24)
@@ -106,7 +110,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         )
         return trainer, monitor
 
-    yield train
+    return train
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -129,7 +133,9 @@ def left_behind(trainer: Trainer) -> list[str]:
     hooks += ["parameter" for p in model.parameters() if p._post_accumulate_grad_hooks]
     if trainer.optimizer is not None:
         inner = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-        hooks += ["optimizer"] * (len(inner._optimizer_step_pre_hooks) + len(inner._optimizer_step_post_hooks))
+        hooks += ["optimizer"] * (
+            len(inner._optimizer_step_pre_hooks) + len(inner._optimizer_step_post_hooks)
+        )
     for owner in (trainer, trainer.callback_handler):
         hooks += [name for name in vars(owner) if callable(getattr(type(owner), name, None))]
     return hooks
@@ -138,13 +144,19 @@ def left_behind(trainer: Trainer) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "model", "given", "options"),
     [
-        (Own, Classifier, {}, {}),
         (Own, Classifier, {}, {"gradient_accumulation_steps": 2}),
-        (Steps, Classifier, {}, {"gradient_accumulation_steps": 2}),
-        (Trainer, Classifier, {"compute_loss_func": own_loss}, {"gradient_accumulation_steps": 2}),
-        (Trainer, Classifier, {}, {"label_smoothing_factor": 0.3}),
-        (Trainer, Tuples, {}, {}),
-        (Trainer, Classifier, {}, {"bf16": True}),
+        pytest.param(Own, Classifier, {}, {}, marks=slow),
+        pytest.param(Steps, Classifier, {}, {"gradient_accumulation_steps": 2}, marks=slow),
+        pytest.param(
+            Trainer,
+            Classifier,
+            {"compute_loss_func": own_loss},
+            {"gradient_accumulation_steps": 2},
+            marks=slow,
+        ),
+        pytest.param(Trainer, Classifier, {}, {"label_smoothing_factor": 0.3}, marks=slow),
+        pytest.param(Trainer, Tuples, {}, {}, marks=slow),
+        pytest.param(Trainer, Classifier, {}, {"bf16": True}, marks=slow),
     ],
 )
 def test_the_loss_is_the_one_that_is_trained_on(
@@ -165,6 +177,7 @@ def test_a_loss_that_is_not_a_number_is_recorded_as_it_is(run: Run) -> None:
     assert monitor.verdict().outcome == "diverged"
 
 
+@slow
 def test_where_no_loss_can_be_had_none_is_recorded_and_it_is_said(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,8 +217,14 @@ class Bomb(TrainerCallback):  # type: ignore[misc]
 
 @pytest.mark.parametrize(
     "event",
-    ["on_step_begin", "on_pre_optimizer_step", "on_step_end", "on_log", "on_evaluate", "on_save"]
-    + ["on_epoch_end", "on_train_begin"],
+    [
+        "on_step_end",
+        *(
+            pytest.param(event, marks=slow)
+            for event in ("on_step_begin", "on_pre_optimizer_step", "on_log", "on_evaluate", "on_save")
+        ),
+        *(pytest.param(event, marks=slow) for event in ("on_epoch_end", "on_train_begin")),
+    ],
 )
 def test_an_exception_of_another_callback_leaves_nothing(run: Run, event: str) -> None:
     options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
@@ -219,6 +238,7 @@ def test_an_exception_of_another_callback_leaves_nothing(run: Run, event: str) -
         assert not open_run(monitor.folder).complete
 
 
+@slow
 @pytest.mark.parametrize("place", ["forward", "optimizer", "data", "compute_metrics", "end"])
 def test_an_exception_anywhere_leaves_nothing_and_a_verdict(run: Run, place: str) -> None:
     class Failing(Trainer):  # type: ignore[misc]
@@ -238,16 +258,15 @@ def test_an_exception_anywhere_leaves_nothing_and_a_verdict(run: Run, place: str
                 made.register_step_pre_hook(self.fail)
             return made
 
-        def fail(self, *_: Any) -> Any:
+        def fail(self, *_: Any) -> None:
             if self.state.global_step == 2:
                 raise RuntimeError("mine")
-            return {}
 
     model = Classifier()
     given = {"compute_metrics": lambda _: 1 / 0} if place == "compute_metrics" else {}
     options = {"eval_strategy": "steps", "eval_steps": 2} if place == "compute_metrics" else {}
     trainer, monitor = run(kind=Failing, model=model, given=given, **options)
-    own = model.head.register_forward_hook(trainer.fail if place == "forward" else lambda *_: None)
+    own = model.head.register_forward_pre_hook(lambda *_: trainer.fail() if place == "forward" else None)
     with pytest.raises((RuntimeError, ZeroDivisionError)):
         trainer.train()
     own.remove()
@@ -259,6 +278,7 @@ def test_an_exception_anywhere_leaves_nothing_and_a_verdict(run: Run, place: str
     assert not monitor.verdict().complete
 
 
+@slow
 def test_an_incident_that_raises_leaves_nothing(run: Run) -> None:
     trainer, monitor = run(watch={"on_incident": "raise"}, given={"compute_loss_func": poisoned})
     with pytest.raises(IncidentError):
@@ -267,6 +287,7 @@ def test_an_incident_that_raises_leaves_nothing(run: Run) -> None:
     assert not monitor.verdict().complete
 
 
+@slow
 def test_training_again_begins_a_run_of_its_own(run: Run, tmp_path: Path) -> None:
     trainer, monitor = run(Bomb("on_log", RuntimeError), watch={"logdir": tmp_path / "mine"})
     with pytest.raises(RuntimeError, match="mine"):
@@ -282,6 +303,7 @@ def test_training_again_begins_a_run_of_its_own(run: Run, tmp_path: Path) -> Non
     assert not left_behind(trainer)
 
 
+@slow
 def test_a_smaller_batch_is_tried_where_memory_is_short(run: Run) -> None:
     sizes = []
 
@@ -306,7 +328,7 @@ class Copying(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         handler = self.trainer.callback_handler
-        monitor = handler.callbacks[-2]
+        monitor = next(c for c in handler.callbacks if isinstance(c, StabilityTrainerCallback))
         for made in (copy.deepcopy(monitor), pickle.loads(pickle.dumps(monitor))):
             assert made.latest() is None
             assert made._options["every_n_steps"] == 1
@@ -315,6 +337,7 @@ class Copying(TrainerCallback):  # type: ignore[misc]
         assert step.__name__ == "training_step"
 
 
+@slow
 def test_a_trainer_may_be_copied_while_it_trains(run: Run) -> None:
     copying = Copying()
     trainer, _ = run(copying)
@@ -322,6 +345,7 @@ def test_a_trainer_may_be_copied_while_it_trains(run: Run) -> None:
     trainer.train()
 
 
+@slow
 def test_training_is_bit_equal_with_and_without(run: Run) -> None:
     weights = []
     for watch in (True, False):
@@ -333,6 +357,7 @@ def test_training_is_bit_equal_with_and_without(run: Run) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+@slow
 def test_a_method_that_somebody_replaced_meanwhile_stays(run: Run) -> None:
     class Patching(TrainerCallback):  # type: ignore[misc]
         trainer: Trainer

@@ -381,7 +381,7 @@ def test_which_logged_numbers_are_a_loss_by_name(name: str, is_one: bool) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", ["lightning", "pytorch_lightning"])
 def test_it_is_a_callback_of_the_package_that_is_there(missing: str, tmp_path: Path) -> None:
-    """The other package cannot be imported; ``pytorch_lightning`` is stood in for where it is not installed."""
+    """The other package cannot be imported; something stands in for ``pytorch_lightning``."""
     code = """
 import sys, types
 missing = sys.argv[1]

@@ -154,7 +154,6 @@ def left_behind(trainer: Trainer) -> list[str]:
             {"gradient_accumulation_steps": 2},
             marks=slow,
         ),
-        pytest.param(Trainer, Classifier, {}, {"label_smoothing_factor": 0.3}, marks=slow),
         pytest.param(Trainer, Tuples, {}, {}, marks=slow),
         pytest.param(Trainer, Classifier, {}, {"bf16": True}, marks=slow),
     ],

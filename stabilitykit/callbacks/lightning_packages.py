@@ -2,8 +2,9 @@
 
 import logging
 import sys
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -15,11 +16,19 @@ def callback_class() -> type:
     Where none is, the one that is installed is loaded. A Trainer takes callbacks of the other package too,
     but checks of types, such as a command line's, do not.
     """
-    loaded = [name for name in _PACKAGES if name in sys.modules]
-    if not loaded:
-        loaded = [next((name for name in _PACKAGES if find_spec(name.partition(".")[0])), _PACKAGES[0])]
-    found: list[type] = [import_module(name).Callback for name in loaded]
+    loaded = [sys.modules[name] for name in _PACKAGES if sys.modules.get(name)] or [_installed()]
+    found: list[type] = [package.Callback for package in loaded]
     return found[0] if len(found) == 1 else type("Callback", tuple(found), {})
+
+
+def _installed() -> ModuleType:
+    first, other = _PACKAGES
+    try:
+        return import_module(first)
+    except ModuleNotFoundError:
+        with suppress(ModuleNotFoundError):
+            return import_module(other)
+        raise
 
 
 def is_lightning(function: Any) -> bool:

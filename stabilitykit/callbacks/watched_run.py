@@ -22,12 +22,12 @@ def harmless(what: str) -> Iterator[None]:
     """Run what a trainer's own objects take part in so that its errors do not reach training.
 
     Args:
-        what: What is then missing; said in the log.
+        what: What it is about, for the line in the log.
     """
     try:
         yield
     except Exception as error:  # A trainer, its loggers and what a training step returns may be anything.
-        log.warning("%s: not read: %s: %s", what, type(error).__name__, error)
+        log.warning("%s: %s: %s; training goes on", what, type(error).__name__, error)
 
 
 class WatchedRun:

@@ -62,8 +62,12 @@ _LIMITS = """
   sites that never fired are named in the log and in `coverage()`.
 - Compiled models are checked with `aot_eager`, on one model; `inductor`, and compilation together with
   checkpointing, are not.
-- Hugging Face's Trainer tells callbacks of no exception: such a run stays without a verdict, and is still
-  replayed. Its fp16 needs a GPU and is not checked. A loss that the Trainer computes itself is not recorded.
+- Of Hugging Face's Trainer the loss is what its `training_step` returns; a Trainer that trains without it
+  (a loop of its own) has none recorded, and `coverage()` says so. Its fp16 needs a GPU and is not checked.
+- Where a batch has several passes before its step (SAM), gradients are those of the last one, activations
+  are of all of them, and the loss is what the last `training_step` returned. Where manual optimization under
+  Lightning only logs its loss, what the progress bar shows is read from the device once more a step.
+- What a loss scaler skips of bare optimizers under Lightning's manual optimization is no step.
 - In an environment of its own every site of a litgpt 0.5.13 model was seen
   (`python tests/foreign/elsewhere.py litgpt`). timm could not be tried: torchvision does not import beside
   the CPU build of torch pinned here.

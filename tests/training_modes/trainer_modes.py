@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from stabilitykit import StabilityTrainerCallback
 from stabilitykit.replay import replay
 
-from .kit import SEED, batches, close, grad_norm, mode, quiet, records
+from .kit import SEED, batches, close, grad_norm, hooks_of, mode, quiet, records
 
 
 class Norms(TrainerCallback):  # type: ignore[misc]
@@ -24,9 +24,19 @@ class Norms(TrainerCallback):  # type: ignore[misc]
         self.clipped.append(grad_norm(model))
 
 
+class OwnLoss(Trainer):  # type: ignore[misc]
+    """Passes labels to the model, and trains on a loss of its own."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        outputs = model(**inputs)
+        loss = 100 + 2 * outputs.loss
+        return (loss, outputs) if return_outputs else loss
+
+
 def train(
     folder: Path,
     *callbacks: TrainerCallback,
+    kind: type[Trainer] = Trainer,
     lr: float = 1e-2,
     steps: int = 4,
     resume: str | None = None,
@@ -53,7 +63,7 @@ def train(
             {key: value[i] for key, value in batch.items()} for batch in batches("llama", 8) for i in (0, 1)
         ]
         model = BUILDERS["llama"](seed=SEED).model
-        trainer = Trainer(
+        trainer = kind(
             model,
             TrainingArguments(**settings),
             train_dataset=examples,
@@ -100,6 +110,51 @@ def accumulation(folder: Path) -> None:
     for record, entry in zip(found, logs, strict=True):
         close(record.readings["train/loss"], entry["loss"], 1e-3)
         close(record.readings["optim/grad_norm"], entry["grad_norm"], 1e-3)
+
+
+@mode(
+    "Hugging Face Trainer, `compute_loss` of one's own, label smoothing, accumulated too",
+    "loss and gradient norm equal the Trainer's log",
+    slow=True,
+)
+def own_losses(folder: Path) -> None:
+    kinds: list[tuple[type[Trainer], dict[str, Any]]] = [
+        (OwnLoss, {}),
+        (OwnLoss, {"gradient_accumulation_steps": 2}),
+        (Trainer, {"label_smoothing_factor": 0.1, "gradient_accumulation_steps": 2}),
+    ]
+    for n, (kind, options) in enumerate(kinds):
+        run = train(folder / str(n), StabilityTrainerCallback(), kind=kind, **options)
+        logs = [entry for entry in run.state.log_history if "loss" in entry]
+        for record, entry in zip(records(folder / str(n) / "stability"), logs, strict=True):
+            close(record.readings["train/loss"], entry["loss"], 1e-5)
+            close(record.readings["optim/grad_norm"], entry["grad_norm"], 1e-3)
+
+
+class Interrupt(TrainerCallback):  # type: ignore[misc]
+    """Interrupts training, as Ctrl-C does."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.model = model
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+@mode(
+    "Hugging Face Trainer, an interrupt",
+    "what there is is kept, no hook is left; the verdict says incomplete",
+)
+def interrupted(folder: Path) -> None:
+    monitor, interrupt = StabilityTrainerCallback(), Interrupt()
+    try:
+        train(folder, monitor, interrupt)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("the interrupt did not come through")
+    assert len(records(folder / "stability")) == 2
+    assert not monitor.verdict().complete
+    assert hooks_of(interrupt.model) == 0
 
 
 @mode(

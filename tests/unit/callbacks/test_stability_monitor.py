@@ -3,6 +3,8 @@
 import logging
 import math
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 
 from stabilitykit import StabilityMonitor
+from stabilitykit.callbacks.scalars import is_name_of_loss, scalars
 from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
 from stabilitykit.model import TransformerConfig
 from stabilitykit.records import Incident
@@ -325,3 +328,90 @@ def test_lightning_says_once_what_is_watched(
     lines = [record.getMessage() for record in caplog.records if "StabilityMonitor" in record.getMessage()]
     assert len(lines) == 1
     assert re.search(r"watching [1-9]\d* blocks, \d+ rows of coverage: \d+ exact", lines[0])
+
+
+def test_a_logger_that_fails_ends_nothing(
+    fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr(StabilityMonitor, "_log", fail)
+    with caplog.at_level(logging.WARNING, "stabilitykit"):
+        fitter = fit(StabilityMonitor(logdir=tmp_path / "run"), steps=2)
+    assert fitter.global_step == 2
+    assert "the Trainer's loggers: OSError: no connection; training goes on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [
+        (torch.tensor([2.0]), {"loss": 2.0}),
+        (
+            {"loss": torch.tensor(1.5), "n": 3, "big": 10**400, "text": "x", "none": None},
+            {"loss": 1.5, "n": 3},
+        ),
+        ({"loss": torch.tensor(1 + 2j), "many": torch.ones(2), "nowhere": torch.ones((), device="meta")}, {}),
+        (None, {}),
+        ("odd", {}),
+    ],
+)
+def test_only_numbers_are_taken_of_what_a_step_returns(outputs: Any, found: dict[str, float]) -> None:
+    assert {name: float(value) for name, value in scalars(outputs).items()} == found
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("loss", True),
+        ("train_loss", True),
+        ("train/loss", True),
+        ("Loss/train_step", True),
+        ("train_loss_epoch", False),
+        ("val_loss", False),
+        ("g_loss", False),
+        ("aux/loss", False),
+        ("lossy", False),
+    ],
+)
+def test_which_logged_numbers_are_a_loss_by_name(name: str, is_one: bool) -> None:
+    assert is_name_of_loss(name) is is_one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["lightning", "pytorch_lightning"])
+def test_it_is_a_callback_of_the_package_that_is_there(missing: str, tmp_path: Path) -> None:
+    """The other package cannot be imported; something stands in for ``pytorch_lightning``."""
+    code = """
+import sys, types
+missing = sys.argv[1]
+if missing == "lightning":
+    stand_in = types.ModuleType("pytorch_lightning")
+    stand_in.Callback = type("Callback", (), {"__module__": "pytorch_lightning.callbacks"})
+    sys.modules["pytorch_lightning"] = stand_in
+sys.modules[missing] = None
+from stabilitykit import StabilityMonitor
+assert [c.__module__.split(".")[0] for c in StabilityMonitor.__mro__ if c.__name__ == "Callback"] != []
+assert missing not in {c.__module__.split(".")[0] for c in StabilityMonitor.__mro__}
+"""
+    done = subprocess.run([sys.executable, "-c", code, missing], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_search_for_a_learning_rate_leaves_no_state_for_the_next_fit(fit: Fit, tmp_path: Path) -> None:
+    monitor = StabilityMonitor(logdir=tmp_path / "run")
+
+    class Search(L.Callback):
+        def on_fit_start(self, trainer: Any, module: Any) -> None:
+            monitor.load_state_dict(monitor.state_dict())
+
+    fit_with = L.Trainer.__init__
+
+    def init(self: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        fit_with(self, *args, **{**kwargs, "callbacks": [monitor, Search()]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(L.Trainer, "__init__", init)
+        fit(monitor, steps=2)
+    fit(monitor, steps=2)
+    assert monitor.folder == tmp_path / "run-2"

@@ -170,7 +170,4 @@ class DetailTaps:
             name: Describes the module at a path.
             dark: Why a site is no longer watched.
         """
-        return [
-            tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY)
-            for tap in self._taps
-        ]
+        return [tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY) for tap in self._taps]

@@ -11,7 +11,6 @@ Place = tuple[int | str, ...]
 """Where in a nested value something lies: positions, keys and names of fields from the outside in."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Handed:
     """A tensor that a module was given or returned."""

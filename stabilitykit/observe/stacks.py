@@ -174,9 +174,7 @@ def _trimmed(members: list[Call], containers: Containers) -> list[Call]:
         return members
     is_list = containers.is_list(members[0].path)
     kept = [
-        i
-        for i, call in enumerate(members)
-        if classes.count(classes[i]) > 1 or (is_list and call.carries)
+        i for i, call in enumerate(members) if classes.count(classes[i]) > 1 or (is_list and call.carries)
     ]
     return members[kept[0] : kept[-1] + 1] if kept else []
 
@@ -203,9 +201,7 @@ def _with_front(members: list[Call], family: list[Call], calls: Sequence[Call]) 
 def _is_stage(call: Call, calls: Sequence[Call]) -> bool:
     """Return whether a call holds a chain of blocks."""
     inner = _alike(calls[call.number + 1 : call.end], same_shape=True)
-    return any(
-        streams_of(group) and all(c.carries or _attends(c, calls) for c in group) for group in inner
-    )
+    return any(streams_of(group) and all(c.carries or _attends(c, calls) for c in group) for group in inner)
 
 
 def _are_blocks(group: Sequence[Call], calls: Sequence[Call]) -> bool:
@@ -263,9 +259,7 @@ def _changing(calls: Sequence[Call], chained: list[_Group]) -> list[_Group]:
     return [group for group in found if group.streams]
 
 
-def _unpacked(
-    group: _Group, groups: list[_Group], calls: Sequence[Call], containers: Containers
-) -> _Group:
+def _unpacked(group: _Group, groups: list[_Group], calls: Sequence[Call], containers: Containers) -> _Group:
     """Return a group, or where its members are themselves stretches of full blocks these blocks."""
     parts = [_blocks_within(member, groups, calls, containers) for member in group.calls]
     if not all(parts):
@@ -417,9 +411,7 @@ def _attends(call: Call, calls: Sequence[Call]) -> bool:
     return any(c.attends_from is not None for c in calls[call.number : call.end])
 
 
-def _named(
-    groups: list[_Group], stretches: list[list[Block]], calls: Sequence[Call]
-) -> tuple[Stack, ...]:
+def _named(groups: list[_Group], stretches: list[list[Block]], calls: Sequence[Call]) -> tuple[Stack, ...]:
     """Return stacks with names; modules that ran as a stack more than once are one."""
     found = [_as_stack(group) for group in groups]
     found += [Stack("", tuple(blocks)) for blocks in stretches if len(blocks) > 1]

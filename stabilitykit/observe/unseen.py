@@ -84,7 +84,9 @@ def _is_within(path: str, above: str) -> bool:
 
 def _bare(beside: Sequence[Site], name: str, path: str) -> Found:
     """Return a block of which nothing is known but that the line of its stack runs through it."""
-    known = {end: site for site in beside for end in _ENDS if site.name.endswith(end) and "blocks" in site.name}
+    known = {
+        end: site for site in beside for end in _ENDS if site.name.endswith(end) and "blocks" in site.name
+    }
     sites = []
     for end, side in zip(_ENDS, ("input", "output"), strict=True):
         line = known.get(end) or Site(end, path, Role.ACTIVATION, side)

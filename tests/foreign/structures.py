@@ -171,9 +171,7 @@ class SharedAttention(Decoder):
     def __init__(self) -> None:
         super().__init__()
         shared = Block()
-        self.layers = nn.ModuleList(
-            WithShared(shared if i % 2 else None, MixerBlock()) for i in range(4)
-        )
+        self.layers = nn.ModuleList(WithShared(shared if i % 2 else None, MixerBlock()) for i in range(4))
 
 
 class WithShared(nn.Module):

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from stabilitykit.observe import Collector, Role
 
-FULL = (
-    "resid_pre attn_norm_in attn_norm_out attn_out resid_mid mlp_norm_in mlp_norm_out mlp_out resid_post"
-)
+FULL = "resid_pre attn_norm_in attn_norm_out attn_out resid_mid mlp_norm_in mlp_norm_out mlp_out resid_post"
 MIXED = "resid_pre norm1_in norm1_out mixer_out norm2_in norm2_out mlp_out resid_post"
 BARE = "resid_pre attn_out mlp_out resid_post"
 CROSS = (

@@ -238,7 +238,7 @@ def _is_closed(module: nn.Module) -> bool:
 
 
 def _at_turn(calls: Sequence[Call], site: Site) -> Iterator[Call]:
-    """Yield the calls of a site's module that are the site's: one in each pass, or where it has no turn all."""
+    """Yield the calls of a site's module that are the site's: one a pass, or all where it has no turn."""
     turns: dict[int | None, int] = {}
     for call in calls:
         if call.path != site.module:

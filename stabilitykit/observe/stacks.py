@@ -142,7 +142,7 @@ def _parted(family: list[Call], calls: Sequence[Call], containers: Containers) -
 def _stack_of(
     members: list[Call], family: list[Call], calls: Sequence[Call], containers: Containers
 ) -> _Group | None:
-    """Return members of a family as a stack, with those beside them that belong to it; None if they are none."""
+    """Return members of a family as a stack, with those beside them that belong; None if they are none."""
     members = _trimmed(members, containers)
     if not members or len({call.shape_in for call in members}) > 1 or _is_rerun(members):
         return None
@@ -189,7 +189,7 @@ def _belongs(path: str, members: list[Call], containers: Containers) -> bool:
 
 
 def _with_front(members: list[Call], family: list[Call], calls: Sequence[Call]) -> list[Call]:
-    """Return members, and the one in front of them if it changes the shape: a stage's first block often does."""
+    """Return members, and the one in front if it changes the shape: a stage's first block often does."""
     at = next(i for i, call in enumerate(family) if call is members[0])
     before = family[at - 1] if at else None
     if before is None or not streams_of([before, members[0]]):
@@ -252,7 +252,7 @@ def _alike(calls: Sequence[Call], same_shape: bool) -> list[list[Call]]:
 
 
 def _changing(calls: Sequence[Call], chained: list[_Group]) -> list[_Group]:
-    """Return chains outside of others whose shapes change from block to block: the chain alone has to tell."""
+    """Return chains outside of others whose shapes change: the chain alone has to tell."""
     taken = [call for group in chained for call in group.calls]
     rest = [c for c in calls if not any(c is t or c.holds(t) or t.holds(c) for t in taken)]
     found = _outermost([_Group(group, streams_of(group)) for group in _alike(rest, same_shape=False)])
@@ -436,7 +436,7 @@ def _as_stack(group: _Group) -> Stack:
 
 
 def _joined(first: Stack, second: Stack) -> Stack:
-    """Return as one what the same modules did as a stack twice: each block as it ran first, if it did at all."""
+    """Return as one what the same modules did as a stack twice: each block as it ran first."""
     is_merged = first.is_merged or first.calls[0].parent == second.calls[0].parent
     if len({len(stack.blocks) for stack in (first, second)}) > 1:
         # They ran round after round, and not as many each time.
@@ -488,7 +488,7 @@ def _give_turns(forward: Call, members: Sequence[Call], calls: Sequence[Call]) -
 
 
 def _common_caller(members: Sequence[Call], calls: Sequence[Call]) -> Call | None:
-    """Return the innermost call during which all of some calls were made; of several forwards the first one's."""
+    """Return the innermost call during which all of some calls were made, or another one of its module."""
     above = members[0].parent
     while above is not None and not all(
         calls[above].holds(call) or _ran_again(calls[above], call, calls) for call in members

@@ -103,11 +103,11 @@ def stack_notes(stack: Stack) -> Iterator[str]:
     if unseen and stack.has_run:
         names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
         yield (
-            f"did not run in the first forward pass: {names}; what is in such a block is taken from its like, "
+            f"did not run in the first forward pass: {names}; what is in one is taken from its like, "
             "and a step in which a block does not run has no reading of it"
         )
     elif unseen:
         yield f"{unseen[0]} to {unseen[-1]} did not run in the first forward pass: they are taken from a list"
     if stack.is_merged:
         name = f"{stack.name}.blocks".lstrip(".")
-        yield f"{name} may run several times in a forward pass: a reading is of all its runs in a step together"
+        yield f"{name} may run several times in a forward pass: a reading is of all its runs together"

@@ -103,7 +103,8 @@ def find_stacks(
     chained += _strewn(calls, chained)
     taken = [call for group in chained for call in group.calls]
     loose = [group.calls for group in outer if not group.streams]
-    stretches = _stretches(calls, [g for g in loose if not any(call.holds(g[0]) for call in taken)])
+    loose = [group for group in loose if not any(call.holds(group[0]) for call in taken)]
+    stretches = _stretches(calls, loose, containers)
     if not stretches:
         chained += _changing(calls, chained)
     if not chained and not stretches:
@@ -385,12 +386,35 @@ def _is_chain(group: Sequence[Call]) -> bool:
     return all(one.number in other.sources for one, other in pairwise(group))
 
 
-def _stretches(calls: Sequence[Call], loose: list[list[Call]]) -> list[list[Block]]:
+def _stretches(calls: Sequence[Call], loose: list[list[Call]], containers: Containers) -> list[list[Block]]:
     """Return the blocks of every caller whose branches are attentions."""
     callers = dict.fromkeys(
         group[0].parent for group in loose if any(_attends(call, calls) for call in group)
     )
-    return [list(_cut([c for c in calls if c.parent == caller], calls)) for caller in callers]
+    cut = [list(_cut([c for c in calls if c.parent == caller], calls)) for caller in callers]
+    return [_with_missing(blocks, calls, containers) for blocks in cut]
+
+
+def _with_missing(blocks: list[Block], calls: Sequence[Call], containers: Containers) -> list[Block]:
+    """Return stretches, with a block without calls for each attention like theirs that did not run.
+
+    What lies between two attentions may then be another block's: only they, and their norms, are known.
+    """
+    attentions = {call.path: block for block in blocks for call in block.calls if _attends(call, calls)}
+    makes = {(pattern(path), type(containers.modules[path])) for path in attentions}
+    alike = [path for path, module in containers.modules.items() if (pattern(path), type(module)) in makes]
+    if all(path in attentions for path in alike):
+        return blocks
+    return [
+        Block(_up_to(path, attentions[path].calls), attentions[path].path)
+        if path in attentions
+        else Block((), path)
+        for path in alike
+    ]
+
+
+def _up_to(path: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    return calls[: next(i for i, call in enumerate(calls) if call.path == path) + 1]
 
 
 def _cut(children: list[Call], calls: Sequence[Call]) -> Iterator[Block]:

@@ -505,3 +505,22 @@ class Fused(Decoder):
         for layer in self.layers:
             x, _ = layer(hidden_states=x)
         return x
+
+
+class Branches(Decoder):
+    """Branches in one list, each added to the line; runs those that ``plan`` names."""
+
+    plan = (0, 1, 2, 3, 4, 5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList([nn.LayerNorm(WIDTH), FeedForward() if i % 2 else Attention()]) for i in range(6)
+        )
+
+    def line(self, x: Tensor) -> Tensor:
+        """Return the line with all branches of the plan added."""
+        for i in self.plan:
+            before, branch = self.layers[i]
+            x = x + branch(before(x))
+        return x

@@ -330,3 +330,20 @@ def test_a_shared_block_among_others_has_a_site_for_each_of_its_turns() -> None:
     values = [record.readings[f"attn/entropy/blocks.0{i}"] for i in (1, 3)]
     assert values[0] != values[1]
     assert len([group for group in collector.layout.groups if "blocks" in group]) == 4
+
+
+def test_branches_that_are_skipped_leave_the_others_under_their_numbers() -> None:
+    model = made.Branches()
+    plans = iter([(0, 1, 3, 4, 5), (0, 1, 2, 3, 4, 5)])
+
+    def prepare() -> None:
+        model.plan = next(plans)
+
+    *_, (collector, _) = steps_of(model, [prepare, prepare])
+    sites = "resid_pre attn_norm_in attn_norm_out attn_out"
+    assert found(collector) == {"": [("layers.0.0", sites), ("layers.4.0", sites)]}
+    assert [site.name for site in collector.layout.sites if site.role is Role.ATTENTION] == [
+        "blocks.00",
+        "blocks.02",
+    ]
+    assert any("blocks.01" in row.dark for row in collector.coverage() if row.kind == "missing")

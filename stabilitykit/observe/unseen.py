@@ -107,7 +107,7 @@ def stack_notes(stack: Stack) -> Iterator[str]:
     unseen = [name for name, block in named_blocks(stack) if not block.calls]
     if unseen and any(len(block.calls) > 1 for block in stack.blocks):
         names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
-        yield f"did not run in the first forward pass and are not watched: {names}; of the others attention is"
+        yield f"did not run in the first forward pass and are not watched: {names}; of others attention is"
     elif unseen and stack.has_run:
         names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
         yield (

@@ -33,7 +33,7 @@ class Containers:
     def siblings(self, path: str) -> list[str]:
         """Return the paths, as registered, that differ from one in the number that it has in its container.
 
-        A module that another one wraps, as in ``layers.3.module``, stands beside those that are wrapped alike.
+        A module that another one wraps, as in ``layers.3.module``, stands beside those wrapped alike.
         """
         above, key, below = _split(path)
         container = self.modules.get(above)
@@ -44,11 +44,11 @@ class Containers:
         return [each for each in beside if each in self.modules]
 
     def is_list(self, path: str) -> bool:
-        """Return whether a module stands in a list or a dictionary, which holds nothing but its like."""
+        """Return whether a module stands in a list or a dictionary, which holds its like alone."""
         return isinstance(self.modules.get(_split(path)[0]), nn.ModuleList | nn.ModuleDict)
 
     def stacks(self) -> list[str]:
-        """Return the paths of lists and dictionaries that hold several modules of one class, each with parts."""
+        """Return the paths of lists that hold several modules of one class, each with parts."""
         return [path for path in self.modules if len(self.blocks_in(path)) > 1]
 
     def blocks_in(self, path: str) -> list[str]:

@@ -33,7 +33,7 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def holds_matrices(module: nn.Module) -> bool:
-    """Return whether a module multiplies by matrices of its own: it is linear, or holds a router or experts."""
+    """Return whether a module multiplies by matrices of its own: a linear one, a router, packed experts."""
     if is_linear(module) or isinstance(module, nn.Embedding):
         return is_linear(module)
     return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))

@@ -12,8 +12,31 @@ from stabilitykit.observe.attention.eager import PRODUCTS
 _SUMS = frozenset(("add", "add_", "sub", "sub_", "__radd__", "__iadd__"))
 _SCALES = frozenset(("mul", "mul_", "div", "div_", "__rmul__", "true_divide"))
 _KEEPS = frozenset(
-    "bfloat16 clone contiguous detach dropout dropout_ expand flatten float half movedim permute reshape "
-    "squeeze swapaxes to transpose type type_as unflatten unsqueeze view view_as".split()
+    (
+        "bfloat16",
+        "clone",
+        "contiguous",
+        "detach",
+        "dropout",
+        "dropout_",
+        "expand",
+        "flatten",
+        "float",
+        "half",
+        "movedim",
+        "permute",
+        "reshape",
+        "squeeze",
+        "swapaxes",
+        "to",
+        "transpose",
+        "type",
+        "type_as",
+        "unflatten",
+        "unsqueeze",
+        "view",
+        "view_as",
+    )
 )
 
 
@@ -60,7 +83,7 @@ class Lines:
         return not found.isdisjoint(self._projections) and found.isdisjoint(self._products)
 
     def terms(self, x: Tensor) -> frozenset[int]:
-        """Return the numbers of the tensors that one is the sum of, scaled by one number each; its own too."""
+        """Return the numbers of the tensors that one is the sum of, each scaled; its own is among them."""
         waiting = [self.number(x)]
         found = set(waiting)
         while waiting:

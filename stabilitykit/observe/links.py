@@ -26,7 +26,7 @@ MAIN = (Stream(""),)
 
 
 def streams_of(group: Sequence[Call]) -> tuple[Stream, ...]:
-    """Return the streams on which each of some calls takes up what the one before it gave; none is no chain."""
+    """Return the streams on which each call takes up what the one before it gave; none where they do not."""
     if len(group) < 2:
         return MAIN
     shared = set.intersection(*({*_links(one, other)} for one, other in pairwise(group)))

@@ -93,7 +93,7 @@ def parts_of(block: Block, calls: Sequence[Call], streams: Sequence[Stream] = MA
 
 
 def _added(block: Block, inside: list[Call]) -> Iterator[Branch]:
-    """Yield the modules of a block without attention that add to its line: its mixer, and its feed-forward."""
+    """Yield the modules of a block without attention that add to its line: mixer and feed-forward."""
     if block.whole is None or not block.whole.returned:
         return
     terms = block.whole.returned[0].terms

@@ -103,7 +103,8 @@ def find_stacks(
     chained += _strewn(calls, chained)
     taken = [call for group in chained for call in group.calls]
     loose = [group.calls for group in outer if not group.streams]
-    stretches = _stretches(calls, [g for g in loose if not any(call.holds(g[0]) for call in taken)])
+    loose = [group for group in loose if not any(call.holds(group[0]) for call in taken)]
+    stretches = _stretches(calls, loose, containers)
     if not stretches:
         chained += _changing(calls, chained)
     if not chained and not stretches:
@@ -142,7 +143,7 @@ def _parted(family: list[Call], calls: Sequence[Call], containers: Containers) -
 def _stack_of(
     members: list[Call], family: list[Call], calls: Sequence[Call], containers: Containers
 ) -> _Group | None:
-    """Return members of a family as a stack, with those beside them that belong to it; None if they are none."""
+    """Return members of a family as a stack, with those beside them that belong; None if they are none."""
     members = _trimmed(members, containers)
     if not members or len({call.shape_in for call in members}) > 1 or _is_rerun(members):
         return None
@@ -189,7 +190,7 @@ def _belongs(path: str, members: list[Call], containers: Containers) -> bool:
 
 
 def _with_front(members: list[Call], family: list[Call], calls: Sequence[Call]) -> list[Call]:
-    """Return members, and the one in front of them if it changes the shape: a stage's first block often does."""
+    """Return members, and the one in front if it changes the shape: a stage's first block often does."""
     at = next(i for i, call in enumerate(family) if call is members[0])
     before = family[at - 1] if at else None
     if before is None or not streams_of([before, members[0]]):
@@ -252,7 +253,7 @@ def _alike(calls: Sequence[Call], same_shape: bool) -> list[list[Call]]:
 
 
 def _changing(calls: Sequence[Call], chained: list[_Group]) -> list[_Group]:
-    """Return chains outside of others whose shapes change from block to block: the chain alone has to tell."""
+    """Return chains outside of others whose shapes change: the chain alone has to tell."""
     taken = [call for group in chained for call in group.calls]
     rest = [c for c in calls if not any(c is t or c.holds(t) or t.holds(c) for t in taken)]
     found = _outermost([_Group(group, streams_of(group)) for group in _alike(rest, same_shape=False)])
@@ -385,12 +386,35 @@ def _is_chain(group: Sequence[Call]) -> bool:
     return all(one.number in other.sources for one, other in pairwise(group))
 
 
-def _stretches(calls: Sequence[Call], loose: list[list[Call]]) -> list[list[Block]]:
+def _stretches(calls: Sequence[Call], loose: list[list[Call]], containers: Containers) -> list[list[Block]]:
     """Return the blocks of every caller whose branches are attentions."""
     callers = dict.fromkeys(
         group[0].parent for group in loose if any(_attends(call, calls) for call in group)
     )
-    return [list(_cut([c for c in calls if c.parent == caller], calls)) for caller in callers]
+    cut = [list(_cut([c for c in calls if c.parent == caller], calls)) for caller in callers]
+    return [_with_missing(blocks, calls, containers) for blocks in cut]
+
+
+def _with_missing(blocks: list[Block], calls: Sequence[Call], containers: Containers) -> list[Block]:
+    """Return stretches, with a block without calls for each attention like theirs that did not run.
+
+    What lies between two attentions may then be another block's: only they, and their norms, are known.
+    """
+    attentions = {call.path: block for block in blocks for call in block.calls if _attends(call, calls)}
+    makes = {(pattern(path), type(containers.modules[path])) for path in attentions}
+    alike = [path for path, module in containers.modules.items() if (pattern(path), type(module)) in makes]
+    if all(path in attentions for path in alike):
+        return blocks
+    return [
+        Block(_up_to(path, attentions[path].calls), attentions[path].path)
+        if path in attentions
+        else Block((), path)
+        for path in alike
+    ]
+
+
+def _up_to(path: str, calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    return calls[: next(i for i, call in enumerate(calls) if call.path == path) + 1]
 
 
 def _cut(children: list[Call], calls: Sequence[Call]) -> Iterator[Block]:
@@ -436,7 +460,7 @@ def _as_stack(group: _Group) -> Stack:
 
 
 def _joined(first: Stack, second: Stack) -> Stack:
-    """Return as one what the same modules did as a stack twice: each block as it ran first, if it did at all."""
+    """Return as one what the same modules did as a stack twice: each block as it ran first."""
     is_merged = first.is_merged or first.calls[0].parent == second.calls[0].parent
     if len({len(stack.blocks) for stack in (first, second)}) > 1:
         # They ran round after round, and not as many each time.
@@ -488,7 +512,7 @@ def _give_turns(forward: Call, members: Sequence[Call], calls: Sequence[Call]) -
 
 
 def _common_caller(members: Sequence[Call], calls: Sequence[Call]) -> Call | None:
-    """Return the innermost call during which all of some calls were made; of several forwards the first one's."""
+    """Return the innermost call during which all of some calls were made, or another one of its module."""
     above = members[0].parent
     while above is not None and not all(
         calls[above].holds(call) or _ran_again(calls[above], call, calls) for call in members

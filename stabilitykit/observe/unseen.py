@@ -40,11 +40,16 @@ def with_unseen(stack: Stack, seen: Sequence[Found], containers: Containers) -> 
         seen: What was found in the blocks that ran, of all stacks.
         containers: The modules of the model.
     """
+    are_whole = all(block.whole or not block.calls for block in stack.blocks)
     by_name = {found.name: found for found in seen}
     own = [by_name[name] for name, _ in named_blocks(stack) if name in by_name]
     for name, block in named_blocks(stack):
         if block.calls:
             yield by_name[name]
+            continue
+        if not are_whole:
+            # A branch off a line: no module carries the line itself.
+            yield Found(name, block.path, block.paths, (), {}, {})
             continue
         make = containers.make(block.path)
         like = next((found for found in (*own, *seen) if containers.make(found.path) == make), None)
@@ -100,14 +105,17 @@ _ENDS = (".resid_pre", ".resid_post")
 def stack_notes(stack: Stack) -> Iterator[str]:
     """Yield what is to be said of the blocks of a stack."""
     unseen = [name for name, block in named_blocks(stack) if not block.calls]
-    if unseen and stack.has_run:
+    if unseen and any(len(block.calls) > 1 for block in stack.blocks):
+        names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
+        yield f"did not run in the first forward pass and are not watched: {names}; of others attention is"
+    elif unseen and stack.has_run:
         names = ", ".join(unseen[:4]) + (", …" if len(unseen) > 4 else "")
         yield (
-            f"did not run in the first forward pass: {names}; what is in such a block is taken from its like, "
+            f"did not run in the first forward pass: {names}; what is in one is taken from its like, "
             "and a step in which a block does not run has no reading of it"
         )
     elif unseen:
         yield f"{unseen[0]} to {unseen[-1]} did not run in the first forward pass: they are taken from a list"
     if stack.is_merged:
         name = f"{stack.name}.blocks".lstrip(".")
-        yield f"{name} may run several times in a forward pass: a reading is of all its runs in a step together"
+        yield f"{name} may run several times in a forward pass: a reading is of all its runs together"

@@ -171,9 +171,7 @@ class SharedAttention(Decoder):
     def __init__(self) -> None:
         super().__init__()
         shared = Block()
-        self.layers = nn.ModuleList(
-            WithShared(shared if i % 2 else None, MixerBlock()) for i in range(4)
-        )
+        self.layers = nn.ModuleList(WithShared(shared if i % 2 else None, MixerBlock()) for i in range(4))
 
 
 class WithShared(nn.Module):
@@ -506,4 +504,23 @@ class Fused(Decoder):
         """Return the line behind all blocks."""
         for layer in self.layers:
             x, _ = layer(hidden_states=x)
+        return x
+
+
+class Branches(Decoder):
+    """Branches in one list, each added to the line; runs those that ``plan`` names."""
+
+    plan = (0, 1, 2, 3, 4, 5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList([nn.LayerNorm(WIDTH), FeedForward() if i % 2 else Attention()]) for i in range(6)
+        )
+
+    def line(self, x: Tensor) -> Tensor:
+        """Return the line with all branches of the plan added."""
+        for i in self.plan:
+            before, branch = self.layers[i]
+            x = x + branch(before(x))
         return x

@@ -54,6 +54,8 @@ EXPECTED: dict[str, Stacks] = {
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 WITHOUT_HEAD = ("torch_encoder", "torch_attention")
+PACKED = ("gpt_oss",)
+"""Whose feed-forward matrices are no modules, so that nothing tells where hidden units enter one."""
 WITHOUT_LAST_NORM = ("bert", "torch_encoder", "torch_attention", "resnet", "mlp")
 
 
@@ -170,7 +172,7 @@ def test_hidden_units_are_found_where_blocks_have_attention_and_feed_forward(nam
     modules = dict(collector._modules)
     hidden = collector.layout.hidden
     feeding = sum(count for count, sites in EXPECTED[name].values() if "mlp_out" in sites)
-    assert len(hidden) == feeding
+    assert len(hidden) == (0 if name in PACKED else feeding)
     for site in hidden.values():
         widths = modules[site.module].weight.shape
         assert max(widths) > WIDTH, "the hidden layer is wider than the line"

@@ -245,9 +245,10 @@ class _AttentionMarker(TorchFunctionMode):
     ) -> Any:
         if func in _ATTENTION or (func in _SOFTMAX and args and args[0].dim() >= 3):
             self._mark()
-        if func in SELECTIONS:
+        # What is compiled on its own must not have this in its graph.
+        if func in SELECTIONS and not torch.compiler.is_compiling():
             with torch._C.DisableTorchFunction():
                 self._select(func, args, kwargs or {})
-        elif func in GATES:
+        elif func in GATES and not torch.compiler.is_compiling():
             self._gate()
         return func(*args, **(kwargs or {}))

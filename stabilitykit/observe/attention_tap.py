@@ -65,17 +65,17 @@ class AttentionTap:
     def _see(self, seen: Seen) -> None:
         if not seen.complete:
             self.kind = "sampled"
-        # Attention may be computed in pieces: a call counts by its rows beside the first one's.
-        self._queries = self._queries or seen.queries
-        weight = seen.queries / self._queries if self._queries != seen.queries else 1
         if not torch.compiler.is_compiling():
+            # Attention may be computed in pieces: a call counts by its rows beside the first one's.
+            self._queries = self._queries or seen.queries
+            weight = seen.queries / self._queries if self._queries != seen.queries else 1
             self._pending.add(self._row, self.site.name, seen, self._on_error, weight)
         elif seen.is_doubtful and isinstance(seen.data, LogitRows):
             bound = self._buffer.rows[self._row, BOUND]
             torch.maximum(bound, seen.data.largest, out=bound)
         else:
             # What waits in a list would be another list at every step, and compiled anew.
-            write_readings(self._buffer, [self._row], [seen], [weight])
+            write_readings(self._buffer, [self._row], [seen], [1])
 
     def _fail(self, error: BaseException) -> None:
         self._on_error(self.site.name, error)

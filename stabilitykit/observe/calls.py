@@ -298,6 +298,11 @@ class _AttentionMarker(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        # What is compiled on its own must not have this in its graph.
+        if torch.compiler.is_compiling():
+            if func in _ATTENTION:
+                self._mark()
+            return func(*args, **kwargs)
         # What is odd is not looked at: the model's own call runs all the same.
         with suppress(Exception):
             if func in _ATTENTION or (func in _SOFTMAX and self._is_attention(args, kwargs)):

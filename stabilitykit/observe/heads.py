@@ -49,6 +49,8 @@ class HeadFinder:
         self.found: list[Head] = []
         self.has_seen_loss = False
         """Whether the graph of some loss was walked."""
+        self.hidden: set[int] = set()
+        """Calls that no graph holds, such as those in a reentrant checkpoint."""
         self._walked = -1
         self._linear: dict[int, nn.Module] = {}
 
@@ -61,6 +63,7 @@ class HeadFinder:
         """
         node: Node = output.grad_fn
         if node is None:
+            self.hidden.add(call.number)
             return
         linear = is_linear(call.module)
         node.metadata.setdefault(_MARK, []).append(call.number)
@@ -127,15 +130,15 @@ def head_of(
         start: Number of the first call behind all blocks.
         finder: What was seen of the loss; None where the model was not seen running.
     """
-    if finder is None or not finder.has_seen_loss:
-        behind = (call for call in reversed(outside) if call.number >= start)
-        head = next((call for call in behind if _is_over_vocabulary(call, model)), None)
-        return (head, -1, "") if head else (None, -1, _NONE)
     calls = {call.number: call for call in outside}
-    heads = [head for head in finder.found if head.call in calls]
+    heads = [head for head in finder.found if head.call in calls] if finder else []
     heads = [head for head in heads if head.known_loss or _is_over_vocabulary(calls[head.call], model)]
     if not heads:
-        return None, -1, _NONE
+        has_graph = finder is not None and finder.has_seen_loss
+        behind = [call for call in reversed(outside) if call.number >= start]
+        unseen = [call for call in behind if not has_graph or (finder and call.number in finder.hidden)]
+        head = next((call for call in unseen if _is_over_vocabulary(call, model)), None)
+        return (head, -1, "") if head else (None, -1, _NONE)
     most = max(head.classes for head in heads)
     heads = [head for head in heads if head.classes == most]
     # The innermost module whose very output the softmax sees; else the one nearest to the loss.

@@ -269,7 +269,7 @@ class _RouterMode(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        if func in SELECTIONS or func in GATES:
+        if (func in SELECTIONS or func in GATES) and not torch.compiler.is_compiling():
             try:
                 # Other modes, which watch attention, must not see what is computed here.
                 with torch.no_grad(), torch._C.DisableTorchFunction():

@@ -93,11 +93,12 @@ class WrittenOut:
             if is_attention is False:
                 return None
             pieces = x.detach().movedim(dim, -1)
+            if is_attention is None:
+                largest = LogitRows(pieces, pieces.amax().float())
+                return Seen(largest, complete=False, is_doubtful=True)
             place = _place_of_heads(pieces, self._heads)
             found = sample_pieces(pieces, place)
             queries = pieces[0, ..., 0].numel() // (pieces.shape[place] if place else 1)
-            if is_attention is None:
-                return Seen(found, complete=False, queries=queries, is_doubtful=True)
         if shifted is x and self._peak is not None:
             found = LogitRows(found.logits, self._peak.detach().amax().float())
         return Seen(found, complete=True, queries=queries)

@@ -14,6 +14,7 @@ from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe import SiteRules, Statistic
 from stabilitykit.observe.backward import after_backward
+from stabilitykit.observe.hook import Hook
 from stabilitykit.reactions import Policy
 from stabilitykit.records import Incident
 from stabilitykit.store import FOLDER_MB
@@ -139,5 +140,8 @@ def hook_gradients(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[Re
     """
     return [
         *after_backward(optimizers, lambda: monitor.read_gradients(scaled=True)),
-        *(each.register_step_pre_hook(lambda *_, own=each: monitor.before_step(own)) for each in optimizers),
+        *(
+            each.register_step_pre_hook(Hook(lambda *_, own=each: monitor.before_step(own)))
+            for each in optimizers
+        ),
     ]

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.gradients import GradientNorms, read_gradient_norms
+from stabilitykit.observe.hook import Hook
 from stabilitykit.observe.watched import Watched
 
 _HOOKED = 16
@@ -34,11 +36,13 @@ def after_backward(optimizers: Sequence[Optimizer], read: Callable[[], None]) ->
             engine.queue_callback(lambda: engine.queue_callback(read))
 
     hooked = [parameter for optimizer in optimizers for parameter in _spread(optimizer)]
-    return [each.register_post_accumulate_grad_hook(queue) for each in hooked]  # type: ignore[no-untyped-call]
+    return [each.register_post_accumulate_grad_hook(Hook(queue)) for each in hooked]  # type: ignore[no-untyped-call]
 
 
 def _spread(optimizer: Optimizer) -> list[nn.Parameter]:
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    trained = [
+        p for group in optimizer.param_groups for p in group["params"] if p.requires_grad and not is_lazy(p)
+    ]
     count = min(_HOOKED, len(trained))
     places = (round(i * (len(trained) - 1) / max(1, count - 1)) for i in range(count))
     return [trained[place] for place in dict.fromkeys(places)]

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.site import Coverage, Layout
 from stabilitykit.observe.tap import Armed, OnError, first_tensor
 from stabilitykit.stats import LineDetail, line_detail, local, silent_share
@@ -64,18 +64,31 @@ class DetailTap:
         self._armed = armed
         self._on_error = on_error
         self.fired = 0
+        self.is_dark = False
+        """Whether it sees nothing any more."""
         self.newest: Detail | None = None
         """What the step at hand gave, until it is read."""
 
-    def attach(self, module: nn.Module) -> RemovableHandle:
-        """Hook the module; the handle removes the tap."""
+    def attach(self, module: nn.Module) -> list[Handle]:
+        """Hook the module; the handles remove the tap."""
         if self._is_hidden:
-            return module.register_forward_pre_hook(lambda module, args: self._see(module, args))
-        return module.register_forward_hook(lambda module, args, output: self._see(module, output))
+            return [hook_input(module, self._on_input)]
+        return [hook_output(module, self._on_output)]
+
+    def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._see(module, args or kwargs)
+
+    def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
         # What a tap keeps on the host would be compiled anew at every step.
-        if torch.compiler.is_compiling() or self.newest is not None or not self._armed(module):
+        if (
+            torch.compiler.is_compiling()
+            or self.is_dark
+            or self.newest is not None
+            or not self._armed(module)
+        ):
             return
         try:
             tensor = first_tensor(value)
@@ -83,7 +96,7 @@ class DetailTap:
             if tensor is not None and tensor.is_floating_point() and tensor.dim() > 1:
                 with torch.no_grad():
                     self._read(tensor.detach())
-        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+        except Exception as error:  # Nothing in a monitor may end a training run.
             self._on_error(self.site, error)
 
     def _read(self, x: Tensor) -> None:
@@ -131,21 +144,25 @@ class DetailTaps:
         self.armed = False
         self._modules = modules
         self._paths = detail_sites(layout)
-        self._taps = [
+        self.taps = [
             DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._paths
         ]
 
-    def attach(self) -> list[RemovableHandle]:
-        """Hook the modules; the handles remove the taps."""
-        return [tap.attach(self._modules[self._paths[tap.site]]) for tap in self._taps]
+    def modules(self) -> list[str]:
+        """Return the paths of all modules that are hooked."""
+        return list(self._paths.values())
+
+    def module(self, tap: DetailTap) -> nn.Module:
+        """Return the module that a tap hooks."""
+        return self._modules[self._paths[tap.site]]
 
     def newest(self) -> list[Detail]:
         """Return what the step at hand gave."""
-        return [tap.newest for tap in self._taps if tap.newest is not None]
+        return [tap.newest for tap in self.taps if tap.newest is not None]
 
     def reset(self) -> None:
         """Forget the step."""
-        for each in self._taps:
+        for each in self.taps:
             each.newest = None
 
     def coverage(self, name: Callable[[str], str], dark: Mapping[str, str]) -> list[Coverage]:
@@ -156,6 +173,5 @@ class DetailTaps:
             dark: Why a site is no longer watched.
         """
         return [
-            tap.coverage(name(self._paths[tap.site]), dark.get(tap.site, ""), self.EVERY)
-            for tap in self._taps
+            tap.coverage(name(self._paths[tap.site]), dark.get(tap.site, ""), self.EVERY) for tap in self.taps
         ]

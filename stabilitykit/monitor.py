@@ -153,6 +153,7 @@ class Monitor:
         self._collector.attach()
         self._closed = self._failed = self._is_covered = False
         self._told_dark: set[str] = set()
+        self._told_missed: set[str] = set()
 
     @property
     def model(self) -> nn.Module:
@@ -361,6 +362,17 @@ class Monitor:
             if site not in self._told_dark:
                 self._told_dark.add(site)
                 log.warning("%s: no longer watched: %s", site, why)
+        missed = {s: why for s, why in self._collector.missed.items() if s not in self._told_missed}
+        self._told_missed.update(missed)
+        for why in dict.fromkeys(missed.values()):
+            sites = [site for site in missed if missed[site] == why]
+            log.warning(
+                "step %d: not read: %s%s: %s",
+                self.steps - 1,
+                ", ".join(sites[:3]),
+                ", …" if sites[3:] else "",
+                why,
+            )
 
     def _keep_coverage(self) -> None:
         if self.folder and self._is_first and not self.disk_failed:

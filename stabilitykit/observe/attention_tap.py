@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.attention import AttentionMode, PendingCalls, Seen, write_readings
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.partials import BOUND, PartialBuffer
 from stabilitykit.observe.site import Site
 from stabilitykit.observe.tap import Armed, OnError
@@ -25,6 +25,8 @@ class AttentionTap:
     def __init__(self, site: Site, row: int, buffer: PartialBuffer, armed: Armed, on_error: OnError) -> None:
         self.site = site
         self.kind = "exact or bound"
+        self.is_dark = False
+        """Whether it sees nothing any more."""
         self._row = row
         self._buffer = buffer
         self._pending = PendingCalls.of(buffer)
@@ -36,31 +38,36 @@ class AttentionTap:
         self._queries = 0
         self._fast: list[nn.Module] = []
 
-    def attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def attach(self, module: nn.Module) -> list[Handle]:
         """Hook the module; the handles remove the tap."""
         # In evaluation these take another path when no mode is active, which differs in the last bits.
         kinds = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
         self._fast = [each for each in module.modules() if isinstance(each, kinds)]
         return [
-            module.register_forward_pre_hook(self._enter),
+            hook_input(module, self._enter),
             # always_call: the mode must not outlive a forward that raises.
-            module.register_forward_hook(self._leave, always_call=True),
+            hook_output(module, self._leave, always_call=True),
         ]
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not self._armed(module) or not self.turn.is_now():
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.is_dark or not self._armed(module) or not self.turn.is_now():
             return
-        if all(each.training for each in self._fast):
+        if not any(_takes_fast_path(each) for each in self._fast):
             self._queries = 0
-            mode = AttentionMode(self._see, self._fail)
-            mode.__enter__()  # type: ignore[no-untyped-call]
+            mode = AttentionMode(self._see, self._fail, self._buffer)
+            mode.open()
             self._modes.append(mode)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._modes:
             mode = self._modes.pop()
-            mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            mode.close()
             mode.finish()
+
+    def close(self) -> None:
+        """Leave no mode active: an interrupt may have ended a forward without its hooks."""
+        while self._modes:
+            self._modes.pop().close()
 
     def _see(self, seen: Seen) -> None:
         if not seen.complete:
@@ -78,4 +85,11 @@ class AttentionTap:
             write_readings(self._buffer, [self._row], [seen], [1])
 
     def _fail(self, error: BaseException) -> None:
+        self._buffer.spoil(self._row)
         self._on_error(self.site.name, error)
+
+
+def _takes_fast_path(module: nn.Module) -> bool:
+    """Return whether a module may take torch's path for inference, which an active mode would switch off."""
+    learns = torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
+    return not module.training and not learns

@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.gradients import GradientNorms, read_gradient_norms
+from stabilitykit.observe.hook import Hook
 from stabilitykit.observe.watched import Watched
 
 _HOOKED = 16
@@ -80,7 +81,7 @@ class _Hooked:
         trained = [p for p in parameters if p.requires_grad and p.is_leaf and not is_lazy(p)]
         self._spread = {id(each) for each in _spread(trained)}
         self._handles: list[tuple[int, RemovableHandle]] = [
-            (id(each), each.register_post_accumulate_grad_hook(self._note))  # type: ignore[no-untyped-call]
+            (id(each), each.register_post_accumulate_grad_hook(Hook(self._note)))  # type: ignore[no-untyped-call]
             for each in trained
         ]
 

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.active import deactivate
+from stabilitykit.observe.forwards import Forwards
 from stabilitykit.observe.handed import Handed, Place, first_tensor, given_to, tensors_in
 from stabilitykit.observe.heads import HeadFinder
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.lines import Lines
 from stabilitykit.observe.routers import GATES, SELECTIONS, Choices
 from stabilitykit.observe.site import Site
@@ -83,14 +85,16 @@ class Tracer:
     Args:
         model: The model; every module of it is hooked until ``detach``.
         armed: Whether the forward that runs through a module counts.
+        forwards: Told where forwards begin and end, since any module may be the outermost.
     """
 
-    def __init__(self, model: nn.Module, armed: Armed) -> None:
+    def __init__(self, model: nn.Module, armed: Armed, forwards: Forwards) -> None:
         self.calls: list[Call] = []
         self.heads = HeadFinder()
         """What the loss of these passes was seen to take for logits."""
         self._glances: dict[tuple[int, str, Place], Glance] = {}
         self._armed = armed
+        self._forwards = forwards
         self._paths = {module: path for path, module in model.named_modules()}
         self._stack: list[Call] = []
         self._made: dict[int, list[int]] = {}
@@ -100,32 +104,45 @@ class Tracer:
         self.error: BaseException | None = None
         """What went wrong in here; after it nothing is written down."""
         closed = {module for module in self._paths if _is_closed(module)}
-        unseen = {inner for module in closed for inner in module.modules()}
+        # Scripted modules take no hooks.
+        scripted = (module for module in self._paths if isinstance(module, torch.jit.ScriptModule))
+        unseen = {inner for module in (*closed, *scripted) for inner in module.modules()}
         self._above = {m for m in self._paths if closed and not closed.isdisjoint(m.modules())}
         self._opener: Call | None = None
         self._handles = [h for module in self._paths if module not in unseen for h in self._hook(module)]
 
     def detach(self) -> None:
         """Remove every hook; may be called twice."""
-        self._close()
+        self.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._made.clear()
 
-    def _hook(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+    def clear(self) -> None:
+        """Forget what was seen: the forward was none of training."""
+        self.close()
+        self.calls.clear()
+        self._glances.clear()
+        self._made.clear()
+        self._lines, self.heads = Lines(), HeadFinder()
+        self.error = None
+
+    def _hook(self, module: nn.Module) -> tuple[Handle, Handle]:
         return (
             # In front of fully_shard's hook, which hands the module another tensor than it was given.
-            module.register_forward_pre_hook(self._on_enter, with_kwargs=True, prepend=True),
+            hook_input(module, self._on_enter, prepend=True),
             # always_call: a forward that raises must not leave the marker active.
-            module.register_forward_hook(self._on_leave, always_call=True),
+            hook_output(module, self._on_leave, always_call=True),
         )
 
     def _on_enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._forwards.enter(args, kwargs)
         self._guard(self._enter, module, args, kwargs)
 
     def _on_leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._guard(self._leave, module, args, output)
+        self._forwards.leave(output)
 
     def _guard(self, part: Callable[..., None], *arguments: Any) -> None:
         """Run a part so that its errors do not reach the model's forward."""
@@ -135,8 +152,7 @@ class Tracer:
             part(*arguments)
         except Exception as error:  # Nothing in a monitor may end a training run.
             self.error = error
-            self.calls.clear()
-            self.detach()
+            self.close()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # While a graph is compiled a hook would become part of it, with all its Python.
@@ -181,7 +197,7 @@ class Tracer:
             self._keep(call, "output", output)
             self.heads.mark(call, returned)
         if not self._stack:
-            self._close()
+            self.close()
 
     def glances(self, site: Site) -> Iterator[Glance]:
         """Yield what was seen at a site, a call at a time."""
@@ -240,7 +256,8 @@ class Tracer:
         self._mode = _AttentionMarker(self._mark, self._select, self._gate, self._lines)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the forward that is written down: an interrupt may have ended it without its hooks."""
         self._stack.clear()
         self._suspended.clear()
         self._opener = None
@@ -249,7 +266,7 @@ class Tracer:
     def _close_mode(self) -> None:
         mode, self._mode = self._mode, None
         if mode is not None:
-            mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            deactivate(mode)
 
 
 def _is_closed(module: nn.Module) -> bool:

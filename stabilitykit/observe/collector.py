@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parameter import is_lazy
 
 from stabilitykit.observe.assembly import Assembly
 from stabilitykit.observe.attention_tap import AttentionTap
@@ -19,15 +21,19 @@ from stabilitykit.observe.calls import Tracer
 from stabilitykit.observe.changes import Structure
 from stabilitykit.observe.conventional import conventional_layout
 from stabilitykit.observe.coverage import gain_rows, gradient_rows, missing_rows, site_rows
-from stabilitykit.observe.detail_tap import DetailTaps
+from stabilitykit.observe.detail_tap import DetailTap, DetailTaps
 from stabilitykit.observe.foreign import bare_layout, layout_of
+from stabilitykit.observe.forwards import Forwards, entrances
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
+from stabilitykit.observe.misses import Misses
 from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.packing import PackedStep, unpacked
 from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.ranks import Ranks
-from stabilitykit.observe.routers import RouterTaps
+from stabilitykit.observe.routers import RouterTap, RouterTaps
 from stabilitykit.observe.rules import SiteRules, applied
 from stabilitykit.observe.schema import Plan
+from stabilitykit.observe.scripted import SCRIPTED, without_scripted
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
 from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
@@ -86,15 +92,16 @@ class Collector:
         self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._tracer: Tracer | None = None
         self._resumed: Mapping[str, Any] | None = None
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
         self._stepper_handles: list[Removable] = []
+        self._forwards = Forwards(model, self)
+        self._misses = Misses()
         self._on_change: list[Callable[[], None]] = []
         self._changes, self._has_changed = 0, False
         self._loses_gradients = False
         self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
         self._armed = self._has_stepped = self._is_glance = False
-        self._dark: dict[str, str] = {}
         self._shares: tuple[Share, ...] | None = None
         self._host_reads = 0
         applied(self._rules, EMPTY_LAYOUT, model)
@@ -141,7 +148,7 @@ class Collector:
                 self._stepper_handles += stepper.attach(self._listener(place))
             except Exception as error:  # Its steps are still seen by what they have moved.
                 name = type(stepper.optimizer).__name__
-                self._darken(f"steps of {name}", error)
+                self._misses.darken(f"steps of {name}", error)
         self._look()
 
     def _listener(self, place: int) -> Listener:
@@ -157,12 +164,12 @@ class Collector:
         self._structure = Structure(self._model)
         self._modules = dict(self._model.named_modules())
         layout = conventional_layout(self._model)
-        if layout is not None:
+        if layout is not None and not any(is_lazy(p) for p in self._model.parameters()):
             self._settle_on(layout)
         elif is_compiled(self._model):
             self._settle_on(self._found(None))
         else:
-            self._tracer = Tracer(self._model, self._is_observed)
+            self._tracer = Tracer(self._model, self._is_observed, self._forwards)
 
     def refuse(self) -> None:
         """Let other ranks not wait for this one, which will not attach."""
@@ -183,10 +190,12 @@ class Collector:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._close_modes()
 
     def _settle_on(self, layout: Layout) -> None:
         """Hook what a layout holds, by the user's rules and with the user's statistics."""
-        self._use(with_statistics(applied(self._rules, layout, self._model), self._statistics))
+        layout = with_statistics(applied(self._rules, layout, self._model), self._statistics)
+        self._use(without_scripted(layout, self._modules))
         self._hook()
 
     def _found(self, calls: Tracer | None) -> Layout:
@@ -194,6 +203,8 @@ class Collector:
         try:
             if calls is not None and calls.error is not None:
                 raise calls.error
+            if isinstance(self._model, torch.jit.ScriptModule):
+                return bare_layout(self._model, SCRIPTED)
             seen = bool(calls and calls.calls)
             found = calls.calls if calls and seen else assumed_calls(self._model)
             heads = calls.heads if calls and seen else None
@@ -216,8 +227,8 @@ class Collector:
         self._buffer = PartialBuffer(len(layout.sites), self._device)
         self._assembly = Assembly()
         self._share_out()
-        self._details = DetailTaps(layout, self._modules, self._is_observed, self._darken)
-        self._routers = RouterTaps(layout, self._modules, self._is_observed, self._darken)
+        self._details = DetailTaps(layout, self._modules, self._is_observed, self._misses.note)
+        self._routers = RouterTaps(layout, self._is_observed, self._misses.note)
         self._turns = Turns(self._modules, self._is_observed)
         self._taps: list[Tap | AttentionTap] = []
         self._fired = [0] * len(layout.sites)
@@ -271,14 +282,41 @@ class Collector:
 
     def _hook(self) -> None:
         for row, site in enumerate(self.layout.sites):
-            tap = _TAPS.get(site.role, Tap)(site, row, self._buffer, self._is_observed, self._darken)
+            tap = _TAPS.get(site.role, Tap)(site, row, self._buffer, self._is_observed, self._misses.note)
             tap.turn = self._turns.of(site)
             self._taps.append(tap)
-            handles = tap.attach(self._modules[site.module])
-            self._handles.extend(handles if isinstance(handles, list) else [handles])
-        self._handles.extend(self._details.attach(self._turns.of))
-        self._handles.extend(self._routers.attach())
+            self._attach(site.key, tap, self._modules[site.module])
+        self._details.take_turns(self._turns.of)
+        for detail in self._details.taps:
+            self._attach(detail.site, detail, self._modules[detail.module])
+        for router in self._routers.taps:
+            self._attach(router.site, router, self._modules[router.router.module])
         self._handles.extend(self._turns.attach())
+        # Behind the taps, so that a forward ends when they have seen it.
+        hidden = [*self._details.modules(), *(tap.router.module for tap in self._routers.taps)]
+        self._hook_forwards([*(site.module for site in self.layout.sites), *hidden])
+
+    def _attach(self, site: str, tap: Tap | AttentionTap | DetailTap | RouterTap, module: nn.Module) -> None:
+        try:
+            self._handles.extend(tap.attach(module))
+        except Exception as error:  # A module may refuse hooks: it is not watched, the rest is.
+            self._misses.darken(site, error)
+
+    def _hook_forwards(self, paths: Sequence[str]) -> None:
+        """Hook the modules whose forwards are judged: the root, and all that may be called without it."""
+        for path in entrances(paths, self._modules):
+            module = self._modules[path]
+            if isinstance(module, OptimizedModule | torch.jit.ScriptModule):
+                continue
+            with suppress(Exception):
+                self._handles += [
+                    hook_input(
+                        module, lambda _, args, kwargs: self._forwards.enter(args, kwargs), prepend=True
+                    ),
+                    hook_output(
+                        module, lambda _, args, output: self._forwards.leave(output), always_call=True
+                    ),
+                ]
 
     def _before_step(self, place: int) -> None:
         # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
@@ -291,16 +329,20 @@ class Collector:
 
     def _settle(self, is_last_chance: bool = False) -> None:
         """Hook what the first forward pass showed, once there was one."""
-        if self._tracer is None or not (self._tracer.calls or (is_last_chance and not self._waits)):
+        tracer = self._tracer
+        if tracer is None:
+            return
+        is_ready = bool(tracer.calls) and self._forwards.is_certain
+        if not is_ready and not (is_last_chance and (tracer.calls or not self._waits)):
             return
         if self._structure.has_changed():
             # What was replaced since was not watched from outside.
             self._look_anew()
             return
         self._waits = False
-        tracer, self._tracer = self._tracer, None
+        self._tracer = None
         tracer.detach()
-        self._settle_on(self._found(tracer))
+        self._settle_on(conventional_layout(self._model) or self._found(tracer))
         self._is_glance = True
         for row, site in enumerate(self.layout.sites):
             if site.role is Role.ACTIVATION:
@@ -318,7 +360,8 @@ class Collector:
         if on:
             self._follow()
         self._is_compared = False
-        self._armed = on
+        self._close_modes()
+        self._armed = self._forwards.armed = on
         self._details.armed = detail
         for tap in self._optimizer_taps:
             tap.armed = on
@@ -356,12 +399,12 @@ class Collector:
         self._gradients.read(scale)
 
     def _try_gradients(self, part: Callable[[], None]) -> None:
-        if _GRADIENTS in self._dark:
+        if _GRADIENTS in self._misses.dark:
             return
         try:
             part()
         except Exception as error:  # Activations and updates are still read.
-            self._darken(_GRADIENTS, error)
+            self._misses.note(_GRADIENTS, error)
             self._gradients.reset()
 
     def before_step(self, optimizer: Any) -> None:
@@ -398,6 +441,7 @@ class Collector:
         Args:
             step: Optimizer steps finished before this one.
         """
+        self._forwards.finish()
         self._settle(is_last_chance=True)
         for tap in self._optimizer_taps:
             tap.end_look()
@@ -418,6 +462,7 @@ class Collector:
         if schema.plan == self._plan and not self._is_glance:
             for row in self._assembly.fired_rows:
                 self._fired[row] += 1
+        self._end_misses()
         self.reset()
         return record
 
@@ -438,6 +483,8 @@ class Collector:
         self._has_stepped = self._is_glance = False
         self._details.reset()
         self._routers.reset()
+        self._forwards.reset()
+        self._misses.forget()
         for tap in self._optimizer_taps:
             tap.reset()
         for stepper in self._steppers:
@@ -457,12 +504,15 @@ class Collector:
     def coverage(self) -> list[Coverage]:
         """Return how each site is watched, and what is not watched and why."""
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
+        sites = zip(self.layout.sites, self._fired, strict=True)
+        never = {site.key for site, fired in sites if not fired and site.key in self._misses.told}
+        dark = {key: self._misses.told[key] for key in never} | self._misses.dark
         return [
-            *site_rows(self.layout, self._modules, kinds, self._fired, self._dark),
-            *gradient_rows(self.layout, self._dark.get(_GRADIENTS, "")),
+            *site_rows(self.layout, self._modules, kinds, self._fired, dark),
+            *gradient_rows(self.layout, self._misses.dark.get(_GRADIENTS, "")),
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
-            *self._details.coverage(self._described, self._dark),
-            *self._routers.coverage(self._described, self._dark),
+            *self._details.coverage(self._described, self._misses.dark),
+            *self._routers.coverage(self._described, self._misses.dark),
             *gain_rows(self.layout),
             *missing_rows((*self.layout.notes, *self._turns.notes(_lines(self.layout)))),
         ]
@@ -504,20 +554,62 @@ class Collector:
     @property
     def dark(self) -> Mapping[str, str]:
         """Why sites are no longer watched."""
-        return MappingProxyType(self._dark)
+        return MappingProxyType(self._misses.dark)
+
+    @property
+    def missed(self) -> Mapping[str, str]:
+        """Why sites had no reading at some step, although they are watched."""
+        return MappingProxyType(self._misses.told)
 
     def _is_observed(self, module: nn.Module) -> bool:
         if torch.compiler.is_compiling():
             # The root may be the wrapper of the graph being compiled, which must not meet itself.
-            return self._armed and module.training
-        # Inside a backward pass a forward is a recomputation (activation checkpointing): already counted.
-        return self._armed and self._model.training and torch._C._current_graph_task_id() == -1
+            has_gradients = torch.is_grad_enabled() or self._forwards.counts
+            return self._armed and module.training and has_gradients
+        return self._armed and self._forwards.counts
 
     def _described(self, path: str) -> str:
         return f"{type(self._modules[path]).__name__} {path}"
 
-    def _darken(self, site: str, error: BaseException) -> None:
-        self._dark.setdefault(site, f"{type(error).__name__}: {error}")
+    def restart(self) -> None:
+        """Forget what was seen of activations at this step: it was none of training's."""
+        self._buffer.reset()
+        self._details.reset()
+        self._routers.reset()
+        if self._tracer:
+            self._tracer.clear()
+
+    def mark(self) -> None:
+        """Remember what was seen of activations at this step so far."""
+        self._buffer.mark()
+
+    def rewind(self) -> None:
+        """Forget what was seen of activations since ``mark``."""
+        self._buffer.rewind()
+
+    def _close_modes(self) -> None:
+        """Leave no forward open: an interrupt ends one without its hooks."""
+        self._forwards.close()
+        if self._tracer:
+            self._tracer.close()
+        for tap in self._taps:
+            if isinstance(tap, AttentionTap):
+                tap.close()
+
+    def _end_misses(self) -> None:
+        """Let sites that have failed for long go dark."""
+        if self._forwards.refused and not any(self._buffer.counts):
+            self._misses.tell("the forward pass", f"it ran inside {self._forwards.refused}")
+        names = {
+            self.layout.sites[row].key for row in self._assembly.fired_rows if row < len(self.layout.sites)
+        }
+        names |= {tap.site for tap in self._details.taps if tap.newest is not None}
+        if self._gradients.are_read:
+            names.add(_GRADIENTS)
+        self._misses.end(names)
+        for tap in (*self._taps, *self._details.taps):
+            site = tap.site if isinstance(tap, DetailTap) else tap.site.key
+            tap.is_dark = tap.is_dark or site in self._misses.dark
 
 
 def _lines(layout: Layout) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.handed import tensor_at
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.site import Coverage, Layout, Site
 from stabilitykit.observe.tap import Armed, OnError
 from stabilitykit.observe.turns import Turn
@@ -74,20 +74,28 @@ class DetailTap:
         self._armed = armed
         self._on_error = on_error
         self.fired = 0
+        self.is_dark = False
+        """Whether it sees nothing any more."""
         self.newest: Detail | None = None
         """What the step at hand gave, until it is read."""
 
-    def attach(self, module: nn.Module) -> RemovableHandle:
-        """Hook the module; the handle removes the tap."""
+    def attach(self, module: nn.Module) -> list[Handle]:
+        """Hook the module; the handles remove the tap."""
         if self._is_hidden:
-            return module.register_forward_pre_hook(lambda module, args: self._see(module, args))
-        return module.register_forward_hook(lambda module, args, output: self._see(module, output))
+            return [hook_input(module, self._on_input)]
+        return [hook_output(module, self._on_output)]
+
+    def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._see(module, args or kwargs)
+
+    def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
         # What a tap keeps on the host would be compiled anew at every step.
         if torch.compiler.is_compiling() or not self._armed(module) or not self.turn.is_now():
             return
-        if self.newest is not None:
+        if self.is_dark or self.newest is not None:
             return
         try:
             tensor = tensor_at(value, self._place)
@@ -95,7 +103,7 @@ class DetailTap:
             if tensor is not None and tensor.is_floating_point() and tensor.dim() > 1:
                 with torch.no_grad():
                     self._read(tensor.detach())
-        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+        except Exception as error:  # Nothing in a monitor may end a training run.
             self._on_error(self.site, error)
 
     def _read(self, x: Tensor) -> None:
@@ -143,27 +151,30 @@ class DetailTaps:
         self.armed = False
         self._modules = modules
         self._sites = detail_sites(layout)
-        self._taps = [
+        self.taps = [
             DetailTap(site, lambda module: self.armed and armed(module), on_error) for site in self._sites
         ]
 
-    def attach(self, turn_of: Callable[[Site], Turn]) -> list[RemovableHandle]:
-        """Hook the modules; the handles remove the taps.
+    def modules(self) -> list[str]:
+        """Return the paths of all modules that are hooked."""
+        return [tap.module for tap in self.taps]
+
+    def take_turns(self, turn_of: Callable[[Site], Turn]) -> None:
+        """Tell the taps which calls of their modules are their sites'.
 
         Args:
-            turn_of: Returns which calls of its module are a site's.
+            turn_of: Returns that of a site.
         """
-        for tap, site in zip(self._taps, self._sites, strict=True):
+        for tap, site in zip(self.taps, self._sites, strict=True):
             tap.turn = turn_of(site)
-        return [tap.attach(self._modules[tap.module]) for tap in self._taps]
 
     def newest(self) -> list[Detail]:
         """Return what the step at hand gave."""
-        return [tap.newest for tap in self._taps if tap.newest is not None]
+        return [tap.newest for tap in self.taps if tap.newest is not None]
 
     def reset(self) -> None:
         """Forget the step."""
-        for each in self._taps:
+        for each in self.taps:
             each.newest = None
 
     def coverage(self, name: Callable[[str], str], dark: Mapping[str, str]) -> list[Coverage]:
@@ -173,4 +184,4 @@ class DetailTaps:
             name: Describes the module at a path.
             dark: Why a site is no longer watched.
         """
-        return [tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY) for tap in self._taps]
+        return [tap.coverage(name(tap.module), dark.get(tap.site, ""), self.EVERY) for tap in self.taps]

@@ -49,6 +49,8 @@ class PartialBuffer:
         self.late: list[Late] = []
         """Whoever writes late; asked before anything is merged or read."""
         self._has_merged = False
+        self._spoiled: set[int] = set()
+        self._marked: tuple[Tensor, list[float]] | None = None
         self._views = tuple(self.rows)
         self._newest: Callable[[], Tensor | None] = _nothing
         self._newest_row = self._newest_version = 0
@@ -62,7 +64,30 @@ class PartialBuffer:
         self.counts = [0] * len(self.counts)
         self._merged_counts = [0] * len(self.counts)
         self._has_merged = False
+        self._spoiled.clear()
+        self._marked = None
         self._newest = _nothing
+
+    def spoil(self, row: int) -> None:
+        """Leave a row out of this step: what was written into it is not whole."""
+        self._spoiled.add(row)
+
+    def mark(self) -> None:
+        """Remember the step's partials as they are now, for ``rewind``."""
+        self.merge()
+        self._marked = self._merged.clone(), list(self._merged_counts)
+
+    def rewind(self) -> None:
+        """Forget what was written since ``mark``; nothing where there was none."""
+        if self._marked is None:
+            return
+        for late in self.late:
+            late.forget()
+        merged, counts = self._marked
+        self._merged.copy_(merged)
+        self._merged_counts, self.counts = list(counts), [0] * len(counts)
+        self.rows.copy_(self._neutral.expand_as(self.rows))
+        self._newest, self._marked = _nothing, None
 
     def begin(self, row: int, count: int) -> None:
         """Make a row ready to be written, and count what will stand behind it.
@@ -146,11 +171,14 @@ class PartialBuffer:
     def partials(self) -> Tensor:
         """Return the step's partials, still on the device."""
         self._flush()
-        if not self._has_merged:
-            return self.rows
-        self.merge()
-        self.counts = self._merged_counts
-        return self._merged
+        partials = self.rows
+        if self._has_merged:
+            self.merge()
+            self.counts = self._merged_counts
+            partials = self._merged
+        for row in self._spoiled:
+            self.counts[row] = 0
+        return partials
 
     def _flush(self) -> None:
         for late in self.late:

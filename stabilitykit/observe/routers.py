@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.detail_tap import Detail, DetailPart
 from stabilitykit.observe.graph_walk import GATES_IN_GRAPH, Source, trace
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.site import Coverage, Layout, Router
 from stabilitykit.observe.tap import Armed, OnError
 from stabilitykit.stats import RouterSums, router_sums
@@ -156,21 +156,22 @@ class RouterTap:
         self._armed = armed
         self._on_error = on_error
         self._modes: list[_RouterMode] = []
-        self._is_dark = False
+        self.is_dark = False
+        """Whether it sees nothing any more."""
         self.fired = 0
         self.newest: Detail | None = None
         """What the step at hand gave, until it is read."""
 
-    def attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def attach(self, module: nn.Module) -> list[Handle]:
         """Hook the module; the handles remove the tap."""
         return [
-            module.register_forward_pre_hook(self._enter),
+            hook_input(module, self._enter),
             # always_call: the mode must not outlive a forward that raises.
-            module.register_forward_hook(self._leave, always_call=True),
+            hook_output(module, self._leave, always_call=True),
         ]
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not (torch.compiler.is_compiling() or self._is_dark) and self._armed(module):
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not (torch.compiler.is_compiling() or self.is_dark) and self._armed(module):
             self._modes.append(_RouterMode(self.router, self._take, self._fail))
             self._modes[-1].__enter__()  # type: ignore[no-untyped-call]
 
@@ -190,7 +191,7 @@ class RouterTap:
 
     def _fail(self, error: BaseException) -> None:
         # What was taken of a part of the step must not be read.
-        self._is_dark, self.newest = True, None
+        self.newest = None
         self._on_error(self.site, error)
 
 
@@ -199,28 +200,20 @@ class RouterTaps:
 
     Args:
         layout: What was found.
-        modules: Modules by path.
         armed: Whether a forward belongs to an observed step.
         on_error: Told when a tap fails.
     """
 
-    def __init__(
-        self, layout: Layout, modules: Mapping[str, nn.Module], armed: Armed, on_error: OnError
-    ) -> None:
-        self._modules = modules
-        self._taps = [RouterTap(site, router, armed, on_error) for site, router in layout.routers.items()]
-
-    def attach(self) -> list[RemovableHandle]:
-        """Hook the modules; the handles remove the taps."""
-        return [handle for each in self._taps for handle in each.attach(self._modules[each.router.module])]
+    def __init__(self, layout: Layout, armed: Armed, on_error: OnError) -> None:
+        self.taps = [RouterTap(site, router, armed, on_error) for site, router in layout.routers.items()]
 
     def newest(self) -> list[Detail]:
         """Return what the step at hand gave."""
-        return [each.newest for each in self._taps if each.newest is not None]
+        return [each.newest for each in self.taps if each.newest is not None]
 
     def reset(self) -> None:
         """Forget the step."""
-        for each in self._taps:
+        for each in self.taps:
             each.newest = None
 
     def coverage(self, name: Callable[[str], str], dark: Mapping[str, str]) -> list[Coverage]:
@@ -240,7 +233,7 @@ class RouterTaps:
                 each.fired,
                 dark.get(each.site, ""),
             )
-            for each in self._taps
+            for each in self.taps
         ]
 
 

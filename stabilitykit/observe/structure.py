@@ -14,7 +14,10 @@ from stabilitykit.observe.calls import Call
 def is_compiled(model: nn.Module) -> bool:
     """Return whether a model or a part of it runs through ``torch.compile``."""
     return any(
-        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+        isinstance(module, OptimizedModule)
+        or module._compiled_call_impl is not None
+        # What `model.forward = torch.compile(model.forward)` leaves.
+        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
         for module in model.modules()
     )
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from stabilitykit.observe.handed import given_to, tensor_at
+from stabilitykit.observe.hook import Handle, hook_input, hook_output
 from stabilitykit.observe.partials import COUNT, MAXIMUM, MINIMUM, NORM, SUM, PartialBuffer
 from stabilitykit.observe.site import Role, Site
 from stabilitykit.observe.turns import Turn
@@ -17,7 +17,7 @@ Armed = Callable[[nn.Module], bool]
 """Whether the forward that runs through a module belongs to a step that is observed."""
 
 OnError = Callable[[str, BaseException], None]
-"""Told the site and the error when a tap fails."""
+"""Told the site and the error when a tap fails: it has no reading at this step."""
 
 
 class Tap:
@@ -32,14 +32,15 @@ class Tap:
         self._on_error = on_error
         self.turn = Turn(site, None)
         """Which calls of the module are the site's."""
-        self._is_dark = False
+        self.is_dark = False
+        """Whether it sees nothing any more."""
         self._write = self._write_log_z if site.role is Role.LOGITS else self._write_activation
 
-    def attach(self, module: nn.Module) -> RemovableHandle:
-        """Hook the module; the handle removes the tap."""
+    def attach(self, module: nn.Module) -> list[Handle]:
+        """Hook the module; the handles remove the tap."""
         if self.site.side == "input":
-            return module.register_forward_pre_hook(self._on_input, with_kwargs=True)
-        return module.register_forward_hook(self._on_output)
+            return [hook_input(module, self._on_input)]
+        return [hook_output(module, self._on_output)]
 
     def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._see(module, given_to(args, kwargs))
@@ -48,17 +49,16 @@ class Tap:
         self._see(module, output)
 
     def _see(self, module: nn.Module, value: Any) -> None:
-        if self._is_dark or not self._armed(module) or not self.turn.is_now():
+        if self.is_dark or not self._armed(module) or not self.turn.is_now():
             return
         try:
             tensor = tensor_at(value, self.site.place)
             tensor = tensor if tensor is None else local(tensor)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
                 self._write(tensor)
-        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
-            self._is_dark = True
+        except Exception as error:  # Nothing in a monitor may end a training run.
             # What is half written must not be read.
-            self._buffer.counts[self._row] = 0
+            self._buffer.spoil(self._row)
             self._on_error(self.site.key, error)
 
     def _write_activation(self, x: Tensor) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.observe.hook import Handle, hook_input
 from stabilitykit.observe.site import Site
 
 
@@ -17,7 +17,7 @@ class Pass:
         self.number = 0
         self._armed = armed
 
-    def begin(self, module: nn.Module, args: Any) -> None:
+    def begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Note that a forward begins."""
         if not torch.compiler.is_compiling() and self._armed(module):
             self.number += 1
@@ -76,11 +76,9 @@ class Turns:
         self._turns.append((site, turn))
         return turn
 
-    def attach(self) -> list[RemovableHandle]:
+    def attach(self) -> list[Handle]:
         """Hook the modules within whose forwards calls are counted; the handles remove the hooks."""
-        return [
-            self._modules[path].register_forward_pre_hook(each.begin) for path, each in self._passes.items()
-        ]
+        return [hook_input(self._modules[path], each.begin) for path, each in self._passes.items()]
 
     def notes(self, blocks: Iterable[str]) -> list[str]:
         """Return a line for every module that ran more often in a pass than there are sites for.

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from stabilitykit.observe.active import deactivate
 from stabilitykit.observe.attention import flex
 from stabilitykit.observe.attention.eager import (
     DIFFERENCES,
@@ -18,28 +19,71 @@ from stabilitykit.observe.attention.eager import (
 )
 from stabilitykit.observe.attention.kernel import OnError, See, attend
 from stabilitykit.observe.attention.multihead import number_of_heads, run
+from stabilitykit.observe.attention.seen import Seen
 
 _NOTED = frozenset((*PRODUCTS, *PEAKS, *DIFFERENCES))
-_SEEN = frozenset(
-    (*SOFTMAXES, *_NOTED, F.scaled_dot_product_attention, F.multi_head_attention_forward, flex.OPERATOR)
-)
+_ATTENDING = (F.scaled_dot_product_attention, F.multi_head_attention_forward, flex.OPERATOR)
+_SEEN = frozenset((*SOFTMAXES, *_NOTED, *_ATTENDING))
 
 
 class AttentionMode(TorchFunctionMode):
     """Sees every call of attention while it is active, however it is written.
 
+    Where several monitors watch a model, the innermost mode of one of them tells the others' what it sees.
+
     Args:
         see: Given each call.
         on_error: Told when a call could not be looked at; the model's own call runs all the same.
+        owner: What the modes of one monitor share.
     """
 
-    def __init__(self, see: See, on_error: OnError) -> None:
+    def __init__(self, see: See, on_error: OnError, owner: object) -> None:
         super().__init__()
-        self.see = see
-        self.on_error = on_error
+        self._see = see
+        self._on_error = on_error
+        self._owner = owner
+        self._others: list[AttentionMode] = []
+        self._covers = 0
         self._written_out = WrittenOut()
         self._flexed: tuple[Any, ...] | None = None
         self._is_traced = torch.compiler.is_compiling()
+
+    def open(self) -> None:
+        """Begin to see."""
+        # A mode that a graph is compiled under sees by itself: no kernel is called in another's place there.
+        if not self._is_traced:
+            self._others = self._modes_of_others()
+            for other in self._others:
+                other._covers += 1
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """See no more."""
+        if torch.compiler.is_compiling():
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        else:
+            deactivate(self)
+        for other in self._others:
+            other._covers -= 1
+
+    def _modes_of_others(self) -> list["AttentionMode"]:
+        """Return the innermost active mode of each other monitor."""
+        stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+        active = [mode for mode in stack if isinstance(mode, AttentionMode)]
+        innermost = {id(mode._owner): mode for mode in active if mode._owner is not self._owner}
+        return list(innermost.values())
+
+    def see(self, seen: Seen) -> None:
+        """Tell of a call."""
+        self._see(seen)
+        for other in self._others:
+            other._see(seen)
+
+    def on_error(self, error: BaseException) -> None:
+        """Tell that a call could not be looked at."""
+        self._on_error(error)
+        for other in self._others:
+            other._on_error(error)
 
     def finish(self) -> None:
         """Look at what can only be looked at afterwards; to be called when the mode is off.
@@ -66,7 +110,11 @@ class AttentionMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _SEEN:
+        if func not in _SEEN or self._covers:
+            return func(*args, **kwargs)
+        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+            if func in _ATTENDING:
+                self.on_error(RuntimeError("attention inside a transform of torch.func is not read"))
             return func(*args, **kwargs)
         if func is flex.OPERATOR:
             output = func(*args, **kwargs)

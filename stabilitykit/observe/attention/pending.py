@@ -84,7 +84,8 @@ class PendingCalls:
     def _read_alone(self, call: _Call) -> None:
         try:
             self._read([call])
-        except Exception as error:  # Nothing in a monitor may end a training run: the site goes dark.
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            self._buffer.spoil(call.row)
             call.on_error(call.site, error)
 
     def _read(self, group: list[_Call]) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 from stabilitykit import __version__
-from stabilitykit_cli import cost, diagnose, exits, explain, presets, probe, report, runs, sweep
+from stabilitykit_cli import cost, diagnose, exits, explain, presets, probe, report, runs, signals, sweep
 from stabilitykit_cli.consoles import never_fail_on_characters
 from stabilitykit_cli.options import Debug
 
@@ -33,6 +33,10 @@ def _version(wanted: bool) -> None:
     help="""See, explain and prevent unstable training of transformers.
 
 Results go to stdout, progress to stderr. Each command has its own --help.
+
+Exit status: 0 done, 1 could not, 2 wrong input, 3 by --fail-on; 130 after
+Ctrl-C, 143 after SIGTERM and 129 after a closed terminal, once what there
+is has been written; 141 where the reader of stdout has gone.
 
 Examples:
   stabilitykit probe --arch post_norm --lr 1e-2 --warmup 0
@@ -68,13 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     never_fail_on_characters()
     typed = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        status = get_command(app).main(args=typed, prog_name=NAME, standalone_mode=False)
-    except typer.Abort:
-        return exits.INTERRUPTED
-    except Exception as error:
-        return _usage(error)
-    return status if isinstance(status, int) else exits.OK
+    with signals.heeded():
+        try:
+            status = get_command(app).main(args=typed, prog_name=NAME, standalone_mode=False)
+        except (typer.Abort, KeyboardInterrupt):
+            return exits.interrupted()
+        except Exception as error:
+            return _usage(error)
+        return status if isinstance(status, int) else exits.OK
 
 
 def _usage(error: Exception) -> int:

@@ -76,7 +76,7 @@ def diagnose(
             _show(found)
         pictures.write(found.runs)
     if found.interrupted:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     if found.failures:
         return exits.FAILED
     return exits.stability_status((run.verdict.outcome for _, run in found.runs), fail_on)

@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from stabilitykit.errors import ConfigError, StabilityKitError
+from stabilitykit_cli import signals
 
 OK = 0
 """The command did its work."""
@@ -23,6 +24,8 @@ UNSTABLE = 3
 """``--fail-on unstable`` was given and a verdict is not ``stable``."""
 INTERRUPTED = 130
 """Ctrl-C, after writing what there is."""
+TERMINATED = 143
+"""SIGTERM, after writing what there is; 129 where the terminal was closed (SIGHUP)."""
 READER_GONE = 141
 """Whoever read stdout closed it: what a shell shows for any program that SIGPIPE ends."""
 
@@ -52,7 +55,7 @@ def guarded(command: Callable[_P, int]) -> Callable[_P, None]:
         except typer.Exit:
             raise
         except KeyboardInterrupt:
-            status = INTERRUPTED
+            status = interrupted()
         except BrokenPipeError:
             _abandon_stdout()
             status = READER_GONE
@@ -61,6 +64,15 @@ def guarded(command: Callable[_P, int]) -> Callable[_P, None]:
         raise typer.Exit(status)
 
     return run
+
+
+def interrupted(number: int | None = None) -> int:
+    """Return the status of a command that was interrupted, after it has written what there is.
+
+    Args:
+        number: The signal that did it, where the command itself was told; else that which the process got.
+    """
+    return 128 + number if number is not None else signals.status()
 
 
 def report(error: Exception, debug: bool = False) -> int:

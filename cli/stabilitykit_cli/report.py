@@ -67,7 +67,7 @@ def report(
     if logs:
         found = read_all(AskedFor(tuple(logs), debug=debug))
     if found.interrupted and not found.runs and not sweeps and not costs:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     made = _built([sweep for each in sweeps.values() for sweep in each], found, list(costs.values()))
     done = {"file": str(output), "runs": made.runs, "told": len(made.views)}
     if costs:
@@ -80,7 +80,7 @@ def report(
     else:
         sys.stdout.write(_said(output, done, figures))
     if found.interrupted:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     return exits.FAILED if found.failures else exits.OK
 
 

@@ -1,10 +1,14 @@
 """A line from a process to the one that started it: where it breaks, whoever held it is gone."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a run to end: Ctrl-C, whoever shuts down, a terminal that was closed."""
 
 
 def end_with(line: Connection, told: Callable[[], object] | None = None) -> None:

@@ -19,6 +19,7 @@ from stabilitykit.experiments.grid import (
     write_plan,
     write_result,
 )
+from stabilitykit.experiments.grid.folder import remove_plan_leftovers
 from stabilitykit.experiments.grid.hparams import write_cell_hparams, write_sweep_hparams
 from stabilitykit.experiments.grid.lock import only_one
 from stabilitykit.experiments.grid.plan import NAME
@@ -84,6 +85,7 @@ def sweep(
     check_claims(plan)
     _check_data([cell.spec for cell in asked_for(plan, lambda cell: None)])
     with only_one(folder):
+        remove_plan_leftovers(folder)
         write_plan(folder, plan)
         write_sweep_hparams(folder)
         if listener:

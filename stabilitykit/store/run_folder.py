@@ -16,7 +16,15 @@ import yaml
 
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
-from stabilitykit.store.contents import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder
+from stabilitykit.store.contents import (
+    CONFIG,
+    COVERAGE,
+    INCIDENTS,
+    READINGS,
+    VERDICT,
+    is_run_folder,
+    leftovers,
+)
 from stabilitykit.store.disk import AppendFile, reason, replace_file
 from stabilitykit.store.readings import ReadingsWriter
 from stabilitykit.store.run import open_run
@@ -88,8 +96,12 @@ class RunWriter:
             if resume:
                 self.last_step_kept = _last_step(folder)
                 (folder / VERDICT).unlink(missing_ok=True)
+                for part in list(leftovers(folder)):
+                    Path(part.path).unlink(missing_ok=True)
             replace_file(folder / CONFIG, text)
             (folder / READINGS).mkdir(exist_ok=True)
+            if (folder / READINGS).is_symlink():
+                raise RunFolderError(f"{folder}: {READINGS} is a link, and nothing is written through links")
             self._lock.hold(folder)
             past = open_run(folder).incidents if resume else ()
             self._thinner = Thinner(folder, folder / READINGS, 1e6 * folder_mb, past)

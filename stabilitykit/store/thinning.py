@@ -18,6 +18,7 @@ import pyarrow.compute  # `take` would load it in the middle of training.
 from numpy.typing import NDArray
 
 from stabilitykit.records import Incident
+from stabilitykit.store.disk import part_of
 from stabilitykit.store.segments import (
     DAMAGE,
     EVERY,
@@ -79,8 +80,6 @@ class Thinner:
         self._largest = self.segment_bytes
         for incident in incidents:
             self.mark(incident)
-        for part in readings.glob("*.part"):
-            part.unlink()
         for path in segment_files(readings):
             self._add(path)
 
@@ -175,7 +174,7 @@ class Thinner:
         damage = segment.damage
         if damage is not None:
             metadata[DAMAGE] = damage.encode()
-        part = closed.path.with_suffix(".part")
+        part = part_of(closed.path)
         file = SegmentFile(part, segment_schema(segment.tags, metadata), "zstd")
         try:
             for batch in _batches(segment, keep):

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from stabilitykit.experiments.backends.needs import share_of_gpus
 from stabilitykit.experiments.backends.pool import Ended, Job
 from stabilitykit.experiments.grid import CellResult
-from stabilitykit.experiments.lifeline import end_with
+from stabilitykit.experiments.lifeline import ENDING, end_with
 
 
 class LocalPool:
@@ -46,11 +46,16 @@ class LocalPool:
         ended = []
         for future in wait(self._running, seconds, FIRST_COMPLETED).done:
             worker, job = self._running.pop(future)
-            try:
-                ended.append(Ended(job, future.result()))
-            except BrokenProcessPool:
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
                 ended.append(Ended(job, None, "its process was killed"))
                 worker = worker.replaced()
+            elif isinstance(error, SystemExit | KeyboardInterrupt):
+                # What ends a worker must not end whoever waits for it.
+                ended.append(Ended(job, None, "its process was told to end"))
+                worker = worker.replaced()
+            else:
+                ended.append(Ended(job, future.result()))
             self._free.append(worker)
         return ended
 
@@ -83,8 +88,9 @@ class _Worker:
 
 
 def _prepare(line: Connection, gpus: tuple[str, ...]) -> None:
-    """Leave Ctrl-C to the parent, and end when its end of the line closes: it does so, or it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave what a terminal sends to the parent; end when its end of the line closes: it does so, or is gone."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
     end_with(line)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

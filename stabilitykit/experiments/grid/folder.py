@@ -5,6 +5,7 @@
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from stabilitykit.experiments.grid.bisection import asked_for
 from stabilitykit.experiments.grid.cell import Cell
 from stabilitykit.experiments.grid.plan import SweepPlan
 from stabilitykit.experiments.grid.result import SCHEMA_VERSION, CellResult, read_result
-from stabilitykit.store.disk import reason, replace_file
+from stabilitykit.store.contents import entries
+from stabilitykit.store.disk import PART, reason, replace_file
 
 SUFFIX = ".sweep.json"
 
@@ -66,6 +68,15 @@ def plan_files(path: Path) -> list[Path]:
     if path.name.endswith(SUFFIX) and path.is_file():
         return [path]
     return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+
+
+def remove_plan_leftovers(folder: Path) -> None:
+    """Remove what a killed writer has left of a plan."""
+    for entry in entries(folder):
+        part = PART.fullmatch(entry.name)
+        if part and part["name"].endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
+            with suppress(OSError):
+                (folder / entry.name).unlink()
 
 
 def open_sweep(file: Path) -> Sweep:

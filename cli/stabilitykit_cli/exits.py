@@ -12,7 +12,8 @@ from typing import ParamSpec
 import typer
 
 from stabilitykit.errors import ConfigError, StabilityKitError
-from stabilitykit_cli import signals
+from stabilitykit_cli import consoles, signals
+from stabilitykit_cli.printable import printable
 
 OK = 0
 """The command did its work."""
@@ -28,6 +29,9 @@ TERMINATED = 143
 """SIGTERM, after writing what there is; 129 where the terminal was closed (SIGHUP)."""
 READER_GONE = 141
 """Whoever read stdout closed it: what a shell shows for any program that SIGPIPE ends."""
+
+_LONGEST = 2_000
+"""Characters of an error's line."""
 
 debug_everywhere: ContextVar[bool] = ContextVar("debug_everywhere", default=False)
 """Whether ``--debug`` stood before the command's name."""
@@ -83,7 +87,8 @@ def report(error: Exception, debug: bool = False) -> int:
         debug: Whether the traceback is wanted.
     """
     if debug:
-        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError) and not isinstance(error, StabilityKitError):
         # The interpreter's own flush at exit would fail once more, with a traceback.
         _abandon_stdout()
@@ -93,9 +98,8 @@ def report(error: Exception, debug: bool = False) -> int:
 
 def complain(message: str) -> None:
     """Write one ``error: …`` line to stderr; line breaks inside the message become spaces."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
-        sys.stderr.flush()
+    line = " ".join(message.split())
+    consoles.tell(f"error: {line if len(line) <= _LONGEST else line[:_LONGEST] + ' …'}")
 
 
 def stability_status(outcomes: Iterable[str], fail_on: str | None) -> int:

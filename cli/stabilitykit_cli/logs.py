@@ -188,11 +188,7 @@ class _ReadingProgress:
     def share(self, share: float) -> None:
         """Say how much of it was read."""
         if self._bar is None and time.monotonic() - self._began > consoles.PATIENCE:
-            from rich.progress import Progress
-
-            self._bar = Progress(
-                console=self._console, transient=True, disable=not consoles.can_redraw(self._console)
-            )
+            self._bar = consoles.progress_bar(self._console)
             self._task = self._bar.add_task(self._name, total=1.0)
             self._bar.start()
         if self._bar is not None and self._task is not None:

@@ -1,7 +1,5 @@
 """``stabilitykit report``: sweeps, runs and costs as one page that needs no network."""
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +76,7 @@ def report(
     if json:
         print_document(done)
     else:
-        sys.stdout.write(_said(output, done, figures))
+        consoles.write(_said(output, done, figures))
     if found.interrupted:
         return exits.interrupted()
     return exits.FAILED if found.failures else exits.OK
@@ -117,15 +115,14 @@ def _built(sweeps: "Sequence[Sweep]", found: Diagnosed, costs: "Sequence[CostVie
 
 
 def _write(path: Path, page: str) -> None:
-    from stabilitykit.store.disk import reason
+    from stabilitykit.store.disk import reason, replace_file
 
     what = "replaced" if path.exists() else "written"
     try:
-        path.write_bytes(page.encode(errors="replace"))
+        replace_file(path, page.encode(errors="replace"), sync=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({reason(error)})") from error
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"page {what}: {path}\n")
+    consoles.tell(f"page {what}: {path}")
 
 
 def _write_figures(folder: Path, made: "Report") -> list[Path]:

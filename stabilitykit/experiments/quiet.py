@@ -111,8 +111,11 @@ class Interruptible(L.Callback):
         self.signal: int | None = None
         """The signal that ended the fit."""
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over; they can be handled in the main thread only."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over; they can be handled in the main thread only.
+
+        Lightning puts its own handlers in place after ``on_fit_start``.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
 
@@ -154,7 +157,7 @@ class StopTogether(L.Callback):
         self._monitor = monitor
         self._told = told
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take SIGTERM over: Lightning's handler would wait inside for processes that were sent none."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self._told.set())

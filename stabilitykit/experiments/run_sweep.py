@@ -1,6 +1,5 @@
 """A sweep: every cell that is asked for and not there yet, on as many workers as there are."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +24,8 @@ from stabilitykit.experiments.grid.lock import only_one
 from stabilitykit.experiments.grid.plan import NAME
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.store.contents import PROGRESS
+from stabilitykit.store.disk import read_file
+from stabilitykit.store.documents import parse_json
 from stabilitykit.training.corpus import load_corpus
 
 RUNS = Path("runs")
@@ -207,7 +208,7 @@ def _cost(spec: ProbeSpec) -> int:
 def _share(folder: Path) -> float:
     """Return how much of a running cell is done, as it says itself; 0 where it says nothing."""
     try:
-        document = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        document = parse_json(read_file(folder / PROGRESS))
         return float(document["step"]) / float(document["steps"])
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return 0.0

@@ -88,7 +88,7 @@ class _Worker:
 
 
 def _prepare(line: Connection, gpus: tuple[str, ...]) -> None:
-    """Leave what a terminal sends to the parent; end when its end of the line closes: it does so, or is gone."""
+    """Leave what a terminal sends to the parent, and end when its end of the line closes: it may be gone."""
     for each in ENDING:
         signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
     end_with(line)

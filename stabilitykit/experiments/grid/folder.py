@@ -15,7 +15,8 @@ from stabilitykit.experiments.grid.cell import Cell
 from stabilitykit.experiments.grid.plan import SweepPlan
 from stabilitykit.experiments.grid.result import SCHEMA_VERSION, CellResult, read_result
 from stabilitykit.store.contents import entries
-from stabilitykit.store.disk import PART, reason, replace_file
+from stabilitykit.store.disk import PART, read_file, reason, replace_file
+from stabilitykit.store.documents import parse_json
 
 SUFFIX = ".sweep.json"
 
@@ -101,11 +102,11 @@ def load_plan(file: Path) -> SweepPlan:
         RunFolderError: It cannot be read by this version.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(read_file(file))
         version = int(document["schema_version"])
     except OSError as error:
         raise RunFolderError(f"{file}: cannot be read ({reason(error)})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise RunFolderError(
             f"{file}: damaged; repeat the sweep's command to have it written again"
         ) from None

@@ -122,18 +122,19 @@ def progress_bar(console: Console) -> "Progress":
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Give a function that takes how many of how many are done, and shows it where that takes long.
 
     Args:
         what: What is being done.
+        quiet: Whether nothing shall be shown.
     """
     console, began = progress(), time.monotonic()
     bar: Progress | None = None
 
     def told(done: int, of: int) -> None:
         nonlocal bar
-        if bar is None and time.monotonic() - began > PATIENCE:
+        if bar is None and not quiet and time.monotonic() - began > PATIENCE:
             bar = progress_bar(console)
             bar.add_task(what, total=of)
             bar.start()

@@ -67,7 +67,7 @@ def diagnose(
     """
     pictures = Pictures.asked(plot, picture, json)
     asked = AskedFor(tuple(paths), format, loss, step, grad_norm, lr, debug)
-    found = follow_all(asked, quiet=json) if follow else read_all(asked)
+    found = follow_all(asked, quiet=json) if follow else read_all(asked, quiet=json)
     if found.runs:
         if json:
             print_document(_document(found))

@@ -63,7 +63,7 @@ def report(
     costs = _costs(paths)
     logs = [path for path in paths if path not in sweeps and path not in costs]
     if logs:
-        found = read_all(AskedFor(tuple(logs), debug=debug))
+        found = read_all(AskedFor(tuple(logs), debug=debug), quiet=json)
     if found.interrupted and not found.runs and not sweeps and not costs:
         return exits.interrupted()
     made = _built([sweep for each in sweeps.values() for sweep in each], found, list(costs.values()))

@@ -21,6 +21,17 @@ def end_with(line: Connection, told: Callable[[], object] | None = None) -> None
     threading.Thread(target=_listen, args=(line, told), daemon=True).start()
 
 
+def leave_signals_to_starter(line: Connection) -> None:
+    """Leave what a terminal sends to whoever started this process, and end when that one's line closes.
+
+    Args:
+        line: The end to listen at; the starter alone holds the other one.
+    """
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
+    end_with(line)
+
+
 def _listen(line: Connection, told: Callable[[], object] | None) -> None:
     with suppress(EOFError, OSError):
         while True:

@@ -73,6 +73,17 @@ def is_own_event_file(entry: os.DirEntry[str]) -> bool:
     return _is_file(entry, lambda name: _EVENTS.fullmatch(name) is not None)
 
 
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of a run's folder, whoever wrote them: of its files and of its readings."""
+    found = [*entries(folder), *entries(folder / READINGS)]
+    return sum(_bytes(each) for each in found)
+
+
+def event_bytes(folder: Path) -> int:
+    """Return the bytes of our event files in a folder."""
+    return sum(_bytes(each) for each in entries(folder) if is_own_event_file(each))
+
+
 def own_hparams(folder: Path) -> list[os.DirEntry[str]]:
     """Return the files in a folder that hold what we show in TensorBoard's HPARAMS tab."""
     return [each for each in entries(folder) if each.name.endswith(HPARAMS) and is_own_event_file(each)]
@@ -85,6 +96,14 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
             return list(found)
     except OSError:
         return []
+
+
+def _bytes(entry: os.DirEntry[str]) -> int:
+    """Return the bytes of a file; none of one that has just gone, or that is none."""
+    try:
+        return entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
+    except OSError:
+        return 0
 
 
 def _is_name(name: str) -> bool:

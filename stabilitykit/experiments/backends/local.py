@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +10,7 @@ from multiprocessing.connection import Connection
 from stabilitykit.experiments.backends.needs import share_of_gpus
 from stabilitykit.experiments.backends.pool import Ended, Job
 from stabilitykit.experiments.grid import CellResult
-from stabilitykit.experiments.lifeline import ENDING, end_with
+from stabilitykit.experiments.lifeline import leave_signals_to_starter
 
 
 class LocalPool:
@@ -89,9 +88,7 @@ class _Worker:
 
 def _prepare(line: Connection, gpus: tuple[str, ...]) -> None:
     """Leave what a terminal sends to the parent, and end when its end of the line closes: it may be gone."""
-    for each in ENDING:
-        signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
-    end_with(line)
+    leave_signals_to_starter(line)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 

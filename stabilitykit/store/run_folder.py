@@ -36,8 +36,8 @@ from stabilitykit.store.writer_lock import WriterLock
 
 log = logging.getLogger(__name__)
 
-_SHARE = 1 / 8
-"""Of the budget, for incidents; and as much for the verdict."""
+_OF_INCIDENTS, _OF_VERDICT = 1 / 4, 1 / 8
+"""Of the budget."""
 FOLDER_MB = 200.0
 """What a run's folder may take where nothing else is asked for, in megabytes."""
 
@@ -238,7 +238,7 @@ class RunWriter:
 
     def _has_room_for(self, line: str) -> bool:
         """Return whether the incidents' share takes a line, after leaving out what newer lines tell."""
-        path, share = self.folder / INCIDENTS, _SHARE * self._budget
+        path, share = self.folder / INCIDENTS, _OF_INCIDENTS * self._budget
         size = path.stat().st_size if path.exists() else 0
         if size + len(line) > max(share / 2, 2 * self._compacted):
             replace_file(path, compacted(read_file(path)))
@@ -259,7 +259,7 @@ class RunWriter:
         kept = len(incidents) if isinstance(incidents, list) else 0
         while True:
             text = json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2) + "\n"
-            if len(text) <= _SHARE * self._budget or not kept or not isinstance(incidents, list):
+            if len(text) <= _OF_VERDICT * self._budget or not kept or not isinstance(incidents, list):
                 return text
             kept //= 2
             document["incidents"] = incidents[: kept - kept // 2] + incidents[len(incidents) - kept // 2 :]

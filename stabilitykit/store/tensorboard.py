@@ -211,6 +211,9 @@ class TensorBoardWriter:
         return max(step // grid + 1, -(-(step + step // 20) // grid)) * grid
 
     def _images(self) -> list[Summary.Value]:
+        if self._is_full:
+            # They would not be written, and take milliseconds to draw.
+            return []
         drawn = [(kind, history) for kind, history in self._histories.items() if not history.is_empty]
         return [charts.picture(kind.tag, self._draw(kind, history)) for kind, history in drawn]
 

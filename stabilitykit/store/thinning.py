@@ -85,6 +85,8 @@ class Thinner:
         self._closed: list[_Closed] = []
         self._largest = self.segment_bytes
         self._taken = 0.0
+        self._is_hindered = False
+        """Whether the disk itself was too full to rewrite anything."""
         for incident in incidents:
             self.mark(incident)
         for path in segment_files(readings):
@@ -112,6 +114,8 @@ class Thinner:
     def make_room(self, size: float) -> bool:
         """Return whether the folder has room for more, after thinning at once what stands in the way of it.
 
+        Where the disk is too full for thinning it is the disk that will refuse.
+
         Args:
             size: Bytes that are about to be written.
         """
@@ -121,7 +125,7 @@ class Thinner:
         self._taken = self._others() + size
         for _ in self._thin():
             pass
-        return folder_bytes(self._folder) + size <= self._budget
+        return self._is_hindered or folder_bytes(self._folder) + size <= self._budget
 
     def work(self) -> None:
         """Go on with what is to be rewritten, for about a millisecond."""
@@ -160,7 +164,7 @@ class Thinner:
                 yield from step
         except (OSError, pa.ArrowException):
             # It takes some room first. A disk that is full is met, and told of, where a step is recorded.
-            return
+            self._is_hindered = True
 
     def _room(self) -> float:
         """Return the bytes that closed segments may take."""

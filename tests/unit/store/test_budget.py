@@ -54,9 +54,9 @@ class History:
             one = record(self.step, tuple(some))
             writer.record(one)
             board.record(one)
-            if many and self.draw.random() < 0.4:
+            if many and self.draw.random() < 0.2:
                 self.incidents += 1
-                for what in ("opened", "updated", "updated"):
+                for what in ("opened", "updated"):
                     happened = change(self.incidents, self.step, what)
                     writer.incident(happened)
                     board.incident(happened)
@@ -78,13 +78,17 @@ class History:
         self.most = max(self.most, folder_bytes(self.folder))
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_no_history_makes_a_folder_pass_its_budget(tmp_path: Path, seed: int) -> None:
+# Files of a killed run are not closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("seed", "sessions"), [(0, 12), *(pytest.param(n, 60, marks=pytest.mark.slow) for n in range(1, 6))]
+)
+def test_no_history_makes_a_folder_pass_its_budget(tmp_path: Path, seed: int, sessions: int) -> None:
     history = History(tmp_path / "run", seed)
-    for _ in range(40):
+    for _ in range(sessions):
         history.session(history.draw.choice([1, 10, 60, 300]))
         assert history.most <= SIZE
-    assert history.most > SIZE / 2
+    assert history.most > SIZE / 4
     run = open_run(history.folder)
     assert run.notes == ()
     steps = [each.step for each in run.records()]

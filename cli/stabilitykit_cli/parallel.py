@@ -15,7 +15,7 @@ from stabilitykit.errors import StabilityKitError
 if TYPE_CHECKING:
     from stabilitykit.replay import Replay
 
-MANY = 64
+MANY = 256
 """Logs from which on processes are worth their start."""
 _AHEAD = 4
 """Pieces of work a process that are handed out before the first of them is taken back."""

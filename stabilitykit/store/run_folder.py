@@ -36,7 +36,7 @@ from stabilitykit.store.writer_lock import WriterLock
 
 log = logging.getLogger(__name__)
 
-_OF_INCIDENTS, _OF_VERDICT = 1 / 4, 1 / 8
+_OF_INCIDENTS, _OF_VERDICT = 1 / 2, 1 / 8
 """Of the budget."""
 FOLDER_MB = 200.0
 """What a run's folder may take where nothing else is asked for, in megabytes."""

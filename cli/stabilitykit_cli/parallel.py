@@ -42,7 +42,7 @@ def read_many(paths: Sequence[Path], settings: dict[str, Any]) -> "Iterator[Repl
         paths: Logs.
         settings: How each shall be read.
     """
-    workers = min(_cores(), len(paths) // (MANY // 4))
+    workers = min(_cores(), 4 * len(paths) // MANY)
     done = 0
     if len(paths) >= MANY and workers > 1:
         try:

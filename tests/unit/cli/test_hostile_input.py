@@ -216,6 +216,7 @@ def _options(name: str) -> tuple[list[tuple[str, bool]], bool]:
 def test_no_option_ends_in_a_traceback_whatever_is_typed(name: str, places: list[str]) -> None:
     draw = random.Random(name)
     options, has_arguments = _options(name)
+    every = [*VALUES, *places]
     cases = [
         [option, draw.choice([*VALUES, *places])] for option, takes in options if takes for _ in range(3)
     ]

@@ -299,7 +299,7 @@ class Monitor:
         # A step is diagnosed before it is kept, so that the state is the one after it.
         state = self._diagnosis.snapshot
         writer = RunWriter(folder, config, resume=resume, state=state, folder_mb=folder_mb)
-        return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder))]
+        return [_RunFolder(writer), _TensorBoard(TensorBoardWriter(folder, folder_mb=folder_mb))]
 
     def _find_scaler(self, scaler: torch.amp.GradScaler) -> None:
         if self._scaler is None:

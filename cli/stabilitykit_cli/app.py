@@ -1,5 +1,6 @@
 """The command line: registers the commands. Torch is imported in command bodies, never here."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -8,8 +9,9 @@ import typer
 from typer.main import get_command
 
 from stabilitykit import __version__
-from stabilitykit_cli import cost, diagnose, exits, explain, presets, probe, report, runs, sweep
+from stabilitykit_cli import cost, diagnose, exits, explain, presets, probe, report, runs, signals, sweep
 from stabilitykit_cli.consoles import never_fail_on_characters
+from stabilitykit_cli.log_lines import fit_for_terminals
 from stabilitykit_cli.options import Debug
 
 NAME = "stabilitykit"
@@ -33,6 +35,10 @@ def _version(wanted: bool) -> None:
     help="""See, explain and prevent unstable training of transformers.
 
 Results go to stdout, progress to stderr. Each command has its own --help.
+
+Exit status: 0 done, 1 could not, 2 wrong input, 3 by --fail-on; 130 after
+Ctrl-C, 143 after SIGTERM and 129 after a closed terminal, once what there
+is has been written; 141 where the reader of stdout has gone.
 
 Examples:
   stabilitykit probe --arch post_norm --lr 1e-2 --warmup 0
@@ -68,13 +74,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     never_fail_on_characters()
     typed = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        status = get_command(app).main(args=typed, prog_name=NAME, standalone_mode=False)
-    except typer.Abort:
-        return exits.INTERRUPTED
-    except Exception as error:
-        return _usage(error)
-    return status if isinstance(status, int) else exits.OK
+    if (status := _refused(typed)) is not None:
+        return status
+    with signals.heeded(), fit_for_terminals():
+        try:
+            status = get_command(app).main(args=typed, prog_name=NAME, standalone_mode=False)
+        except (typer.Abort, KeyboardInterrupt):
+            return exits.interrupted()
+        except Exception as error:
+            return _usage(error)
+        return status if isinstance(status, int) else exits.OK
+
+
+def _refused(typed: Sequence[str]) -> int | None:
+    """Return the status where nothing can be done at all, after saying why."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  # as long as the process
+    if sys.stdout is None:
+        exits.complain("stdout is closed, and results have nowhere to go")
+        return exits.FAILED
+    if any("\0" in each for each in typed):
+        exits.complain("a NUL character was typed, which no name or value can hold")
+        return exits.USAGE
+    return None
 
 
 def _usage(error: Exception) -> int:

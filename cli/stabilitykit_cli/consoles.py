@@ -6,10 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from stabilitykit_cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,7 +26,22 @@ PATIENCE = 1.0
 
 
 class StreamConsole(Console):
-    """A console that lets its caller know when the reader has gone, where rich would end the process."""
+    """A console for texts of anybody's: brackets are no markup, and a terminal's commands are not sent.
+
+    It lets its caller know when the reader has gone, where rich would end the process.
+
+    Args:
+        stderr: Whether to write there.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is to be written; those that rich itself commands the terminal by stay."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable(text), style)
 
     def on_broken_pipe(self) -> None:
         """Raise what the write raised.
@@ -41,7 +59,7 @@ def show(renderable: RenderableType, whole_lines: bool = False) -> None:
         renderable: What to print.
         whole_lines: Whether lines are left as long as they are, so that a command can be copied.
     """
-    console = StreamConsole(highlight=False)
+    console = StreamConsole()
     if console.is_terminal:
         console.width = min(console.width, MAX_WIDTH)
     elif "COLUMNS" not in os.environ:
@@ -54,13 +72,25 @@ def show(renderable: RenderableType, whole_lines: bool = False) -> None:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Write plain lines to stdout as they are, for those who cut them up."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    """Write plain lines to stdout, for those who cut them up; a line break inside one is a blank."""
+    write("".join(" ".join(line.split("\n")) + "\n" for line in lines))
+
+
+def write(text: str) -> None:
+    """Write a text to stdout, fit for a terminal."""
+    sys.stdout.write(printable(text))
+
+
+def tell(line: str) -> None:
+    """Write a line to stderr, fit for a terminal, if there is somebody to read it."""
+    with suppress(OSError):
+        sys.stderr.write(printable(" ".join(line.split())) + "\n")
+        sys.stderr.flush()
 
 
 def progress() -> Console:
     """Return the console of progress, on stderr."""
-    return StreamConsole(stderr=True, highlight=False)
+    return StreamConsole(stderr=True)
 
 
 def can_redraw(console: Console) -> bool:
@@ -76,22 +106,36 @@ def never_fail_on_characters() -> None:
             stream.reconfigure(errors="replace")
 
 
+def progress_bar(console: Console) -> "Progress":
+    """Return a bar that goes when it is done, and shows nothing but on a terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    # Names of files are no markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    return Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not can_redraw(console),
+    )
+
+
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Give a function that takes how many of how many are done, and shows it where that takes long.
 
     Args:
         what: What is being done.
+        quiet: Whether nothing shall be shown.
     """
     console, began = progress(), time.monotonic()
     bar: Progress | None = None
 
     def told(done: int, of: int) -> None:
         nonlocal bar
-        if bar is None and time.monotonic() - began > PATIENCE:
-            from rich.progress import Progress
-
-            bar = Progress(console=console, transient=True, disable=not can_redraw(console))
+        if bar is None and not quiet and time.monotonic() - began > PATIENCE:
+            bar = progress_bar(console)
             bar.add_task(what, total=of)
             bar.start()
         if bar is not None:

@@ -67,7 +67,7 @@ def diagnose(
     """
     pictures = Pictures.asked(plot, picture, json)
     asked = AskedFor(tuple(paths), format, loss, step, grad_norm, lr, debug)
-    found = follow_all(asked, quiet=json) if follow else read_all(asked)
+    found = follow_all(asked, quiet=json) if follow else read_all(asked, quiet=json)
     if found.runs:
         if json:
             print_document(_document(found))
@@ -76,7 +76,7 @@ def diagnose(
             _show(found)
         pictures.write(found.runs)
     if found.interrupted:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     if found.failures:
         return exits.FAILED
     return exits.stability_status((run.verdict.outcome for _, run in found.runs), fail_on)

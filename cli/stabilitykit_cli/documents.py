@@ -2,15 +2,17 @@
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
+
+from stabilitykit_cli import consoles
 
 
 def print_document(document: Mapping[str, Any]) -> None:
     """Write one JSON document to stdout; a non-finite number becomes null, anything unknown its text."""
     text = json.dumps(_finite(document), allow_nan=False, indent=2, default=str)
-    sys.stdout.write(text + "\n")
+    # JSON leaves this one control character as it is.
+    consoles.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def _finite(value: Any) -> Any:

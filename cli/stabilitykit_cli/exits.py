@@ -12,6 +12,8 @@ from typing import ParamSpec
 import typer
 
 from stabilitykit.errors import ConfigError, StabilityKitError
+from stabilitykit_cli import consoles, signals
+from stabilitykit_cli.printable import printable
 
 OK = 0
 """The command did its work."""
@@ -23,8 +25,13 @@ UNSTABLE = 3
 """``--fail-on unstable`` was given and a verdict is not ``stable``."""
 INTERRUPTED = 130
 """Ctrl-C, after writing what there is."""
+TERMINATED = 143
+"""SIGTERM, after writing what there is; 129 where the terminal was closed (SIGHUP)."""
 READER_GONE = 141
 """Whoever read stdout closed it: what a shell shows for any program that SIGPIPE ends."""
+
+_LONGEST = 2_000
+"""Characters of an error's line."""
 
 debug_everywhere: ContextVar[bool] = ContextVar("debug_everywhere", default=False)
 """Whether ``--debug`` stood before the command's name."""
@@ -52,7 +59,7 @@ def guarded(command: Callable[_P, int]) -> Callable[_P, None]:
         except typer.Exit:
             raise
         except KeyboardInterrupt:
-            status = INTERRUPTED
+            status = interrupted()
         except BrokenPipeError:
             _abandon_stdout()
             status = READER_GONE
@@ -63,6 +70,15 @@ def guarded(command: Callable[_P, int]) -> Callable[_P, None]:
     return run
 
 
+def interrupted(number: int | None = None) -> int:
+    """Return the status of a command that was interrupted, after it has written what there is.
+
+    Args:
+        number: The signal that did it, where the command itself was told; else that which the process got.
+    """
+    return 128 + number if number is not None else signals.status()
+
+
 def report(error: Exception, debug: bool = False) -> int:
     """Write an error's line to stderr, with its traceback before it where asked, and return the exit status.
 
@@ -71,7 +87,8 @@ def report(error: Exception, debug: bool = False) -> int:
         debug: Whether the traceback is wanted.
     """
     if debug:
-        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(printable("".join(traceback.format_exception(error))))
     if isinstance(error, OSError) and not isinstance(error, StabilityKitError):
         # The interpreter's own flush at exit would fail once more, with a traceback.
         _abandon_stdout()
@@ -81,9 +98,8 @@ def report(error: Exception, debug: bool = False) -> int:
 
 def complain(message: str) -> None:
     """Write one ``error: …`` line to stderr; line breaks inside the message become spaces."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
-        sys.stderr.flush()
+    line = " ".join(message.split())
+    consoles.tell(f"error: {line if len(line) <= _LONGEST else line[:_LONGEST] + ' …'}")
 
 
 def stability_status(outcomes: Iterable[str], fail_on: str | None) -> int:

@@ -2,6 +2,8 @@
 
 from typing import IO
 
+from stabilitykit_cli.printable import printable
+
 
 class LineWriter:
     """Writes lines at once; when the stream refuses them, what they tell of goes on in silence.
@@ -18,7 +20,7 @@ class LineWriter:
         if self._stream is None:
             return
         try:
-            self._stream.write(" ".join(line.split()) + "\n")
+            self._stream.write(printable(" ".join(line.split())) + "\n")
             self._stream.flush()
         except OSError:
             self._stream = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilitykit.errors import ConfigError, DataError, StabilityKitError
 from stabilitykit_cli import consoles, exits
+from stabilitykit_cli.parallel import MANY, read_many
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -56,29 +57,56 @@ class Diagnosed:
         return self.asked > 1 or len(self.runs) + len(self.failures) > 1
 
 
-def read_all(asked: AskedFor) -> Diagnosed:
-    """Diagnose every log that was asked for.
+def read_all(asked: AskedFor, quiet: bool = False) -> Diagnosed:
+    """Diagnose every log that was asked for; many of them on all cores.
+
+    Args:
+        asked: What was typed.
+        quiet: Whether no progress shall be shown.
 
     Raises:
         ConfigError: What was typed does not fit the logs.
         StabilityKitError: The only one cannot be read.
     """
+    found = Diagnosed(asked=len(asked.paths))
+    logs = list(_logs(asked.paths, found.passed_over))
+    try:
+        if len(logs) < MANY:
+            _read_in_turn(asked, logs, found, quiet)
+        else:
+            _read_at_once(asked, logs, found, quiet)
+    except KeyboardInterrupt:
+        found.interrupted = True
+    refuse_none(asked, found)
+    return found
+
+
+def _read_in_turn(asked: AskedFor, logs: list[tuple[Path, bool]], found: Diagnosed, quiet: bool) -> None:
     from stabilitykit.replay import replay
 
-    found = Diagnosed()
     settings = asked.settings()
-    with _ReadingProgress() as progress:
+    with _ReadingProgress(quiet) as progress:
 
         def judge(path: Path) -> None:
             progress.about(path)
             found.runs.append((path, replay(path, **settings, on_progress=progress.share)))
 
-        try:
-            each_log(asked, found, judge)
-        except KeyboardInterrupt:
-            found.interrupted = True
-    refuse_none(asked, found)
-    return found
+        for path, may_be_none in logs:
+            attempt(path, found, partial(judge, path), asked.debug, may_be_none, alone=len(logs) == 1)
+
+
+def _read_at_once(asked: AskedFor, logs: list[tuple[Path, bool]], found: Diagnosed, quiet: bool) -> None:
+    with consoles.counting(f"reading {len(logs)} logs", quiet) as told:
+        results = read_many([path for path, _ in logs], asked.settings())
+        for number, ((path, may_be_none), result) in enumerate(zip(logs, results, strict=True), start=1):
+            attempt(path, found, partial(_take, path, result, found), asked.debug, may_be_none)
+            told(number, len(logs))
+
+
+def _take(path: Path, result: "Replay | StabilityKitError", found: Diagnosed) -> None:
+    if isinstance(result, StabilityKitError):
+        raise result
+    found.runs.append((path, result))
 
 
 def each_log(asked: AskedFor, found: Diagnosed, use: Callable[[Path], None]) -> None:
@@ -165,7 +193,8 @@ def _logs(paths: tuple[Path, ...], passed_over: list[Path]) -> Iterator[tuple[Pa
 class _ReadingProgress:
     """A bar on stderr while a log is read, where there is a terminal and it takes long."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
         self._console = consoles.progress()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -187,12 +216,9 @@ class _ReadingProgress:
 
     def share(self, share: float) -> None:
         """Say how much of it was read."""
-        if self._bar is None and time.monotonic() - self._began > consoles.PATIENCE:
-            from rich.progress import Progress
-
-            self._bar = Progress(
-                console=self._console, transient=True, disable=not consoles.can_redraw(self._console)
-            )
+        is_due = time.monotonic() - self._began > consoles.PATIENCE
+        if self._bar is None and is_due and not self._quiet:
+            self._bar = consoles.progress_bar(self._console)
             self._task = self._bar.add_task(self._name, total=1.0)
             self._bar.start()
         if self._bar is not None and self._task is not None:

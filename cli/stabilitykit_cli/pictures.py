@@ -1,7 +1,5 @@
 """``--plot`` and ``--picture``: a run's curves in the terminal and as a file."""
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,15 +78,14 @@ class Pictures:
         """
         if self.path is None or self._make is None:
             return
-        from stabilitykit.store.disk import reason
+        from stabilitykit.store.disk import reason, replace_file
 
         contents, what = self._make(_pictures(runs)), "replaced" if self.path.exists() else "written"
         try:
-            self.path.write_bytes(contents)
+            replace_file(self.path, contents, sync=False)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written ({reason(error)})") from error
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"picture {what}: {self.path}\n")
+        consoles.tell(f"picture {what}: {self.path}")
 
 
 def _pictures(runs: "Iterable[tuple[Path, Replay]]") -> "list[RunPicture]":

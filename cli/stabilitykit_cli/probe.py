@@ -159,5 +159,5 @@ def _status(result: "ProbeResult", fail_on: str | None) -> int:
         exits.complain(f"the disk refused to be written; {result.logdir} holds only the steps before that")
         return exits.FAILED
     if not result.verdict.complete:
-        return exits.INTERRUPTED
+        return exits.interrupted(result.signal)
     return exits.stability_status([result.verdict.outcome], fail_on)

@@ -1,7 +1,5 @@
 """``stabilitykit report``: sweeps, runs and costs as one page that needs no network."""
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,9 +63,9 @@ def report(
     costs = _costs(paths)
     logs = [path for path in paths if path not in sweeps and path not in costs]
     if logs:
-        found = read_all(AskedFor(tuple(logs), debug=debug))
+        found = read_all(AskedFor(tuple(logs), debug=debug), quiet=json)
     if found.interrupted and not found.runs and not sweeps and not costs:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     made = _built([sweep for each in sweeps.values() for sweep in each], found, list(costs.values()))
     done = {"file": str(output), "runs": made.runs, "told": len(made.views)}
     if costs:
@@ -78,9 +76,9 @@ def report(
     if json:
         print_document(done)
     else:
-        sys.stdout.write(_said(output, done, figures))
+        consoles.write(_said(output, done, figures))
     if found.interrupted:
-        return exits.INTERRUPTED
+        return exits.interrupted()
     return exits.FAILED if found.failures else exits.OK
 
 
@@ -117,15 +115,14 @@ def _built(sweeps: "Sequence[Sweep]", found: Diagnosed, costs: "Sequence[CostVie
 
 
 def _write(path: Path, page: str) -> None:
-    from stabilitykit.store.disk import reason
+    from stabilitykit.store.disk import reason, replace_file
 
     what = "replaced" if path.exists() else "written"
     try:
-        path.write_bytes(page.encode(errors="replace"))
+        replace_file(path, page.encode(errors="replace"), sync=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({reason(error)})") from error
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"page {what}: {path}\n")
+    consoles.tell(f"page {what}: {path}")
 
 
 def _write_figures(folder: Path, made: "Report") -> list[Path]:

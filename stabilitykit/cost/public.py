@@ -1,6 +1,5 @@
 """Language models of transformers, from their configuration files: counted without weights, and built."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -20,6 +19,8 @@ from stabilitykit.cost.profiling import profiled
 from stabilitykit.cost.task import Task
 from stabilitykit.cost.workload import DTYPES, Workload
 from stabilitykit.errors import ConfigError, DataError, MissingExtraError
+from stabilitykit.store.disk import read_file, reason
+from stabilitykit.store.documents import parse_json
 
 PublicOptimizer = Literal["adamw", "sgd"]
 
@@ -68,10 +69,10 @@ def read_public(path: str | Path) -> PublicModel:
     file = Path(path)
     file = file / "config.json" if file.is_dir() else file
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = parse_json(read_file(file))
         kind = fields["model_type"]
     except OSError as error:
-        raise ConfigError(f"--hf: {file}: {error.strerror}; a config.json or its folder") from None
+        raise ConfigError(f"--hf: {file}: {reason(error)}; a config.json or its folder") from None
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
             f"--hf: {file}: no configuration of transformers, which names its model_type"

@@ -1,6 +1,5 @@
 """The runs and sweeps that are kept below a folder, and their removal. No torch."""
 
-import os
 import re
 import time
 from collections import Counter
@@ -9,9 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stabilitykit.errors import ConfigError, RunFolderError
-from stabilitykit.experiments.grid.folder import SUFFIX, Sweep, SweepRun, open_sweep, plan_files
-from stabilitykit.experiments.grid.lock import LOCK
-from stabilitykit.store.contents import CONFIG, is_own_event_file, is_run_folder
+from stabilitykit.experiments.grid.folder import (
+    SUFFIX,
+    Sweep,
+    SweepRun,
+    open_sweep,
+    plan_files,
+    remove_plan_leftovers,
+)
+from stabilitykit.experiments.grid.lock import remove_lock
+from stabilitykit.store.contents import CONFIG, is_run_folder, own_hparams
 from stabilitykit.store.disk import reason
 from stabilitykit.store.inventory import KeptRun, State, folders_below, kept_run
 from stabilitykit.store.removal import remove_if_empty, remove_run, why_kept
@@ -229,10 +235,10 @@ def _remove_plan(sweep: KeptSweep) -> None:
     if plan_files(sweep.folder):
         return
     # The columns of TensorBoard's table are of no use without a sweep.
-    with os.scandir(sweep.folder) as entries:
-        for entry in [entry for entry in entries if is_own_event_file(entry)]:
-            Path(entry.path).unlink(missing_ok=True)
-    (sweep.folder / LOCK).unlink(missing_ok=True)
+    for entry in own_hparams(sweep.folder):
+        Path(entry.path).unlink(missing_ok=True)
+    remove_plan_leftovers(sweep.folder)
+    remove_lock(sweep.folder)
 
 
 def older_than(kept: Iterable[Kept], seconds: float) -> list[Kept]:

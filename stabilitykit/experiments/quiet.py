@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from stabilitykit.callbacks import StabilityMonitor
+from stabilitykit.experiments.lifeline import ENDING
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _WARNINGS = (
@@ -79,43 +80,69 @@ def one_thread_count(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Interruptible(L.Callback):
-    """Lets Ctrl-C end a fit after the present step, as if it had reached its end.
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Let what interrupts a fit be raised as what it is: Lightning ends the process with a status of its own.
 
-    Lightning's own handling ends the process with ``SystemExit(1)``; a second Ctrl-C gets that.
+    Raises:
+        KeyboardInterrupt: Ctrl-C, or what took its place, where Lightning raises ``SystemExit``.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        cause = ended.__context__
+        raise (cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt()) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+class Interruptible(L.Callback):
+    """Lets Ctrl-C and SIGTERM end a fit after the present step, as if it had reached its end.
+
+    Lightning ends the process with ``SystemExit``, whose status after SIGTERM is 0; a second signal gets what
+    was there before.
     """
 
     def __init__(self, monitor: StabilityMonitor) -> None:
         self._monitor = monitor
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+        self.signal: int | None = None
+        """The signal that ended the fit."""
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over SIGINT; signals can be handled in the main thread only."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over; they can be handled in the main thread only.
+
+        Lightning puts its own handlers in place after ``on_fit_start``.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._monitor.interrupted = True
+            self.signal = number
             trainer.should_stop = True
-            # A second Ctrl-C is not a polite request.
+            # A second one is not a polite request.
             self._restore()
 
-        self._before = signal.signal(signal.SIGINT, stop)
+        for each in ENDING:
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                self._before[each] = signal.signal(each, stop)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give SIGINT back."""
+        """Give the signals back."""
         self._restore()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Give SIGINT back."""
+        """Give the signals back."""
         self._restore()
 
     def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        while self._before:
+            signal.signal(*self._before.popitem())
 
 
 class StopTogether(L.Callback):
@@ -129,6 +156,11 @@ class StopTogether(L.Callback):
     def __init__(self, monitor: StabilityMonitor, told: threading.Event) -> None:
         self._monitor = monitor
         self._told = told
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take SIGTERM over: Lightning's handler would wait inside for processes that were sent none."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self._told.set())
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Ask all processes: one that ended alone would leave the others waiting for it."""

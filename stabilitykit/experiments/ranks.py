@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from stabilitykit.errors import StabilityKitError
-from stabilitykit.experiments.lifeline import end_with
+from stabilitykit.experiments.lifeline import ENDING, end_with
 
 T = TypeVar("T")
 _SECONDS = 5.0
@@ -47,15 +47,22 @@ class Rank:
         self._line.send(("told", message))
 
 
-def on_ranks(size: int, work: Callable[[Rank], T], heard: Callable[[Any], object]) -> T:
+def on_ranks(
+    size: int,
+    work: Callable[[Rank], T],
+    heard: Callable[[Any], object],
+    passed_on: Callable[[int], object] = lambda number: None,
+) -> T:
     """Return what a function returns on the first of several processes.
 
-    Where one fails, all end. Ctrl-C sets ``told_to_stop`` on all of them; a second one raises.
+    Where one fails, all end. Ctrl-C, SIGTERM and a closed terminal set ``told_to_stop`` on all of them; a
+    second signal gets what was there before.
 
     Args:
         size: Processes.
         work: Called on each of them; like its result it must be something that pickles.
         heard: Called with what the ranks tell.
+        passed_on: Called with the number of a signal once they were told to stop.
 
     Raises:
         RankLostError: A process was killed.
@@ -76,7 +83,7 @@ def on_ranks(size: int, work: Callable[[Rank], T], heard: Callable[[Any], object
             lines.append(ours)
             watching.append(line)
             processes.append(process)
-        with _interrupts(watching):
+        with _interrupts(watching, passed_on):
             result: T = _listen(lines, heard)
     except BaseException:
         for process in processes:
@@ -127,7 +134,8 @@ def _serve(
     number: int, size: int, port: int, line: Connection, watched: Connection, work: Callable[[Rank], Any]
 ) -> None:
     # A terminal's Ctrl-C reaches every process, each at another step: the starter passes it on.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
     rank = Rank(number, line)
     end_with(watched, rank.told_to_stop.set)
     for name in ("NODE_RANK", "GROUP_RANK"):
@@ -153,24 +161,31 @@ def _sendable(error: Exception) -> Exception:
 
 
 @contextmanager
-def _interrupts(lines: list[Connection]) -> Iterator[None]:
-    """Let the next Ctrl-C be passed on, where signals can be handled."""
+def _interrupts(lines: list[Connection], passed_on: Callable[[int], object]) -> Iterator[None]:
+    """Let the next signal to end be passed on, where signals can be handled."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {each: signal.getsignal(each) for each in ENDING}
+    before = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
 
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
+    def stop(number: int, frame: object) -> None:
+        restore()
+        passed_on(number)
         for line in lines:
             with suppress(OSError):
                 line.send_bytes(b"stop")
 
-    signal.signal(signal.SIGINT, stop)
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for each in before:
+        signal.signal(each, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def _free_port() -> int:

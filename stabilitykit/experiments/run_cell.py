@@ -4,7 +4,6 @@ import gc
 import json
 import math
 import os
-import shutil
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,8 @@ from stabilitykit.experiments.ranks import RankLostError
 from stabilitykit.experiments.run_probe import ProbePlan, ProbeResult, probe
 from stabilitykit.records import IncidentChange, StepRecord, number_to_json
 from stabilitykit.store.contents import CRASH, PROGRESS
-from stabilitykit.store.disk import reason
+from stabilitykit.store.disk import replace_file
+from stabilitykit.store.removal import empty
 
 _SECONDS = 0.5
 
@@ -86,7 +86,7 @@ class _Teller:
             self._due = monotonic() + _SECONDS
             text = json.dumps({"step": record.step + 1, "steps": self._planned})
             with suppress(OSError):
-                (self._folder / PROGRESS).write_text(text, encoding="utf-8")
+                replace_file(self._folder / PROGRESS, text, sync=False)
 
     def changed(self, change: IncidentChange) -> None:
         """Called when something happens to an incident; the verdict has them all."""
@@ -96,13 +96,13 @@ class _Teller:
 
 
 def _clear(folder: Path) -> None:
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-    except OSError as error:
+    if folder.is_symlink():
+        raise RunFolderError(f"{folder}: is a link, and nothing is removed through links")
+    if folder.exists() and not empty(folder):
         raise RunFolderError(
-            f"{folder}: what is left of an earlier attempt stays ({reason(error)})"
-        ) from None
+            f"{folder}: beside what is left of an earlier attempt it holds files of somebody else;"
+            " move them, or name another folder with --logdir"
+        )
 
 
 def _result(ended: ProbeResult, teller: _Teller, seconds: float) -> CellResult:
@@ -122,7 +122,7 @@ def _result(ended: ProbeResult, teller: _Teller, seconds: float) -> CellResult:
 def _crashed(folder: Path, error: Exception, teller: _Teller, seconds: float) -> CellResult:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CRASH).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        replace_file(folder / CRASH, "".join(traceback.format_exception(error)))
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return CellResult("crashed", line, teller.first_loss, steps=teller.steps, seconds=round(seconds, 3))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from stabilitykit.experiments.quiet import (
     Interruptible,
     StopTogether,
     log_to,
+    no_exit,
     one_thread_count,
     quiet_lightning,
 )
@@ -75,6 +76,8 @@ class ProbeResult:
     """Whether the run could not be kept to its end."""
     stopped_early: bool = False
     """Whether it was stopped since its verdict was certain."""
+    signal: int | None = None
+    """Number of the signal that ended it before its time, or None."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``probe --json`` prints."""
@@ -129,7 +132,8 @@ def probe(
 ) -> ProbeResult:
     """Train briefly and return the verdict.
 
-    Ctrl-C ends the run cleanly: what was recorded is kept, and the verdict is not ``complete``.
+    Ctrl-C, SIGTERM and a closed terminal end the run cleanly: what was recorded is kept, and the verdict is
+    not ``complete``.
 
     Args:
         spec: What to train and for how long.
@@ -145,7 +149,9 @@ def probe(
     if spec.trainer.devices == 1:
         return _train(spec, folder, listener, stop_when_certain)
     work = partial(_on_rank, spec=spec, folder=folder, stop_when_certain=stop_when_certain)
-    return on_ranks(spec.trainer.devices, work, partial(_pass_on, listener))
+    signals: list[int] = []
+    result = on_ranks(spec.trainer.devices, work, partial(_pass_on, listener), signals.append)
+    return replace(result, signal=signals[0]) if signals else result
 
 
 def _train(
@@ -181,9 +187,10 @@ def _train(
         # First, so that the monitor reads what went wrong on the very step.
         faults = [FaultInjection(spec.fault)] if spec.fault else []
         callbacks = [*faults, monitor, _Announcement(plan, listener), interrupts]
-        with log_to(listener.notice if listener else None):
+        with no_exit(), log_to(listener.notice if listener else None):
             _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
-        return _result(monitor, folder, config, certainty.stopped)
+        number = interrupts.signal if isinstance(interrupts, Interruptible) else None
+        return _result(monitor, folder, config, certainty.stopped, number)
 
 
 def _on_rank(rank: Rank, spec: ProbeSpec, folder: Path, stop_when_certain: bool) -> ProbeResult:
@@ -257,7 +264,11 @@ def _trainer(spec: ProbeSpec, callbacks: list[L.Callback]) -> L.Trainer:
 
 
 def _result(
-    monitor: StabilityMonitor, folder: Path, config: Mapping[str, Any], stopped_early: bool
+    monitor: StabilityMonitor,
+    folder: Path,
+    config: Mapping[str, Any],
+    stopped_early: bool,
+    number: int | None,
 ) -> ProbeResult:
     summary = monitor.summary()
     verdict = monitor.verdict()
@@ -270,6 +281,7 @@ def _result(
         config=config,
         disk_failed=monitor.disk_failed,
         stopped_early=stopped_early,
+        signal=number,
     )
 
 

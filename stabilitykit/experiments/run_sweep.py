@@ -1,6 +1,5 @@
 """A sweep: every cell that is asked for and not there yet, on as many workers as there are."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +18,14 @@ from stabilitykit.experiments.grid import (
     write_plan,
     write_result,
 )
+from stabilitykit.experiments.grid.folder import remove_plan_leftovers
 from stabilitykit.experiments.grid.hparams import write_cell_hparams, write_sweep_hparams
 from stabilitykit.experiments.grid.lock import only_one
 from stabilitykit.experiments.grid.plan import NAME
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.store.contents import PROGRESS
+from stabilitykit.store.disk import read_file
+from stabilitykit.store.documents import parse_json
 from stabilitykit.training.corpus import load_corpus
 
 RUNS = Path("runs")
@@ -84,6 +86,7 @@ def sweep(
     check_claims(plan)
     _check_data([cell.spec for cell in asked_for(plan, lambda cell: None)])
     with only_one(folder):
+        remove_plan_leftovers(folder)
         write_plan(folder, plan)
         write_sweep_hparams(folder)
         if listener:
@@ -205,7 +208,7 @@ def _cost(spec: ProbeSpec) -> int:
 def _share(folder: Path) -> float:
     """Return how much of a running cell is done, as it says itself; 0 where it says nothing."""
     try:
-        document = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        document = parse_json(read_file(folder / PROGRESS))
         return float(document["step"]) / float(document["steps"])
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return 0.0

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.model.config import Config, TransformerConfig, refusal, validated
 from stabilitykit.model.presets import arch_fields
+from stabilitykit.store.disk import read_file, reason
+from stabilitykit.store.documents import DocumentError, parse_yaml
 from stabilitykit.training.config import (
     DataConfig,
     FaultConfig,
@@ -22,6 +23,9 @@ from stabilitykit.training.config import (
 from stabilitykit.training.schedules import resolve_schedule, resolve_warmup
 
 _BYTES = 256
+_DEEPEST = 12
+"""Dots in a field's path at most."""
+_SHOWN = 60
 
 
 class TrainerConfig(Config):
@@ -244,11 +248,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ConfigError: It cannot be read, or holds no fields.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        document = parse_yaml(read_file(path).decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+    except DocumentError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must hold fields such as 'arch: double_norm', got {document!r:.60}")
     return {str(key): value for key, value in document.items()}
@@ -269,7 +275,11 @@ def parse_override(
     """
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"{option}: got {override!r}; must be a field and a value, as in {example}")
+        raise ConfigError(
+            f"{option}: got {override[:_SHOWN]!r}; must be a field and a value, as in {example}"
+        )
+    if path.count(".") > _DEEPEST:
+        raise ConfigError(f"{option}: got {path[:_SHOWN]!r}…; no field lies so deep, accepted: {example}")
     return path.strip(), _value(path.strip(), text.strip(), option)
 
 
@@ -280,9 +290,11 @@ def _value(path: str, text: str, option: str) -> Any:
     if not text.startswith(("[", "{")):
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{option}: {path}: got {text!r}; must be YAML, as in [{{span: full}}]") from None
+        return parse_yaml(text)
+    except DocumentError as error:
+        raise ConfigError(
+            f"{option}: {path}: got {text[:_SHOWN]!r}; must be YAML, as in [{{span: full}}], but is {error}"
+        ) from None
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

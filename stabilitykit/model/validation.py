@@ -40,7 +40,10 @@ def refusal(path: str, reason: str) -> PydanticCustomError:
         path: Dotted path of the field, seen from the section the validator belongs to.
         reason: What was got and what is accepted.
     """
-    return PydanticCustomError(_REFUSAL, "{path}: {reason}", {"path": path, "reason": reason})
+    # Pydantic takes no lone surrogates, as they come from bytes that are no UTF-8.
+    told = {"path": path, "reason": reason}
+    plain = {name: text.encode(errors="replace").decode() for name, text in told.items()}
+    return PydanticCustomError(_REFUSAL, "{path}: {reason}", plain)
 
 
 def validated(cls: type[ConfigT], mapping: object, where: str = "model") -> ConfigT:

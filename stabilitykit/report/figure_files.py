@@ -10,7 +10,7 @@ from stabilitykit.report.build import Report
 from stabilitykit.report.run_views import RunView
 from stabilitykit.report.sweep_views import SweepView
 from stabilitykit.report.tables import map_table
-from stabilitykit.store.disk import reason
+from stabilitykit.store.disk import reason, replace_file
 
 FORMATS = ("svg", "pdf")
 
@@ -51,7 +51,7 @@ def write_figures(
 def _write(path: Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        replace_file(path, data, sync=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({reason(error)})") from error
     return path

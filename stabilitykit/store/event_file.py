@@ -1,6 +1,7 @@
 """TensorBoard's event files: written record by record without a thread, and read back past damage."""
 
 import itertools
+import math
 import os
 import socket
 import struct
@@ -50,23 +51,32 @@ class EventFile:
         self._file = AppendFile(self.path, new=True)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def write(self, values: Sequence[Summary.Value], step: int) -> None:
-        """Append one event that holds all ``values``.
+    def write(self, values: Sequence[Summary.Value], step: int, most: float = math.inf) -> int:
+        """Append one event that holds all ``values``, and return its bytes.
+
+        Args:
+            values: What TensorBoard shows.
+            step: Where.
+            most: Bytes that it may take; one that takes more is not written, and 0 returned.
 
         Raises:
             OSError: The disk did not take it.
         """
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        return self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)), most)
 
     def close(self) -> None:
         """Close the file, quietly."""
         self._file.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Event, most: float = math.inf) -> int:
         data = event.SerializeToString()
+        if len(data) + _LENGTH.size + 2 * _CHECKSUM.size > most:
+            return 0
         length = _LENGTH.pack(len(data))
         checksums = [_CHECKSUM.pack(masked_crc32c(each)) for each in (length, data)]
-        self._file.write(b"".join([length, checksums[0], data, checksums[1]]))
+        record = b"".join([length, checksums[0], data, checksums[1]])
+        self._file.write(record)
+        return len(record)
 
 
 class Scalars(dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]):

@@ -18,9 +18,10 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from stabilitykit.errors import RunFolderError
+from stabilitykit.store.contents import own_hparams
 from stabilitykit.store.disk import reason
 from stabilitykit.store.event_file import EventFile, read_events
-from stabilitykit.store.event_names import HPARAMS, is_event_file
+from stabilitykit.store.event_names import HPARAMS
 
 _PREFIX = "hparam/"
 """Before the tags of metrics, which TensorBoard shows as scalars, too."""
@@ -153,11 +154,7 @@ def _value(tag: str, data: HParamsPluginData) -> Summary.Value:
 
 def _read(folder: Path) -> tuple[_Written, list[Path]]:
     """Return what was written before, and the files that hold it; the newest counts."""
-    files = sorted(
-        file
-        for file in (folder.iterdir() if folder.is_dir() else ())
-        if is_event_file(file.name) and file.name.endswith(HPARAMS)
-    )
+    files = sorted(folder / entry.name for entry in own_hparams(folder))
     written = _Written({}, {}, b"")
     for file in files:
         for event in read_events(file, []):

@@ -1,6 +1,5 @@
 """The runs that are kept below a folder: what each was, how it ended, what it takes. Reads no readings."""
 
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -8,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from stabilitykit.errors import RunFolderError
 from stabilitykit.store.contents import CONFIG, RESULT, VERDICT, is_run_folder, own_files
-from stabilitykit.store.disk import reason
+from stabilitykit.store.disk import read_file, reason
+from stabilitykit.store.documents import parse_json, parse_yaml
 from stabilitykit.store.writer_lock import is_being_written
 
 _DEEPEST = 6
@@ -119,7 +117,7 @@ def _of_cell(result: dict[str, Any]) -> dict[str, Any]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_file(path))
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -128,9 +126,9 @@ def _document(path: Path) -> dict[str, Any]:
 def _arch(folder: Path) -> str | None:
     """Return the line of the architecture alone: parsing a thousand whole configs takes seconds."""
     try:
-        with (folder / CONFIG).open(encoding="utf-8") as file:
-            line = next((line for line in file if line.startswith("arch:")), "")
-            arch = yaml.safe_load(line)["arch"] if line else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        lines = read_file(folder / CONFIG).decode().splitlines()
+        line = next((line for line in lines if line.startswith("arch:")), "")
+        arch = parse_yaml(line)["arch"] if line else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return None if arch is None else str(arch)

@@ -23,6 +23,11 @@ from stabilitykit.store.segments import (
 MAX_ROWS = 256
 MAX_AGE_S = 2.0
 
+_BATCH, _COLUMN = 1_000, 250
+"""Bytes of a batch, and of each of its columns, beside the values."""
+_STATES = 4
+"""Full segments' bytes after which a segment begins with a state, however few steps there were."""
+
 _HEADS = 32
 """A segment shall have so many times the bytes of what stands at its head, which thinning leaves as it is."""
 
@@ -55,6 +60,7 @@ class ReadingsWriter:
         self._rows: list[StepRecord] = []
         self._full_at = segment_bytes
         self._since_state: int | None = None
+        self._bytes_since_state = 0
         self._flushed_at = time.monotonic()
 
     @property
@@ -77,6 +83,15 @@ class ReadingsWriter:
         if self._tags is None or tags is self._tags:
             return self._tags is not None
         return self._positions(tags) is not None
+
+    @property
+    def waiting_bytes(self) -> float:
+        """About how many bytes the rows held back will take; rather too many."""
+        if not self._rows:
+            return 0.0
+        columns = len(self.tags) + 1
+        head = 0 if self._segment is not None else segment_schema(self.tags, self._metadata).serialize().size
+        return head + _BATCH + columns * (_COLUMN + 5 * len(self._rows))
 
     def begin_segment(self, tags: tuple[str, ...], again: bool = False) -> Path | None:
         """Close the present segment; the next rows go to a new one with these columns.
@@ -131,13 +146,16 @@ class ReadingsWriter:
         """End the present segment, quietly; rows still held back are dropped."""
         if self._segment is not None:
             self._segment.end()
+            self._bytes_since_state += self._segment.size
         self._segment, self._rows = None, []
 
     def _keep_state(self) -> None:
         # Tags that come and go begin many short segments; a state is as large as hundreds of rows.
-        if self._state is not None and (self._since_state is None or self._since_state >= MAX_ROWS):
+        # Where segments are short for their heads, it is what lets the others before it be thinned.
+        due = self._since_state is None or self._since_state >= MAX_ROWS
+        if self._state is not None and (due or self._bytes_since_state >= _STATES * self._segment_bytes):
             self._metadata[STATE] = json.dumps(self._state()).encode()
-            self._since_state = 0
+            self._since_state = self._bytes_since_state = 0
 
     def _batch(self) -> pa.RecordBatch:
         steps = pa.array([row.step for row in self._rows], pa.int64())

@@ -44,6 +44,21 @@ def remove_run(folder: Path) -> bool:
     """
     if (why := why_kept(kept_run(folder))) is not None:
         raise RunFolderError(f"{folder}: {why}")
+    return empty(folder)
+
+
+def empty(folder: Path) -> bool:
+    """Remove our own files of a folder, one by one by their names, and the folder if nothing else is in it.
+
+    Args:
+        folder: A folder of ours.
+
+    Returns:
+        Whether the folder has gone; False where it holds other files.
+
+    Raises:
+        RunFolderError: The disk refused.
+    """
     try:
         for file in own_files(folder):
             Path(file.path).unlink(missing_ok=True)

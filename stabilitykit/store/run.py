@@ -1,6 +1,5 @@
 """Reading a run's folder back: finished, still growing, or killed in the middle."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from numpy.typing import NDArray
 
 from stabilitykit.errors import DataError, RunFolderError, closest
 from stabilitykit.records import Incident, StepRecord
 from stabilitykit.store.contents import CONFIG, INCIDENTS, READINGS, VERDICT, is_run_folder
-from stabilitykit.store.disk import reason
+from stabilitykit.store.disk import read_file, reason
+from stabilitykit.store.documents import parse_json, parse_yaml
 from stabilitykit.store.segments import SCHEMA_VERSION, Segment, segment_files
 
 
@@ -174,7 +173,7 @@ class Run:
     def verdict(self) -> dict[str, Any] | None:
         """What ``verdict.json`` holds, or None while there is none, or none that can be read."""
         try:
-            document = json.loads((self.folder / VERDICT).read_text(encoding="utf-8"))
+            document = parse_json(read_file(self.folder / VERDICT))
         except (OSError, ValueError):
             return None
         return document if isinstance(document, dict) else None
@@ -243,7 +242,7 @@ class Run:
     @cached_property
     def _read_incidents(self) -> tuple[tuple[Incident, ...], list[str]]:
         try:
-            lines = (self.folder / INCIDENTS).read_bytes().splitlines()
+            lines = read_file(self.folder / INCIDENTS).splitlines()
         except FileNotFoundError:
             return (), []
         except OSError as error:
@@ -256,7 +255,7 @@ def _replay(lines: Sequence[bytes]) -> tuple[tuple[Incident, ...], list[str]]:
     notes: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            document = json.loads(line)
+            document = parse_json(line)
             if document["what"] == "resumed":
                 changes = [change for change in changes if change[0] < document["step"]]
             else:
@@ -268,11 +267,11 @@ def _replay(lines: Sequence[bytes]) -> tuple[tuple[Incident, ...], list[str]]:
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = parse_yaml(read_file(path))
         version = int(config["schema_version"])
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({reason(error)})") from error
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunFolderError(f"{path}: damaged, no run can be read without it") from error
     if version > SCHEMA_VERSION:
         raise RunFolderError(

@@ -5,7 +5,9 @@ without the second was interrupted, or its writer still holds the lock. Everythi
 any moment, and after ``kill -9``.
 """
 
+import errno
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,14 +18,26 @@ import yaml
 
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
-from stabilitykit.store.contents import CONFIG, COVERAGE, INCIDENTS, READINGS, VERDICT, is_run_folder
-from stabilitykit.store.disk import AppendFile, reason, replace_file
+from stabilitykit.store.contents import (
+    CONFIG,
+    COVERAGE,
+    INCIDENTS,
+    READINGS,
+    VERDICT,
+    is_run_folder,
+    leftovers,
+)
+from stabilitykit.store.disk import AppendFile, read_file, reason, replace_file
 from stabilitykit.store.readings import ReadingsWriter
 from stabilitykit.store.run import open_run
 from stabilitykit.store.segments import SCHEMA_VERSION
 from stabilitykit.store.thinning import Thinner
 from stabilitykit.store.writer_lock import WriterLock
 
+log = logging.getLogger(__name__)
+
+_OF_INCIDENTS, _OF_VERDICT = 1 / 2, 1 / 8
+"""Of the budget."""
 FOLDER_MB = 200.0
 """What a run's folder may take where nothing else is asked for, in megabytes."""
 
@@ -88,11 +102,18 @@ class RunWriter:
             if resume:
                 self.last_step_kept = _last_step(folder)
                 (folder / VERDICT).unlink(missing_ok=True)
+                for part in list(leftovers(folder)):
+                    Path(part.path).unlink(missing_ok=True)
             replace_file(folder / CONFIG, text)
             (folder / READINGS).mkdir(exist_ok=True)
+            if (folder / READINGS).is_symlink():
+                raise RunFolderError(f"{folder}: {READINGS} is a link, and nothing is written through links")
             self._lock.hold(folder)
             past = open_run(folder).incidents if resume else ()
-            self._thinner = Thinner(folder, folder / READINGS, 1e6 * folder_mb, past)
+            # Without a state nothing may be thinned, and so there is nothing to hold the folder to.
+            self._budget = math.inf if state is None else 1e6 * folder_mb
+            self._compacted, self._is_full = 0, False
+            self._thinner = Thinner(folder, folder / READINGS, self._budget, past)
             self._readings = ReadingsWriter(folder / READINGS, self._thinner.segment_bytes, state)
         self._newest = self.last_step_kept
 
@@ -140,9 +161,10 @@ class RunWriter:
             RunFolderError: The disk did not take it; names the last step kept.
         """
         self._flush()
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **_finite(dict(document))}, indent=2)
+        text = self._verdict_text(_finite(dict(document)))
         with self._disk("the verdict"):
-            replace_file(self.folder / VERDICT, text + "\n")
+            self._make_room(len(text))
+            replace_file(self.folder / VERDICT, text)
 
     def flush(self) -> None:
         """Write what is held back: whoever goes on from a state that is saved now must find it on disk.
@@ -183,6 +205,7 @@ class RunWriter:
 
     def _flush(self) -> None:
         with self._disk("readings"):
+            self._make_room(self._readings.waiting_bytes)
             last = self._readings.flush()
         if last is not None:
             self.last_step_kept = last
@@ -194,11 +217,53 @@ class RunWriter:
         text = json.dumps({"schema_version": SCHEMA_VERSION, **line}, allow_nan=False) + "\n"
         path = self.folder / INCIDENTS
         with self._disk("an incident"):
+            # Without the line of a resumption, what no longer counts would.
+            if not self._has_room_for(text) and line["what"] != "resumed":
+                return
+            self._make_room(len(text))
             file = AppendFile(path, new=False)
             try:
                 file.write((_line_break(path) + text).encode())
             finally:
                 file.close()
+
+    def _make_room(self, size: float) -> None:
+        """Make sure that the folder stays within its budget when so many bytes are written.
+
+        Raises:
+            OSError: There is no more to be thinned.
+        """
+        if size and not self._thinner.make_room(size):
+            raise OSError(errno.EDQUOT, f"folder_mb: {self._budget / 1e6:g} MB are used up")
+
+    def _has_room_for(self, line: str) -> bool:
+        """Return whether the incidents' share takes a line, after leaving out what newer lines tell."""
+        path, share = self.folder / INCIDENTS, _OF_INCIDENTS * self._budget
+        size = path.stat().st_size if path.exists() else 0
+        if size + len(line) > max(share / 2, 2 * self._compacted):
+            replace_file(path, compacted(read_file(path)))
+            size = self._compacted = path.stat().st_size
+        if size + len(line) <= share:
+            return True
+        if not self._is_full:
+            self._is_full = True
+            log.warning(
+                "%s: incidents have taken their share of folder_mb; further ones are told, but not kept",
+                self.folder,
+            )
+        return False
+
+    def _verdict_text(self, document: dict[str, Any]) -> str:
+        """Return the verdict's text; of more incidents than its share takes, the first and the last ones."""
+        incidents = document.get("incidents")
+        kept = len(incidents) if isinstance(incidents, list) else 0
+        while True:
+            text = json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2) + "\n"
+            if len(text) <= _OF_VERDICT * self._budget or not kept or not isinstance(incidents, list):
+                return text
+            kept //= 2
+            document["incidents"] = incidents[: kept - kept // 2] + incidents[len(incidents) - kept // 2 :]
+            document["incidents_left_out"] = len(incidents) - kept
 
     @contextmanager
     def _disk(self, what: str) -> Iterator[None]:
@@ -215,6 +280,29 @@ class RunWriter:
                 f"{self.folder}: cannot write {what} ({reason(error)}); last step kept: {kept}"
             )
             raise self._failure from error
+
+
+def compacted(lines: bytes) -> bytes:
+    """Return the lines of ``incidents.jsonl`` that count, of each incident the first and the last one.
+
+    Args:
+        lines: What the file holds; a line that cannot be read stays.
+    """
+    found = lines.splitlines(keepends=True)
+    keep: set[int] = set()
+    counting: list[tuple[int, Any, int]] = []
+    for at, line in enumerate(found):
+        try:
+            document = json.loads(line)
+            if document["what"] == "resumed":
+                counting = [each for each in counting if each[0] < document["step"]]
+            else:
+                counting.append((document["step"], document["incident"]["id"], at))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            keep.add(at)
+    last = {key: at for _, key, at in counting}
+    first = {key: at for _, key, at in reversed(counting)}
+    return b"".join(found[at] for at in sorted({*keep, *first.values(), *last.values()}))
 
 
 def check_folder_mb(folder_mb: float) -> None:

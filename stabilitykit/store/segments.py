@@ -5,8 +5,8 @@ or has no column in the segment; NaN is a reading. What else is to be known of i
 metadata, so that it comes and goes with the file.
 """
 
+import errno
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from stabilitykit.store.disk import AppendFile
+from stabilitykit.store.documents import parse_json
 
 SCHEMA_VERSION = 1
 
@@ -150,7 +151,7 @@ class Segment:
     def state(self) -> dict[str, Any] | None:
         """Return the detectors' state after the first step, or None where none was kept."""
         try:
-            state = json.loads(self.metadata[STATE])
+            state = parse_json(self.metadata[STATE])
         except (KeyError, ValueError):
             return None
         return state if isinstance(state, dict) else None
@@ -183,6 +184,9 @@ class Segment:
 
     def _open(self) -> None:
         try:
+            if not self.path.is_file():
+                # Opening a pipe might never end.
+                raise OSError(errno.EINVAL, "no file", str(self.path))
             with pa.memory_map(str(self.path)) as file:
                 data = file.read_buffer()
             with pa.ipc.open_stream(data) as stream:

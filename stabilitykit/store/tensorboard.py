@@ -1,5 +1,7 @@
 """TensorBoard beside a run: a few scalars, heat maps that carry the depth story, incidents and verdict."""
 
+import logging
+import math
 import shlex
 import shutil
 import sys
@@ -17,11 +19,18 @@ from stabilitykit.errors import RunFolderError
 from stabilitykit.figures import heat_map
 from stabilitykit.records import Incident, IncidentChange, StepRecord
 from stabilitykit.store import charts
+from stabilitykit.store.contents import event_bytes, folder_bytes
 from stabilitykit.store.depth_history import DepthHistory
 from stabilitykit.store.disk import reason
 from stabilitykit.store.event_file import EventFile
 from stabilitykit.tags import REGISTRY, select, split
 
+log = logging.getLogger(__name__)
+
+_SHARE = 1 / 4
+"""Of a folder's budget, for event files."""
+_OF_PICTURES = 1 / 2
+"""Of that share, where heat maps and tables end."""
 WRITES = 1000
 """Writings of scalars after which the steps between two double; TensorBoard shows no more points of a tag."""
 SPANS_PER_IMAGE = 10
@@ -76,12 +85,15 @@ class TensorBoardWriter:
     Args:
         folder: Where the event file goes; made with its parents.
         every: Steps between two of the first 1,000 writings of scalars, and in a heat map's first columns.
+        folder_mb: What the folder may take, in megabytes (1e6 bytes), all that is in it. A quarter of it is
+            for event files, those of earlier writers included: heat maps and tables end where half of that
+            is used, and scalars where all of it is; a line of the log says so.
 
     Raises:
         RunFolderError: The folder cannot be written.
     """
 
-    def __init__(self, folder: Path, every: int = 10) -> None:
+    def __init__(self, folder: Path, every: int = 10, folder_mb: float = math.inf) -> None:
         self.folder = folder
         self._every = every
         self._failure: RunFolderError | None = None
@@ -94,8 +106,14 @@ class TensorBoardWriter:
         self._image_due = 0
         self._told = 0
         self._table_waits = False
-        with self._disk():
-            self._file = EventFile(folder)
+        self._budget = 1e6 * folder_mb
+        self._share = _SHARE * self._budget
+        self._spent = event_bytes(folder)
+        self._is_full = False
+        self._file: EventFile | None = None
+        if self._spent < self._share:
+            with self._disk():
+                self._file = EventFile(folder)
 
     def record(self, record: StepRecord, force: bool = False) -> None:
         """Take one step: into the heat maps always, as scalars when it is their turn.
@@ -119,7 +137,7 @@ class TensorBoardWriter:
             self._write(self._scalars(plan, record))
         if record.step >= self._image_due:
             self._image_due = self._next_image(record.step)
-            self._write(self._images() + (self._table() if self._table_waits else []))
+            self._write(self._images() + (self._table() if self._table_waits else []), _OF_PICTURES)
 
     def incident(self, change: IncidentChange) -> None:
         """Write the table of incidents when one opens or closes, and the heat maps when one opens.
@@ -137,9 +155,9 @@ class TensorBoardWriter:
         if self._told > PROMPT:
             self._table_waits = True
             return
-        self._write(self._table())
+        self._write(self._table(), _OF_PICTURES)
         if change.what == "opened":
-            self._write(self._images())
+            self._write(self._images(), _OF_PICTURES)
 
     def close(self, verdict_text: str | None = None) -> None:
         """Write the last heat maps, the incidents and the verdict, and close the file.
@@ -159,7 +177,8 @@ class TensorBoardWriter:
                     last.append(charts.text("verdict", verdict_text))
                 self._write(last)
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
     def _plan_of(self, record: StepRecord) -> _Plan:
         if self._plan is None or self._plan[0] is not record.tags:
@@ -192,6 +211,9 @@ class TensorBoardWriter:
         return max(step // grid + 1, -(-(step + step // 20) // grid)) * grid
 
     def _images(self) -> list[Summary.Value]:
+        if self._is_full:
+            # They would not be written, and take milliseconds to draw.
+            return []
         drawn = [(kind, history) for kind, history in self._histories.items() if not history.is_empty]
         return [charts.picture(kind.tag, self._draw(kind, history)) for kind, history in drawn]
 
@@ -214,10 +236,24 @@ class TensorBoardWriter:
             markers=[incident.start for incident in self._incidents.values()],
         )
 
-    def _write(self, values: list[Summary.Value]) -> None:
+    def _write(self, values: list[Summary.Value], of_share: float = 1.0) -> None:
+        """Write an event, if it stays within so much of the event files' share and within the budget."""
+        if not values:
+            return
         with self._disk():
-            if values:
-                self._file.write(values, self._step)
+            most = self._share * of_share - self._spent
+            if math.isfinite(most):
+                most = min(most, self._budget - folder_bytes(self.folder))
+            written = 0 if self._file is None else self._file.write(values, self._step, most)
+        self._spent += written
+        if not written and not self._is_full:
+            self._is_full = True
+            log.warning(
+                "%s: TensorBoard's files have taken their share of folder_mb; from step %d on it shows less,"
+                " and the readings have all",
+                self.folder,
+                self._step,
+            )
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

@@ -5,11 +5,11 @@ over it. So at any moment, and after ``kill -9`` at any moment, one of the two i
 """
 
 import math
-import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ import pyarrow.compute  # `take` would load it in the middle of training.
 from numpy.typing import NDArray
 
 from stabilitykit.records import Incident
+from stabilitykit.store.contents import folder_bytes
+from stabilitykit.store.disk import part_of
 from stabilitykit.store.segments import (
     DAMAGE,
     EVERY,
@@ -49,6 +51,8 @@ class _Closed:
     packed: bool
     """Whether it was written anew, in large batches."""
     has_state: bool
+    first: int
+    """Its first step."""
     done: bool = False
     """Whether there is nothing more to be gained, or to be dared, with it."""
 
@@ -61,7 +65,10 @@ class Thinner:
     stay as long as they are no more than the evenly spaced ones. Nothing is thinned that the replay
     needs: behind every thinned segment stands a full one with the detectors' state.
 
-    What else is in the folder counts as well, but leaves the readings at least half of the budget.
+    Where rows are few, the columns' names at the head of each segment are what takes the room: neighbours
+    then become one segment. What was recorded again since goes altogether.
+
+    What else is in the folder counts as well.
 
     Args:
         folder: The run's folder.
@@ -77,10 +84,11 @@ class Thinner:
         self._work: Generator[None, None, None] | None = None
         self._closed: list[_Closed] = []
         self._largest = self.segment_bytes
+        self._taken = 0.0
+        self._is_hindered = False
+        """Whether the disk itself was too full to rewrite anything."""
         for incident in incidents:
             self.mark(incident)
-        for part in readings.glob("*.part"):
-            part.unlink()
         for path in segment_files(readings):
             self._add(path)
 
@@ -98,8 +106,26 @@ class Thinner:
         """Take a segment that is complete, and thin what there is no more room for in the steps to come."""
         self._add(path)
         self._largest = max([self._largest, *(each.size for each in self._closed[-1:])])
+        # The segment being written takes its part, and as much again is for what else grows meanwhile.
+        self._taken = self._others() + self._largest
         if self._work is None:
             self._work = self._thin()
+
+    def make_room(self, size: float) -> bool:
+        """Return whether the folder has room for more, after thinning at once what stands in the way of it.
+
+        Where the disk is too full for thinning it is the disk that will refuse.
+
+        Args:
+            size: Bytes that are about to be written.
+        """
+        if folder_bytes(self._folder) + size <= self._budget:
+            return True
+        self.stop()
+        self._taken = self._others() + size
+        for _ in self._thin():
+            pass
+        return self._is_hindered or folder_bytes(self._folder) + size <= self._budget
 
     def work(self) -> None:
         """Go on with what is to be rewritten, for about a millisecond."""
@@ -122,38 +148,103 @@ class Thinner:
         if segment.first_step is not None:
             metadata = segment.metadata
             self._closed.append(
-                _Closed(path, segment.size, segment.every, EVERY in metadata, STATE in metadata)
+                _Closed(
+                    path,
+                    segment.size,
+                    segment.every,
+                    EVERY in metadata,
+                    STATE in metadata,
+                    segment.first_step,
+                )
             )
 
     def _thin(self) -> Generator[None, None, None]:
         try:
-            while (chosen := self._choose()) is not None:
-                yield from self._rewrite(*chosen)
+            while self._is_over() and (step := self._step()) is not None:
+                yield from step
         except (OSError, pa.ArrowException):
             # It takes some room first. A disk that is full is met, and told of, where a step is recorded.
-            return
+            self._is_hindered = True
 
-    def _choose(self) -> tuple[_Closed, int] | None:
-        """Return the segment to rewrite next, and the rows of which one shall be left."""
-        if math.isinf(self._budget):
-            return None
-        # The segment being written takes its part, and as much again is for what else grows meanwhile.
-        room = max(self._budget - _bytes(self._folder), self._budget / 2) - 2 * self._largest
-        if sum(each.size for each in self._closed) <= room:
-            return None
+    def _room(self) -> float:
+        """Return the bytes that closed segments may take."""
+        return self._budget - self._taken - self._largest
+
+    def _others(self) -> float:
+        """Return the bytes of all that is no closed segment."""
+        return folder_bytes(self._folder) - sum(each.size for each in self._closed)
+
+    def _is_over(self) -> bool:
+        return not math.isinf(self._budget) and sum(each.size for each in self._closed) > self._room()
+
+    def _step(self) -> Generator[None, None, None] | None:
+        """Return what makes the folder smaller next, or None where nothing does."""
+        room = self._room()
+        for at, each in enumerate(self._closed):
+            if any(later.first <= each.first for later in self._closed[at + 1 :]):
+                return self._drop(each)
         loose = next((each for each in self._closed if not each.packed and not each.done), None)
         if loose is not None:
-            return loose, 1
+            return self._rewrite(loose, 1)
         last = max((at for at, each in enumerate(self._closed) if each.has_state), default=0)
-        free = [each for each in self._closed[:last] if not each.done]
+        before = self._closed[:last]
+        free = [each for each in before if not each.done]
         full, thinned = [e for e in free if e.every == 1], [e for e in free if e.every > 1]
         in_full = sum(each.size for each in self._closed if each.every == 1)
         if full and (in_full > room / 2 or not thinned):
-            return full[0], max([2, *(each.every for each in thinned)])
+            return self._rewrite(full[0], max([2, *(each.every for each in thinned)]))
+        for one, other in pairwise(before):
+            is_small = one.size + other.size < self.segment_bytes
+            if not thinned or (is_small and min(one.every, other.every) > 1):
+                return self._merge(one, other)
         if thinned:
             coarsest_last = min(thinned, key=lambda each: each.every)
-            return coarsest_last, 2 * coarsest_last.every
+            return self._rewrite(coarsest_last, 2 * coarsest_last.every)
         return None
+
+    def _drop(self, closed: _Closed) -> Generator[None, None, None]:
+        """Remove a segment all of whose steps were recorded again later."""
+        self._closed.remove(closed)
+        closed.path.unlink(missing_ok=True)
+        yield
+
+    def _merge(self, one: _Closed, other: _Closed) -> Generator[None, None, None]:
+        """Make two neighbours one, in the first one's place, with the columns of both.
+
+        Killed in between, the second one is still there, and what stands in both counts once.
+        """
+        every = max(2, one.every, other.every)
+        segments = [Segment(one.path), Segment(other.path)]
+        tables = []
+        for segment, end in zip(segments, (other.first, None), strict=True):
+            for batch in segment.batches(segment.tags):
+                steps = batch.column(0).to_numpy()
+                rows = len(steps) if end is None else int(np.searchsorted(steps, end))
+                if rows:
+                    tables.append(pa.Table.from_batches([batch.slice(0, rows)]).replace_schema_metadata())
+                yield
+        table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+        steps = table.column(0).to_numpy()
+        marks = np.unique([step for found in self._marks.values() for step in found]).astype(np.int64)
+        table = table.filter(pa.array(kept(steps, every, marks)))
+        metadata = {EVERY: str(every).encode()}
+        if damage := "; ".join(each.damage for each in segments if each.damage is not None):
+            metadata[DAMAGE] = damage.encode()
+        part = part_of(one.path)
+        file = SegmentFile(part, segment_schema(table.column_names[1:], metadata), "zstd")
+        try:
+            schema = segment_schema(table.column_names[1:], metadata)
+            for batch in table.to_batches(_ROWS):
+                file.write(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+                yield
+            file.finish()
+            part.replace(one.path)
+        finally:
+            file.close()
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        one.size, one.every, one.packed, one.has_state, one.done = file.size, every, True, False, False
+        yield from self._drop(other)
 
     def _rewrite(self, closed: _Closed, every: int) -> Generator[None, None, None]:
         segment = Segment(closed.path)
@@ -175,7 +266,7 @@ class Thinner:
         damage = segment.damage
         if damage is not None:
             metadata[DAMAGE] = damage.encode()
-        part = closed.path.with_suffix(".part")
+        part = part_of(closed.path)
         file = SegmentFile(part, segment_schema(segment.tags, metadata), "zstd")
         try:
             for batch in _batches(segment, keep):
@@ -251,9 +342,3 @@ def _batches(segment: Segment, keep: NDArray[np.bool_]) -> Iterator[pa.RecordBat
             yield None
     if held:
         yield pa.concat_batches(held)
-
-
-def _bytes(folder: Path) -> int:
-    """Return the bytes of a folder's own files."""
-    with os.scandir(folder) as entries:
-        return sum(entry.stat().st_size for entry in entries if entry.is_file())

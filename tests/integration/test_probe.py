@@ -123,7 +123,12 @@ def test_after_kill_9_the_folder_reads_and_replays(corpus: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_cleanly_with_what_there_is(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_cleanly_with_what_there_is(
+    corpus: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     folder = tmp_path / "run"
     command = [*COMMAND, "probe", "--arch", "pre_norm", "--steps", "5000", "--json"]
     command += ["--data", str(corpus), "--logdir", str(folder), "--set", "model.n_layers=2"]
@@ -132,9 +137,9 @@ def test_ctrl_c_ends_cleanly_with_what_there_is(corpus: Path, tmp_path: Path) ->
     while time.monotonic() < deadline and not list(folder.glob("readings/*")):
         time.sleep(0.3)
     time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     document = json.loads(out)
     assert document["complete"] is False
     assert 0 < document["steps"] < 5000

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +10,7 @@ from multiprocessing.connection import Connection
 from stabilitykit.experiments.backends.needs import share_of_gpus
 from stabilitykit.experiments.backends.pool import Ended, Job
 from stabilitykit.experiments.grid import CellResult
-from stabilitykit.experiments.lifeline import end_with
+from stabilitykit.experiments.lifeline import leave_signals_to_starter
 
 
 class LocalPool:
@@ -46,11 +45,16 @@ class LocalPool:
         ended = []
         for future in wait(self._running, seconds, FIRST_COMPLETED).done:
             worker, job = self._running.pop(future)
-            try:
-                ended.append(Ended(job, future.result()))
-            except BrokenProcessPool:
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
                 ended.append(Ended(job, None, "its process was killed"))
                 worker = worker.replaced()
+            elif isinstance(error, SystemExit | KeyboardInterrupt):
+                # What ends a worker must not end whoever waits for it.
+                ended.append(Ended(job, None, "its process was told to end"))
+                worker = worker.replaced()
+            else:
+                ended.append(Ended(job, future.result()))
             self._free.append(worker)
         return ended
 
@@ -83,9 +87,8 @@ class _Worker:
 
 
 def _prepare(line: Connection, gpus: tuple[str, ...]) -> None:
-    """Leave Ctrl-C to the parent, and end when its end of the line closes: it does so, or it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(line)
+    """Leave what a terminal sends to the parent, and end when its end of the line closes: it may be gone."""
+    leave_signals_to_starter(line)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 

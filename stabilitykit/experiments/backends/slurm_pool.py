@@ -1,6 +1,5 @@
 """Runs as jobs of Slurm, by submitit, whose local executor starts the same as processes of this machine."""
 
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -16,7 +15,11 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 from stabilitykit.errors import ConfigError, RunFolderError, StabilityKitError
 from stabilitykit.experiments.backends.config import BackendConfig
 from stabilitykit.experiments.backends.needs import Needs
-from stabilitykit.experiments.backends.orphans import cancel_jobs_of_the_dead, driver_folder
+from stabilitykit.experiments.backends.orphans import (
+    cancel_jobs_of_the_dead,
+    make_driver_folder,
+    remove_driver_folder,
+)
 from stabilitykit.experiments.backends.pool import Ended, Job
 from stabilitykit.experiments.backends.remote import Answer, result_of, work
 from stabilitykit.store.disk import reason
@@ -58,6 +61,7 @@ class SlurmPool:
         self._needs = needs
         self._config = config
         self._executor: Any = None
+        self._folder: Path | None = None
         self._running: list[_Submitted] = []
         self._has_lost = False
         if config.executor == "slurm" and submitit.SlurmExecutor.affinity() <= 0:
@@ -77,7 +81,8 @@ class SlurmPool:
             if self._executor is None:
                 logs = self._config.logs or job.folder.parent / LOGS
                 cancel_jobs_of_the_dead(logs)
-                self._executor = self._start(driver_folder(logs))
+                self._folder = make_driver_folder(logs)
+                self._executor = self._start(self._folder)
             handle = self._executor.submit(_run, job, str(Path.cwd()))
         except FailedSubmissionError as error:
             raise ConfigError(f"backend: Slurm refuses a job: {' '.join(str(error).split())}") from None
@@ -103,8 +108,8 @@ class SlurmPool:
         until = time.monotonic() + 5 * (self._config.executor == "local")
         while time.monotonic() < until and not all(each.handle.done() for each in running):
             time.sleep(0.05)
-        if self._executor and not self._has_lost:
-            shutil.rmtree(self._executor.folder, ignore_errors=True)
+        if self._folder is not None and not self._has_lost:
+            remove_driver_folder(self._folder)
 
     def _start(self, folder: Path) -> Any:
         config = self._config

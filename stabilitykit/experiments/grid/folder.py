@@ -5,6 +5,7 @@
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from stabilitykit.experiments.grid.bisection import asked_for
 from stabilitykit.experiments.grid.cell import Cell
 from stabilitykit.experiments.grid.plan import SweepPlan
 from stabilitykit.experiments.grid.result import SCHEMA_VERSION, CellResult, read_result
-from stabilitykit.store.disk import reason, replace_file
+from stabilitykit.store.contents import entries
+from stabilitykit.store.disk import PART, read_file, reason, replace_file
+from stabilitykit.store.documents import parse_json
 
 SUFFIX = ".sweep.json"
 
@@ -68,6 +71,15 @@ def plan_files(path: Path) -> list[Path]:
     return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
 
 
+def remove_plan_leftovers(folder: Path) -> None:
+    """Remove what a killed writer has left of a plan."""
+    for entry in entries(folder):
+        part = PART.fullmatch(entry.name)
+        if part and part["name"].endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
+            with suppress(OSError):
+                (folder / entry.name).unlink()
+
+
 def open_sweep(file: Path) -> Sweep:
     """Return the sweep of a plan's file, with what its folder holds of it.
 
@@ -90,11 +102,11 @@ def load_plan(file: Path) -> SweepPlan:
         RunFolderError: It cannot be read by this version.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(read_file(file))
         version = int(document["schema_version"])
     except OSError as error:
         raise RunFolderError(f"{file}: cannot be read ({reason(error)})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise RunFolderError(
             f"{file}: damaged; repeat the sweep's command to have it written again"
         ) from None

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from stabilitykit.errors import RunFolderError
 from stabilitykit.records import Incident, Outcome, Severity
 from stabilitykit.store.contents import RESULT
-from stabilitykit.store.disk import reason, replace_file
+from stabilitykit.store.disk import read_file, reason, replace_file
+from stabilitykit.store.documents import parse_json
 
 SCHEMA_VERSION = 1
 
@@ -75,7 +76,7 @@ class CellResult:
 def read_result(folder: Path) -> CellResult | None:
     """Return how the cell of a folder ended, or None while it has not, or where that cannot be read."""
     try:
-        return CellResult.from_json(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        return CellResult.from_json(parse_json(read_file(folder / RESULT)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,6 +1,7 @@
 """Where a sweep runs: what is typed, what a run takes, what workers answer."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from stabilitykit.errors import ConfigError, MissingExtraError, RunFolderError
 from stabilitykit.experiments import build_spec
 from stabilitykit.experiments.backends import Job, backend_config, factory, make_pool, needs, remote
 from stabilitykit.experiments.backends.needs import Needs, share_of_gpus, usable_gpus
-from stabilitykit.experiments.backends.orphans import cancel_jobs_of_the_dead, driver_folder
+from stabilitykit.experiments.backends.orphans import cancel_jobs_of_the_dead, make_driver_folder
 from stabilitykit.experiments.backends.ray_pool import RayPool
 from stabilitykit.experiments.backends.remote import Answer, result_of, work
 from stabilitykit.experiments.grid import CellResult, write_result
@@ -146,10 +147,13 @@ def test_only_jobs_of_drivers_that_are_gone_are_cancelled(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mine = driver_folder(tmp_path)
-    dead, elsewhere = mine.with_name(mine.name.rpartition("-")[0] + f"-{ended.pid}"), tmp_path / "other-5"
+    mine = make_driver_folder(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: ended.pid)
+        dead = make_driver_folder(tmp_path)
+    elsewhere = tmp_path / "other-5"
+    elsewhere.mkdir()
     for folder in (mine, dead, elsewhere):
-        folder.mkdir()
         (folder / f"{folder.stat().st_ino}_submitted.pkl").touch()
     number = dead.stat().st_ino
     cancel_jobs_of_the_dead(tmp_path)
@@ -158,3 +162,31 @@ def test_only_jobs_of_drivers_that_are_gone_are_cancelled(
     assert elsewhere.exists()
     assert not dead.exists()
     assert needs.usable_cpus() >= 1
+
+
+def test_a_folder_that_only_looks_like_a_drivers_is_left_alone(tmp_path: Path) -> None:
+    host = socket.gethostname()
+    precious = tmp_path / f"{host}-results" / "data.txt"
+    numbered = tmp_path / f"{host}-999999999" / "12_submitted.pkl"
+    marked = tmp_path / f"{host}-999999998" / "stabilitykit-driver.json"
+    for file in (precious, numbered, marked):
+        file.parent.mkdir()
+        file.write_text("{}")
+    (tmp_path / f"{host}-999999997").symlink_to(precious.parent)
+    cancel_jobs_of_the_dead(tmp_path)
+    assert all(file.exists() for file in (precious, numbered, marked))
+
+
+def test_what_somebody_keeps_in_a_drivers_folder_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 999999999)
+    folder = make_driver_folder(tmp_path)
+    for name in ("7_submitted.pkl", "7_0_log.err", "7_0_result.pkl", "mine.txt", "model_submitted.pkl"):
+        (folder / name).touch()
+    cancel_jobs_of_the_dead(tmp_path)
+    assert {each.name for each in folder.iterdir()} == {
+        "mine.txt",
+        "model_submitted.pkl",
+        "stabilitykit-driver.json",
+    }

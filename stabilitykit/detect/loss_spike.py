@@ -30,6 +30,8 @@ class LossSpike(Detector):
     quiet: ClassVar[int] = 4
 
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
+    QUIET = 0.7
+    """Largest limit of the noise, as a share of the loss, beside which single high values are of one kind."""
     REST = 0.01
     """Share of the first loss below which all is learned."""
 
@@ -80,8 +82,8 @@ class LossSpike(Detector):
         # What follows takes longer to know. Where next to nothing is left, what scatters is no batch's.
         if rise <= limit or base < self.REST * self._first:
             return limit
-        limit = max(noise * self._noise.tail(), least)
-        if rise <= limit:
+        limit = max(noise * self._noise.tail_at(base), least)
+        if rise <= limit or noise > self.QUIET * base:
             return limit
         usual = self._recurrence.limit(self._seen)
         self._recurrence.push(self._seen, rise)

@@ -3,14 +3,8 @@
 import math
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stabilitykit.detect.rolling import Window
-
-
-_QUARTER, _TWENTIETH = 0.6745, 1.6449
-"""Quantiles 3/4 and 19/20 of a normal law."""
+from stabilitykit.detect.tail import tail
 
 
 class Noise:
@@ -30,15 +24,6 @@ class Noise:
     FEW = 3.0
     """Limits from n differences are widened by the factor 1 + FEW / n while n is below ``SHORT``."""
 
-    TAILED = 16
-    """Differences from which on tails are known."""
-    ONE_SIDED = 2.0
-    """Upper tail over the lower one from which on the noise is one-sided."""
-    WHITE = 2.5
-    """Standard errors of the correlation of neighbours within which differences are independent."""
-    STEEPEST = 1.5
-    """Most by which the limit is further out for a tail that grows outwards."""
-
     def __init__(self, sigmas: float) -> None:
         self._sigmas = sigmas
         self._differences = Window(self.LONG)
@@ -57,30 +42,6 @@ class Noise:
         if n < self.SHORT:
             return self._sigmas * width * self._widening(n) if n else math.nan
         return self._sigmas * min(max(self._differences.sigma(), width / self.AGREE), width * self.AGREE)
-
-    def tail(self) -> float:
-        """Return how much further noise reaches upwards than its width says, 1 where it is no further.
-
-        The loss of a batch is one-sided where few samples make most of it (noise levels of a diffusion model,
-        pairs of a contrastive one, lengths, a rarer task): a median and a MAD see nothing of its tail.
-        The upper tail is that of batches, and no trace of instability, where it is ``ONE_SIDED`` times as
-        long as the lower one, and one difference says nothing of the next. The limit follows its upper
-        twentieth, and the more the longer that is beside the upper quarter, as tails go on as they began.
-        """
-        return self._tail(self._differences)
-
-    def _tail(self, differences: Window) -> float:
-        values = np.array(differences.values)
-        n = len(values)
-        if n < self.TAILED or _rank_correlation(values) > self.WHITE / math.sqrt(n):
-            return 1.0
-        center = float(np.median(values))
-        low, quarter, top = (float(x) - center for x in np.quantile(values, (0.05, 0.75, 0.95), method="higher"))
-        width = differences.sigma()
-        if top <= max(_TWENTIETH * width, -self.ONE_SIDED * low) or quarter <= 0:
-            return 1.0
-        beyond = (top / quarter) / (_TWENTIETH / _QUARTER)
-        return top / (_TWENTIETH * width) * min(max(1.0, math.sqrt(beyond)), self.STEEPEST)
 
     def _widening(self, n: int) -> float:
         """Return how much wider a limit from ``n`` differences is."""
@@ -121,15 +82,19 @@ class LossNoise(Noise):
     def limit_at(self, level: float) -> float:
         """Return the rise above a level that noise does not explain; NaN before any is known."""
         limit = self.limit()
-        n = len(self._relative)
-        if not (self._positive and n and level > 0):
-            return limit
-        relative = self._sigmas * self._relative.sigma()
-        return min(limit, relative * self._widening(n) * level) if relative <= self.SMOOTH else limit
+        return min(limit, self._proportional(level)) if self._is_smooth(level) else limit
 
-    def tail(self) -> float:
-        """Return how much further noise reaches upwards than its width says, of both ways of looking."""
-        return max(super().tail(), self._tail(self._relative)) if self._positive else super().tail()
+    def tail_at(self, level: float) -> float:
+        """Return how much further noise reaches upwards than ``limit_at`` says, 1 where it is no further."""
+        in_proportion = self._is_smooth(level) and self._proportional(level) < self.limit()
+        return tail(self._relative if in_proportion else self._differences)
+
+    def _is_smooth(self, level: float) -> bool:
+        known = self._positive and len(self._relative) and level > 0
+        return bool(known) and self._proportional(1.0) / self._widening(len(self._relative)) <= self.SMOOTH
+
+    def _proportional(self, level: float) -> float:
+        return self._sigmas * self._relative.sigma() * self._widening(len(self._relative)) * level
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
@@ -141,12 +106,3 @@ class LossNoise(Noise):
         super().load_state_dict(state)
         self._relative.load(state["relative"])
         self._positive = state["positive"]
-
-
-def _rank_correlation(values: NDArray[np.float64]) -> float:
-    """Return the correlation between the ranks of neighbours; 0 of fewer than three values."""
-    n = len(values)
-    ranks = np.empty(n)
-    ranks[np.argsort(values, kind="stable")] = np.arange(n) - (n - 1) / 2
-    square = float(ranks @ ranks)
-    return float(ranks[1:] @ ranks[:-1]) / square if square else 0.0

@@ -14,8 +14,8 @@ class Recurrence:
 
     MANY, WITHIN = 3, 64
     """So many within so many values are a habit."""
-    HIGHER = 1.5
-    """The next of them may stand so many times as high as the highest."""
+    ALIKE = 1.5
+    """Heights that differ by no more than this factor are of one kind; unstable runs spike as they like."""
 
     def __init__(self) -> None:
         self._bumps: deque[tuple[int, float]] = deque(maxlen=self.MANY)
@@ -24,10 +24,11 @@ class Recurrence:
         """Place of the last high value, single or not."""
 
     def limit(self, place: int) -> float:
-        """Return the height that is usual at a place; 0 where high values are rare."""
+        """Return the height that is usual at a place; 0 where high values are rare, or of all heights."""
         if len(self._bumps) < self.MANY or place - self._bumps[0][0] > self.WITHIN:
             return 0.0
-        return self.HIGHER * max(height for _, height in self._bumps)
+        heights = [height for _, height in self._bumps]
+        return self.ALIKE * max(heights) if max(heights) <= self.ALIKE * min(heights) else 0.0
 
     def push(self, place: int, height: float) -> None:
         """Take a high value.

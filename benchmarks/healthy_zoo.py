@@ -9,10 +9,8 @@ that is no instability. Limits may be chosen on half of the kinds; the others ar
 """
 
 import argparse
-import contextlib
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from zoo.kinds import Training, kind
 from zoo.nets import Denoiser, UNet, images, patches
 

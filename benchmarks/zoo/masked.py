@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from zoo.kinds import Training, kind
 from zoo.nets import Encoder, patches, sequences, token_loss
 

@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from zoo.kinds import Training, kind
-from zoo.nets import Block, Encoder, WIDTH, patches, sequences, token_loss
+from zoo.nets import WIDTH, Block, Encoder, patches, sequences, token_loss
 
 
 @kind("two tasks in turn, one of them noise", looked_at=True)
@@ -55,7 +56,9 @@ def fifth(g: torch.Generator) -> Training:
     def loss(step: int) -> Tensor:
         x, y = sequences(g, 4, 32)
         if step % 5 == 4:
-            y = torch.where(torch.rand(y.shape, generator=g) < 0.5, torch.randint(0, 64, y.shape, generator=g), y)
+            y = torch.where(
+                torch.rand(y.shape, generator=g) < 0.5, torch.randint(0, 64, y.shape, generator=g), y
+            )
         return token_loss(model(x), y)
 
     return Training(model, loss)

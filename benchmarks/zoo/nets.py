@@ -12,7 +12,9 @@ WIDTH, HEADS = 32, 4
 class Block(nn.Module):
     """A pre-norm transformer block, with a scale and shift from a condition where there is one."""
 
-    def __init__(self, width: int = WIDTH, causal: bool = False, dropout: float = 0.0, condition: bool = False):
+    def __init__(
+        self, width: int = WIDTH, causal: bool = False, dropout: float = 0.0, condition: bool = False
+    ):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from zoo.kinds import Training, kind
 from zoo.nets import Encoder, sequences, token_loss
 

@@ -12,7 +12,7 @@ FEWEST = 16
 ONE_SIDED = 2.0
 """Upper tail over the lower one from which on noise is one-sided; in language models it is 1.2."""
 FEW = 4.0
-"""The ratio of two tails from n differences is uncertain: one-sided is what is beyond 1 + FEW / √n times more."""
+"""Two tails of n differences are known badly: their ratio has to be larger by the factor 1 + FEW / √n."""
 WHITE = 2.5
 """Standard errors of the correlation of neighbours within which differences are independent."""
 STEEPEST = 1.5

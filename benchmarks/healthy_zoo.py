@@ -4,7 +4,7 @@ Diffusion, contrastive, masked, mixed, adversarial, reinforced: tiny models whos
 that is no instability. Limits may be chosen on half of the kinds; the others are kept back and judge them.
 
     python benchmarks/healthy_zoo.py --keep runs/zoo      # trains all: a quarter of an hour on one core
-    python benchmarks/healthy_zoo.py --read runs/zoo      # judges the kept readings anew, as with changed rules
+    python benchmarks/healthy_zoo.py --read runs/zoo      # judges what was kept anew
     python benchmarks/healthy_zoo.py --kinds diffusion UNet --seeds 3 --steps 300
 """
 

@@ -15,9 +15,9 @@ class LossSpike(Detector):
     """Flags a loss far above the median of its recent past.
 
     The base is the median of the last 7 values that were not flagged themselves; the noise is that of the
-    differences to it (``LossNoise``). Noise of batches that is one-sided reaches
-    further (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up for 20 records is a new level and no
-    longer a spike: ``divergence`` has it.
+    differences to it (``LossNoise``). Only rises count. Noise of batches that is one-sided reaches further
+    (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up
+    for 20 records is a new level and no longer a spike: ``divergence`` has it.
 
     Args:
         sigmas: How many noise widths above the base.

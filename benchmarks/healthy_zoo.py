@@ -1,6 +1,6 @@
 """Healthy trainings of many kinds: how many incidents are told of, all of them false.
 
-Diffusion, contrastive, masked, mixed, adversarial, reinforced: tiny models whose losses are noisy for a reason
+Diffusion, contrastive, masked, mixed, adversarial: tiny models whose losses are noisy for a reason
 that is no instability. Limits may be chosen on half of the kinds; the others are kept back and judge them.
 
     python benchmarks/healthy_zoo.py --keep runs/zoo      # trains all: a quarter of an hour on one core

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
+from stabilitykit.detect.recurrence import Recurrence
 from stabilitykit.detect.rolling import Window
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -14,8 +15,9 @@ class LossSpike(Detector):
     """Flags a loss far above the median of its recent past.
 
     The base is the median of the last 7 values that were not flagged themselves; the noise is that of the
-    differences to it (``LossNoise``). One-sided. A loss that stays up for 20 records is a new level and no
-    longer a spike: ``divergence`` has it.
+    differences to it (``LossNoise``). Only rises count. Noise of batches that is one-sided reaches further
+    (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up
+    for 20 records is a new level and no longer a spike: ``divergence`` has it.
 
     Args:
         sigmas: How many noise widths above the base.
@@ -29,6 +31,10 @@ class LossSpike(Detector):
     quiet: ClassVar[int] = 4
 
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
+    QUIET = 0.7
+    """Largest limit of the noise, as a share of the loss, beside which single high values are of one kind."""
+    REST = 0.01
+    """Share of the first loss below which all is learned."""
 
     def __init__(
         self, sigmas: float = 7.0, relative: float = 0.08, absolute: float = 0.05, share: float = 0.01
@@ -39,6 +45,8 @@ class LossSpike(Detector):
         self._noise = LossNoise(sigmas)
         self._base = Window(self.BASE)
         self._flagged = Window(self.LEVEL)
+        self._recurrence = Recurrence()
+        self._seen = 0
         self._first = math.nan
         self._lowest = math.inf
         self._since = -1
@@ -48,6 +56,7 @@ class LossSpike(Detector):
         loss = self._losses.read(record)
         if loss is None:
             return []
+        self._seen += 1
         if math.isnan(self._first):
             self._first = loss.adjusted
         if len(self._base) < self.YOUNG:
@@ -59,13 +68,27 @@ class LossSpike(Detector):
         # Most rises are too small whatever the noise, and the noise costs more to know.
         least = self._least(base)
         if rise > least and len(self._noise) >= self.ARMED:
-            limit = max(self._noise.limit_at(base), least)
+            limit = self._limit(rise, base, least)
             if rise > limit:
                 return self._flag(record.step, loss, base, limit)
         self._noise.push_at(rise, base)
         self._base.push(loss.adjusted)
         self._flagged.values.clear()
         return []
+
+    def _limit(self, rise: float, base: float, least: float) -> float:
+        """Return the rise above a base that counts."""
+        noise = self._noise.limit_at(base)
+        limit = max(noise, least)
+        # What follows takes longer to know. Where next to nothing is left, what scatters is no batch's.
+        if rise <= limit or base < self.REST * self._first:
+            return limit
+        limit = max(noise * self._noise.tail_at(base), least)
+        if rise <= limit or noise > self.QUIET * base:
+            return limit
+        usual = self._recurrence.limit(self._seen)
+        self._recurrence.push(self._seen, rise)
+        return max(limit, usual)
 
     def _least(self, base: float) -> float:
         """Return the least rise that counts as a spike without any noise, in nats."""
@@ -97,6 +120,8 @@ class LossSpike(Detector):
             "noise": self._noise.state_dict(),
             "base": list(self._base.values),
             "flagged": list(self._flagged.values),
+            "recurrence": self._recurrence.state_dict(),
+            "seen": self._seen,
             "range": [self._first, self._lowest],
             "since": self._since,
         }
@@ -107,5 +132,7 @@ class LossSpike(Detector):
         self._noise.load_state_dict(state["noise"])
         self._base.load(state["base"])
         self._flagged.load(state["flagged"])
+        self._recurrence.load_state_dict(state["recurrence"])
+        self._seen = state["seen"]
         self._first, self._lowest = state["range"]
         self._since = state["since"]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.tail import tail
 
 
 class Noise:
@@ -81,11 +82,19 @@ class LossNoise(Noise):
     def limit_at(self, level: float) -> float:
         """Return the rise above a level that noise does not explain; NaN before any is known."""
         limit = self.limit()
-        n = len(self._relative)
-        if not (self._positive and n and level > 0):
-            return limit
-        relative = self._sigmas * self._relative.sigma()
-        return min(limit, relative * self._widening(n) * level) if relative <= self.SMOOTH else limit
+        return min(limit, self._proportional(level)) if self._is_smooth(level) else limit
+
+    def tail_at(self, level: float) -> float:
+        """Return how much further noise reaches upwards than ``limit_at`` says, 1 where it is no further."""
+        in_proportion = self._is_smooth(level) and self._proportional(level) < self.limit()
+        return tail(self._relative if in_proportion else self._differences)
+
+    def _is_smooth(self, level: float) -> bool:
+        known = self._positive and len(self._relative) and level > 0
+        return bool(known) and self._proportional(1.0) / self._widening(len(self._relative)) <= self.SMOOTH
+
+    def _proportional(self, level: float) -> float:
+        return self._sigmas * self._relative.sigma() * self._widening(len(self._relative)) * level
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""

@@ -1,0 +1,54 @@
+"""Single high values that keep coming back: no event, but a part of what the series is."""
+
+from collections import deque
+from typing import Any
+
+
+class Recurrence:
+    """Remembers single high values, and says how high the next one may be.
+
+    A batch of a rarer, harder task stands far above the others, and the next one is ordinary again. The first
+    of them looks like a spike in every respect; the fourth within a short time does not. Heights that last
+    for two values or more are no batch's and are not remembered.
+    """
+
+    MANY, WITHIN = 3, 64
+    """So many within so many values are a habit."""
+    ALIKE = 1.5
+    """Heights that differ by no more than this factor are of one kind; unstable runs spike as they like."""
+
+    def __init__(self) -> None:
+        self._bumps: deque[tuple[int, float]] = deque(maxlen=self.MANY)
+        """Places and heights of the last single ones."""
+        self._last = -2
+        """Place of the last high value, single or not."""
+
+    def limit(self, place: int) -> float:
+        """Return the height that is usual at a place; 0 where high values are rare, or of all heights."""
+        if len(self._bumps) < self.MANY or place - self._bumps[0][0] > self.WITHIN:
+            return 0.0
+        heights = [height for _, height in self._bumps]
+        return self.ALIKE * max(heights) if max(heights) <= self.ALIKE * min(heights) else 0.0
+
+    def push(self, place: int, height: float) -> None:
+        """Take a high value.
+
+        Args:
+            place: How many values came before it.
+            height: How far it stands above the others.
+        """
+        if place > self._last + 1:
+            self._bumps.append((place, height))
+        elif self._bumps and self._bumps[-1][0] == self._last:
+            self._bumps.pop()
+        self._last = place
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state as plain JSON types."""
+        return {"bumps": [list(bump) for bump in self._bumps], "last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that ``state_dict`` returned."""
+        self._bumps.clear()
+        self._bumps.extend((int(place), float(height)) for place, height in state["bumps"])
+        self._last = state["last"]

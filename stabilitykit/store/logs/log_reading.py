@@ -9,9 +9,11 @@ from stabilitykit.plugins import plugins
 from stabilitykit.records import StepRecord
 from stabilitykit.store.logs.columns import Columns, NoLossError, find_columns
 from stabilitykit.store.logs.csv import CsvRows
+from stabilitykit.store.logs.document import DocumentRows
 from stabilitykit.store.logs.jsonl import JsonlRows
 from stabilitykit.store.logs.lines import encoding_of
 from stabilitykit.store.logs.names import EPOCH, LOSS, STEP, is_named_validation
+from stabilitykit.store.logs.notebook import NotebookRows
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.recognition import HEAD, LogFormat, recognise
 from stabilitykit.store.logs.row_source import FileSource, RowSource, Selection
@@ -24,7 +26,9 @@ READERS_GROUP = "stabilitykit.logs"
 """Entry points of readers that other packages offer: subclasses of ``FileSource``."""
 _SOURCES: Mapping[str, type[FileSource]] = {
     "csv": CsvRows,
+    "json": DocumentRows,
     "jsonl": JsonlRows,
+    "notebook": NotebookRows,
     "text": TextRows,
     "trainer_state": TrainerStateRows,
 }

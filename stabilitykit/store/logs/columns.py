@@ -78,7 +78,7 @@ def _steps(
     named.sort(key=lambda name: (_falls(name, sample.rows), _rank(name)))
     if named:
         name, total = named[0], named[0] + TOTAL
-        if _falls(name, with_loss) and not _falls(total, with_loss):
+        if _rises_in(total, with_loss) > _rises_in(name, with_loss):
             notes.append(f"{name!r} is written as epoch/step: what follows the slash was taken")
             return {STEP: total, EPOCH: name}
         return {STEP: name}
@@ -103,8 +103,12 @@ def _falls(name: str, rows: Sequence[Mapping[str, float]]) -> float:
     if len(values) < 2:
         return 0.0 if values else 1.0
     falls = sum(later < earlier for earlier, later in pairwise(values))
-    rises = sum(later > earlier for earlier, later in pairwise(values))
-    return falls / len(values) if rises else 1.0
+    return falls / len(values) if _rises_in(name, rows) else 1.0
+
+
+def _rises_in(name: str, rows: Sequence[Mapping[str, float]]) -> int:
+    """Return in how many rows a column is above the row before."""
+    return sum(later > earlier for earlier, later in pairwise(_column(name, rows)))
 
 
 def _column(name: str, rows: Sequence[Mapping[str, float]]) -> list[float]:

@@ -20,7 +20,7 @@ Rows = list[dict[str, Any]]
 
 
 class DocumentRows(TrainerStateRows):
-    """Rows of a JSON document: Keras' ``History``, ``{"train": [...]}``, ``[[step, loss], ...]``, bare losses.
+    """Rows of a JSON document: Keras' ``History``, ``{"train": [...]}``, ``[[step, loss], ...]``, losses.
 
     Of several series in it the one that holds a loss is taken, of those the longest.
     """

@@ -19,7 +19,7 @@ NEXT = " then"
 """Behind a name: the column of a decimal number that follows a whole one, as in ``train 050 1.5e-01``."""
 
 # Possessive throughout, and words of bounded length: a megabyte of garbage must not be tried twice.
-_WORD = r"(?!(?i:nan|inf(?:inity)?)\b)[A-Za-z_][\w./()%\-]{0,60}+"
+_WORD = rf"(?!(?i:nan|inf(?:inity)?)\b|(?i:{WRAPPER}))[A-Za-z_][\w./()%\-]{{0,60}}+"
 _DIGITS = r"(?:\d++(?:,\d++)*+(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?"
 _NUMBER = rf"[-+]?(?:{NOT_FINITE}|{_DIGITS})"
 _BETWEEN = r"(?:[\"']?\s{0,40}+[:=]\s{0,40}+[\"'\[(]?\s{0,40}+|\s{1,40}+[\[(]?\s{0,40}+)"

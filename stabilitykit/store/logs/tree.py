@@ -11,6 +11,7 @@ from stabilitykit.errors import DataError
 from stabilitykit.store.contents import is_run_folder
 from stabilitykit.store.event_names import is_event_log
 from stabilitykit.store.logs.lines import encoding_of
+from stabilitykit.store.logs.mlflow import is_mlflow_run
 from stabilitykit.store.logs.names import is_named_validation, may_be_loss
 from stabilitykit.store.logs.phrases import numbers_in
 from stabilitykit.store.logs.recognition import HEAD, recognise, suffix_of
@@ -56,7 +57,7 @@ def find_logs(folder: Path) -> FoundLogs:
     Args:
         folder: Where to look.
     """
-    if not folder.is_dir() or is_run_folder(folder):
+    if not folder.is_dir() or is_run_folder(folder) or is_mlflow_run(folder):
         return FoundLogs(sure=[folder])
     found = FoundLogs()
     states: dict[Path, list[Path]] = {}
@@ -83,7 +84,7 @@ def _walk(folder: Path, found: FoundLogs) -> Iterator[Path]:
         here, depth = waiting.pop()
         if not _is_new(here, seen) or depth > _DEEPEST:
             continue
-        if is_run_folder(here):
+        if is_run_folder(here) or is_mlflow_run(here):
             yield here
             continue
         files, folders = _entries(here)

@@ -179,3 +179,18 @@ def test_files_whose_names_say_nothing_are_logs_if_they_speak_of_a_loss(tmp_path
     for name, text in {**logs, **others}.items():
         (tmp_path / name).write_text(text)
     assert {path.name for path in find_logs(tmp_path).paths} == set(logs)
+
+
+def test_a_run_of_mlflow_is_read_and_found_below_its_folder(tmp_path: Path):
+    run = tmp_path / "mlruns" / "0" / "0123abcd"
+    for name, value in {"train/loss": loss, "lr": lambda i: 0.25, "system/gpu": lambda i: 60.0}.items():
+        metric = run / "metrics" / name
+        metric.parent.mkdir(parents=True, exist_ok=True)
+        metric.write_text("".join(f"17000000{i:05d} {value(i)} {i * 10}\n" for i in range(N)))
+    (run / "params").mkdir()
+    (run / "params" / "loss").write_text("cross_entropy")
+    assert find_logs(tmp_path).paths == [run]
+    records = list(LogReading(run, {}).records)
+    assert [record.step for record in records] == list(range(0, N * 10, 10))
+    assert [record.readings["train/loss"] for record in records] == pytest.approx([loss(i) for i in range(N)])
+    assert {record.readings["optim/lr"] for record in records} == {0.25}

@@ -13,7 +13,7 @@ from stabilitykit.records import StepRecord, Verdict
 from stabilitykit.store import FileSource, LogReading, NoLossError, Run, find_logs, is_run_folder, open_run
 from stabilitykit.store.event_names import event_files
 
-Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
+Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "json", "notebook", "text", "tensorboard"]
 """What a log can be."""
 
 _COLUMNS = 8

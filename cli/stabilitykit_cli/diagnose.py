@@ -30,7 +30,7 @@ Examples:
   stabilitykit diagnose runs/ -o runs.html
 """
 
-Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "text", "tensorboard"]
+Format = Literal["auto", "run", "csv", "jsonl", "trainer_state", "json", "notebook", "text", "tensorboard"]
 
 
 def diagnose(

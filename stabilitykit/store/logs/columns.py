@@ -7,11 +7,13 @@ from itertools import pairwise
 
 from stabilitykit.errors import DataError, closest
 from stabilitykit.store.logs import names as known
-from stabilitykit.store.logs.names import LOSS, NAMES, STEP, plain
+from stabilitykit.store.logs.names import EPOCH, LOSS, NAMES, STEP, plain, spellings
 from stabilitykit.store.logs.omissions import shortened
+from stabilitykit.store.logs.phrases import COUNT, NEXT, TOTAL
 from stabilitykit.store.logs.row_source import Sample
 from stabilitykit.tags import REGISTRY, split
 
+NAMES_OF_LOSS = frozenset(NAMES[LOSS])
 _LISTED = 30
 """Names an error lists at most."""
 
@@ -51,17 +53,66 @@ def find_columns(
     loss = asked.get(LOSS) or _loss(sample, set(asked.values()), prose, lone_loss, notes)
     beside = _beside(sample, loss)
     elsewhere = _recurring(sample, loss) if prose else sample.names
-    for what in (what for what in NAMES if what != LOSS):
+    for what in (what for what in NAMES if what not in (LOSS, STEP)):
         name = asked.get(what) or _named(what, beside) or _named(what, elsewhere)
         if name is not None and name != loss:
             found[what] = name
-    with_loss = [row for row in sample.rows if loss in row]
-    if STEP not in found and (rising := _rising(with_loss, {loss, *found.values()})) is not None:
-        found[STEP] = rising
-        notes.append(f"no column is called step; {rising!r} rises from row to row and was taken")
+    if STEP in asked:
+        found[STEP] = asked[STEP]
+    else:
+        # A table's step stands beside the loss; a text may name it on a line above.
+        near = [*beside, *elsewhere] if prose else _beside(sample, loss, half=True)
+        found |= _steps(sample, loss, near, found, notes)
     found.pop(LOSS, None)
     steps = {STEP: found.pop(STEP)} if STEP in found else {}
     return Columns({LOSS: loss, **steps, **found}, tuple(notes))
+
+
+def _steps(
+    sample: Sample, loss: str, names: Sequence[str], taken: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """Return the column of steps, and that of epochs where a step's own name tells it; empty for none."""
+    with_loss = [row for row in sample.rows if loss in row]
+    named = [name for name in dict.fromkeys(names) if name != loss and _rank(name) is not None]
+    # Of a step within the epoch and one of the whole run the one that falls less often.
+    named.sort(key=lambda name: (_falls(name, sample.rows), _rank(name)))
+    if named:
+        name, total = named[0], named[0] + TOTAL
+        if _rises_in(total, with_loss) > _rises_in(name, with_loss):
+            notes.append(f"{name!r} is written as epoch/step: what follows the slash was taken")
+            return {STEP: total, EPOCH: name}
+        return {STEP: name}
+    rising = _rising(with_loss, {loss, *taken.values()})
+    if rising is None and EPOCH in taken and _rises(COUNT, _column(COUNT, with_loss), at_least=0.5):
+        rising = COUNT
+    if rising is None:
+        return {}
+    notes.append(f"no column is called step; {rising!r} rises from row to row and was taken")
+    return {STEP: rising}
+
+
+def _rank(name: str) -> int | None:
+    """Return how sure a name is to be that of the steps, 0 the surest; None where it is none."""
+    ranks = [NAMES[STEP].index(each) for each in spellings(name) if each in NAMES[STEP]]
+    return min(ranks, default=None)
+
+
+def _falls(name: str, rows: Sequence[Mapping[str, float]]) -> float:
+    """Return how often a column of steps falls, as a share of its rows; 1 where it never rises."""
+    values = _column(name, rows)
+    if len(values) < 2:
+        return 0.0 if values else 1.0
+    falls = sum(later < earlier for earlier, later in pairwise(values))
+    return falls / len(values) if _rises_in(name, rows) else 1.0
+
+
+def _rises_in(name: str, rows: Sequence[Mapping[str, float]]) -> int:
+    """Return in how many rows a column is above the row before."""
+    return sum(later > earlier for earlier, later in pairwise(_column(name, rows)))
+
+
+def _column(name: str, rows: Sequence[Mapping[str, float]]) -> list[float]:
+    return [row[name] for row in rows if name in row]
 
 
 def _asked(name: str, names: Sequence[str]) -> str:
@@ -77,7 +128,8 @@ def _named(what: str, names: Sequence[str]) -> str | None:
     """Return the column with the surest name for ``what``; None where no one or two have it."""
     by_name: dict[str, list[str]] = {}
     for name in names:
-        by_name.setdefault(plain(name), []).append(name)
+        for spelling in dict.fromkeys(spellings(name)):
+            by_name.setdefault(spelling, []).append(name)
     found = next((by_name[name] for name in NAMES[what] if name in by_name), [])
     if len(found) > 1 and what == LOSS:
         raise DataError(f"several columns may be the loss: {_list(found)}; name one")
@@ -88,7 +140,7 @@ def _loss(sample: Sample, taken: set[str], prose: bool, lone_loss: bool, notes: 
     free = [name for name in sample.names if name not in taken]
     named = _named(LOSS, _frequent(sample, free) if prose else free)
     if named is not None:
-        return named
+        return _instead_of_counter(sample, named, notes)
     times = _times(sample.rows)
     numeric = [name for name in free if times[name]]
     likely = [name for name in numeric or free if known.may_be_loss(name)]
@@ -96,18 +148,34 @@ def _loss(sample: Sample, taken: set[str], prose: bool, lone_loss: bool, notes: 
     training = [name for name in likely if "train" in known.words(name) or "training" in known.words(name)]
     likely = training if len(training) == 1 else likely
     if not likely and lone_loss:
-        others = {name for what in NAMES if (name := _named(what, free)) is not None}
-        rising = _rising(sample.rows, others)
-        likely = [
-            name for name in numeric if name not in others and name != rising and known.may_be_anything(name)
-        ]
-        likely = likely if len(likely) == 1 else []
+        likely = _lone(sample, free, numeric)
     if len(likely) > 1:
         raise DataError(f"several columns may be the loss: {_list(likely)}; name one")
     if not likely:
         raise _no_loss(sample)
     notes.append(f"no column is called loss; {likely[0]!r} is the only one that may be it")
     return likely[0]
+
+
+def _instead_of_counter(sample: Sample, loss: str, notes: list[str]) -> str:
+    """Return the loss, or what follows it in a text where what was called so is a counter."""
+    following = loss + NEXT
+    if following not in sample.names or not all(v.is_integer() for v in _column(loss, sample.rows)):
+        return loss
+    notes.append(f"{loss!r} stands before a counter; the number that follows was taken")
+    return following
+
+
+def _lone(sample: Sample, free: Sequence[str], numeric: Sequence[str]) -> list[str]:
+    """Return the only column that may be the loss, where rows are steps: any list has numbers."""
+    others = {name for what in NAMES if (name := _named(what, free)) is not None}
+    steps = {name for name in free if _rank(name) is not None}
+    rising = _rising(sample.rows, others)
+    if not steps and rising is None and not all(name.startswith("column ") for name in sample.names):
+        return []
+    left = [name for name in numeric if name not in others | steps and name != rising]
+    left = [name for name in left if known.may_be_anything(name)]
+    return left if len(left) == 1 else []
 
 
 def _recurring(sample: Sample, loss: str) -> list[str]:
@@ -119,13 +187,13 @@ def _recurring(sample: Sample, loss: str) -> list[str]:
 def _frequent(sample: Sample, names: Sequence[str]) -> list[str]:
     """Return those names for the loss that recur about as often as the most frequent one."""
     times = _times(sample.rows)
-    losses = [name for name in names if plain(name) in NAMES[LOSS]]
+    losses = [name for name in names if not NAMES_OF_LOSS.isdisjoint(spellings(name))]
     most = max((times[name] for name in losses), default=0)
     found: dict[str, str] = {}
     for name in sorted(losses, key=lambda name: -times[name]):
         if 2 * times[name] > most:
             # One word, written otherwise elsewhere: the more frequent spelling.
-            found.setdefault(plain(name), name)
+            found.setdefault(spellings(name)[1], name)
     return list(found.values())
 
 
@@ -137,10 +205,10 @@ def _no_loss(sample: Sample) -> NoLossError:
     return NoLossError(f"no loss column (as 'loss' or 'train/loss'); found: {listed or 'none'}{more}{hint}")
 
 
-def _beside(sample: Sample, loss: str) -> list[str]:
-    """Return the columns that are filled in most rows in which the loss is."""
+def _beside(sample: Sample, loss: str, half: bool = False) -> list[str]:
+    """Return the columns that are filled in most rows in which the loss is, or in half of them."""
     times = _times([row for row in sample.rows if loss in row])
-    return [name for name in sample.names if 2 * times[name] > times[loss]]
+    return [name for name in sample.names if 2 * times[name] + half > times[loss]]
 
 
 def _times(rows: Sequence[Mapping[str, float]]) -> Counter[str]:
@@ -150,19 +218,17 @@ def _times(rows: Sequence[Mapping[str, float]]) -> Counter[str]:
 
 def _rising(rows: Sequence[Mapping[str, float]], taken: set[str]) -> str | None:
     """Return the one column of whole numbers that rises from row to row."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        for name, value in row.items():
-            values.setdefault(name, []).append(value)
-    found = [name for name, column in values.items() if name not in taken and _rises(name, column)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    found = [name for name in names if name not in taken and _rises(name, _column(name, rows))]
     return found[0] if len(found) == 1 else None
 
 
-def _rises(name: str, values: Sequence[float]) -> bool:
+def _rises(name: str, values: Sequence[float], at_least: float = 0.95) -> bool:
     if len(values) < 3 or not all(value.is_integer() for value in values):
         return False
     rises = sum(later > earlier for earlier, later in pairwise(values))
-    return rises >= 0.95 * (len(values) - 1) and known.may_be_step(name) and not known.may_be_loss(name)
+    is_step = name == COUNT or (known.may_be_step(name) and not known.may_be_loss(name))
+    return rises >= at_least * (len(values) - 1) and is_step
 
 
 def _list(names: Sequence[str]) -> str:

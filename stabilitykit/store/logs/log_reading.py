@@ -9,9 +9,12 @@ from stabilitykit.plugins import plugins
 from stabilitykit.records import StepRecord
 from stabilitykit.store.logs.columns import Columns, NoLossError, find_columns
 from stabilitykit.store.logs.csv import CsvRows
+from stabilitykit.store.logs.document import DocumentRows
 from stabilitykit.store.logs.jsonl import JsonlRows
 from stabilitykit.store.logs.lines import encoding_of
+from stabilitykit.store.logs.mlflow import MlflowRows, is_mlflow_run
 from stabilitykit.store.logs.names import EPOCH, LOSS, STEP, is_named_validation
+from stabilitykit.store.logs.notebook import NotebookRows
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.recognition import HEAD, LogFormat, recognise
 from stabilitykit.store.logs.row_source import FileSource, RowSource, Selection
@@ -24,7 +27,9 @@ READERS_GROUP = "stabilitykit.logs"
 """Entry points of readers that other packages offer: subclasses of ``FileSource``."""
 _SOURCES: Mapping[str, type[FileSource]] = {
     "csv": CsvRows,
+    "json": DocumentRows,
     "jsonl": JsonlRows,
+    "notebook": NotebookRows,
     "text": TextRows,
     "trainer_state": TrainerStateRows,
 }
@@ -47,7 +52,7 @@ class LogReading:
     """A log as step records, and how it was understood.
 
     Args:
-        path: A file, or a folder of TensorBoard's event files.
+        path: A file, or a folder of TensorBoard's event files, or a run of MLflow's.
         given: Tag, or ``step``, to the column that was asked for; found by name where None.
         format: What it is; found by its content when absent.
         growing: Whether it may grow: its last line is left until it has ended.
@@ -152,7 +157,7 @@ class LogReading:
 
     def _opened(self) -> RowSource:
         if self.path.is_dir() and self._format in (None, "tensorboard"):
-            return self._events()
+            return MlflowRows(self.path, self._omissions) if is_mlflow_run(self.path) else self._events()
         file = LogFile(self.path)
         head = file.peek(HEAD)
         own = (each for each in self._readers if self._format is None and each.recognises(self.path, head))

@@ -13,13 +13,15 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     STEP: (
         *("step", "global_step", "trainer/global_step", "train/global_step", "_step", "iteration", "iter"),
         *("iterations", "steps", "num_updates", "update", "updates", "train_step", "training_step", "it"),
-        *("iter_num", "current_step", "train/step", "batch", "s"),
+        *("iter_num", "current_step", "current_steps", "train/step", "global_step/max_steps", "up"),
+        *("num_update", "batch", "s"),
     ),
     LOSS: (
         *("train/loss", "loss", "train_loss", "training_loss", "train/loss_step", "train_loss_step"),
         *("loss_step", "loss/train", "training/loss", "lm_loss", "train/ce_loss", "loss_train"),
         *("reduced_train_loss", "total_loss", "train/total_loss", "train_inner/loss", "train_loss_epoch"),
         *("loss/train/total", "train_loss/train/total", "train/crossentropyloss", "lm_loss_value"),
+        *("losses/total_loss", "loss/total", "losses/total", "cost", "train/cost"),
         # llm.c's and build-nanogpt's; then TensorBoard's own export of one scalar.
         *("trl", "train", "value"),
     ),
@@ -81,12 +83,18 @@ _NO_STEP = _set(
 _SPLITS = _set("split phase mode stage subset partition dataset type event")
 _LOSSES = _set("losses nll ce xent crossentropy")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BLANKS = re.compile(r"[\s\-]+")
 
 
 def plain(name: str) -> str:
     """Return a name for comparing: lower case, one sort of blank; of W&B's ``run - loss`` what follows."""
-    return _BLANKS.sub("_", name.rpartition(" - ")[2].strip().lower())
+    return _BLANKS.sub("_", name.rpartition(" - ")[2].strip().lower()).rstrip(".:")
+
+
+def spellings(name: str) -> tuple[str, str]:
+    """Return a name for comparing as it stands there, and with the words of ``TotalLoss`` parted."""
+    return plain(name), plain(_HUMPS.sub("_", name))
 
 
 def words(name: str) -> list[str]:

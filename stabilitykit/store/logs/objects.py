@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stabilitykit.store.logs.names import is_validation, splits_rows
-from stabilitykit.store.logs.numbers import number
+from stabilitykit.store.logs.numbers import is_count, number
 from stabilitykit.store.logs.omissions import Omissions, shortened
 from stabilitykit.store.logs.row_source import Row, Sample, Selection
 
@@ -95,7 +95,7 @@ def _converted(value: Any, whole: bool) -> float | None:
 
 def _number(value: Any) -> float | None:
     try:
-        return _converted(value, whole=False)
+        return _converted(value, whole=isinstance(value, str) and is_count(value))
     except (ValueError, OverflowError):
         return None
 

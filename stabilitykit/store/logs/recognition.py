@@ -12,12 +12,19 @@ from stabilitykit.store.logs.numbers import number
 from stabilitykit.store.logs.objects import parsed
 from stabilitykit.store.logs.phrases import FIRST, numbers_in, without_colours
 
-LogFormat = Literal["csv", "jsonl", "trainer_state", "text", "tensorboard"]
+LogFormat = Literal["csv", "jsonl", "trainer_state", "json", "notebook", "text", "tensorboard"]
 
 HEAD = 2**16
 """Bytes a file is recognised by."""
 _LINES = 20
 _CONTROL = re.compile(r"[\0-\x07\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+_SERIES = re.compile(r"\[\s*(?:\[\s*)?(?:-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|NaN|null)\s*[,\]]")
+"""How an array of numbers begins, or of rows of numbers; a text's line may begin with a bracket, too."""
+_BEGINS_OBJECT = re.compile(r"\{\s*\"[^\"\n]{0,200}\"\s*:")
+_COLUMN = re.compile(r"\"\s*:\s*\[\s*(?:[-+]?\d|NaN|null)")
+"""A list of numbers behind a key."""
+_LOSS_BESIDE = re.compile(r"loss\"\s*:\s*[-+\"]?\d", re.IGNORECASE)
+"""A loss that is one number: a row, with lists of other things in it."""
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 
 
@@ -48,8 +55,12 @@ def recognise(path: Path, head: bytes) -> LogFormat:
     if len(lines) > 1:
         # The last one may be cut.
         lines.pop()
-    if _holds_document(text):
+    if _holds_history(text):
         return "trainer_state"
+    if _is_notebook(text):
+        return "notebook"
+    if _holds_series(text):
+        return "json"
     if _holds_objects(lines):
         return "jsonl"
     if suffix_of(path) in (".csv", ".tsv") or _holds_table(lines):
@@ -74,12 +85,30 @@ def _holds_events(path: Path, head: bytes) -> bool:
     return begins_as_events(head)
 
 
-def _holds_document(text: str) -> bool:
+def _holds_history(text: str) -> bool:
     start = text.lstrip()
     if start.startswith("{"):
         first = parsed(start.partition("\n")[0])
         return "log_history" in first if first is not None else '"log_history"' in start
     return start.startswith("[") and start[1:].lstrip().startswith("{")
+
+
+def _is_notebook(text: str) -> bool:
+    return text.lstrip().startswith("{") and '"cell_type"' in text and '"cells"' in text
+
+
+def _holds_series(text: str) -> bool:
+    """Return whether it is one JSON document, and not an object a line."""
+    start = text.strip()
+    if start.startswith("["):
+        return _SERIES.match(start) is not None
+    if not start.startswith("{"):
+        return False
+    first, _, rest = start.partition("\n")
+    if rest.strip():
+        # The first of many lines is a whole object where each is.
+        return parsed(first) is None and _BEGINS_OBJECT.match(start) is not None
+    return _COLUMN.search(start) is not None and _LOSS_BESIDE.search(start) is None
 
 
 def _holds_objects(lines: list[str]) -> bool:

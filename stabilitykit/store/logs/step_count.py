@@ -41,6 +41,8 @@ class StepCount:
         self._offset = 0
         self._last = 0
         self._stride = 1
+        self._has_loss = False
+        """Whether there was a loss at the last step."""
         self._next_epoch: float = math.inf
 
     def steps(self, cells: NDArray[np.float64], read: NDArray[np.bool_]) -> Steps:
@@ -62,20 +64,29 @@ class StepCount:
         valid = there & whole
         steps = np.where(valid, numbers, 0).astype(np.int64)
         if self._epoch_at is not None:
-            self._count_on(steps, valid, cells[:, self._epoch_at])
+            self._count_on(steps, valid, cells[:, self._epoch_at], read[:, 0])
         return Steps(steps, valid)
 
     def _count_on(
-        self, steps: NDArray[np.int64], valid: NDArray[np.bool_], epochs: NDArray[np.float64]
+        self,
+        steps: NDArray[np.int64],
+        valid: NDArray[np.bool_],
+        epochs: NDArray[np.float64],
+        with_loss: NDArray[np.bool_],
     ) -> None:
-        """Add to the steps those of the epochs before, where a step goes back as an epoch begins."""
+        """Add to the steps those of the epochs before, where a step goes back as an epoch begins.
+
+        It has gone back, too, where an epoch of one line ends on the step on which the one before ended.
+        """
         for at in np.flatnonzero(valid).tolist():
             step, epoch = int(steps[at]), float(epochs[at])
-            if step < self._last and epoch >= self._next_epoch and self._offset < _FARTHEST:
+            back = step < self._last or (step == self._last and with_loss[at] and self._has_loss)
+            if back and epoch >= self._next_epoch and self._offset < _FARTHEST:
                 self._offset += self._last + self._stride - step
                 self._omissions.say("steps begin anew with each epoch, so they are counted on")
             elif step > self._last:
                 self._stride = step - self._last
+            self._has_loss = bool(with_loss[at]) or (self._has_loss and step == self._last)
             self._last = step
             if math.isfinite(epoch):
                 self._next_epoch = math.floor(epoch) + 1

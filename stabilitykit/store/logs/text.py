@@ -7,6 +7,7 @@ from stabilitykit.store.logs.numbers import number
 from stabilitykit.store.logs.omissions import Omissions
 from stabilitykit.store.logs.phrases import Finder, numbers_in, of_validation, without_colours
 from stabilitykit.store.logs.row_source import LineSource, Row, Sample, Selection
+from stabilitykit.store.logs.tables import TableLines
 from stabilitykit.store.opening import LogFile
 
 
@@ -29,12 +30,15 @@ class TextRows(LineSource):
         self._step: int | None = None
         self._last_step: float | None = None
         self._validates = False
+        self._tables = TableLines()
+        self._tables_at_head = self._tables
 
     def sample(self, ended: bool) -> Sample | None:
         """Return which words have numbers in the next lines, or None where there are no lines."""
         if not (lines := self.head(ended)):
             return None
-        rows = [numbers_in(without_colours(line)) for line in lines]
+        self._tables_at_head = self._tables.copied()
+        rows = [numbers_in(self._tables.told(without_colours(line))) for line in lines]
         return Sample(tuple(dict.fromkeys(name for row in rows for name in row)), rows)
 
     def select(self, selection: Selection) -> None:
@@ -42,6 +46,7 @@ class TextRows(LineSource):
         self._finders = [Finder(name) for name in selection.names]
         self._step = selection.step
         self._validates = is_validation(selection.names[0])
+        self._tables = self._tables_at_head
 
     def rows(self, ended: bool) -> Iterator[list[Row]]:
         """Yield rows in batches until there are none for now."""
@@ -50,7 +55,7 @@ class TextRows(LineSource):
 
     def _picked(self, lines: Sequence[str]) -> Iterator[Row]:
         for line in lines:
-            line = without_colours(line)
+            line = self._tables.told(without_colours(line))
             found = [finder.find(line) for finder in self._finders]
             loss = found[0]
             if loss is not None and not self._validates and of_validation(line, loss[0]):

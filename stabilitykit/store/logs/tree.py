@@ -11,7 +11,9 @@ from stabilitykit.errors import DataError
 from stabilitykit.store.contents import is_run_folder
 from stabilitykit.store.event_names import is_event_log
 from stabilitykit.store.logs.lines import encoding_of
-from stabilitykit.store.logs.names import is_named_validation
+from stabilitykit.store.logs.mlflow import is_mlflow_run
+from stabilitykit.store.logs.names import is_named_validation, may_be_loss
+from stabilitykit.store.logs.phrases import numbers_in
 from stabilitykit.store.logs.recognition import HEAD, recognise, suffix_of
 from stabilitykit.store.opening import LogFile
 
@@ -19,6 +21,9 @@ _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".log", ".txt", ".out", ".err"
 _MOST = 200_000
 """Files and folders looked at."""
 _DEEPEST = 40
+_ROTATED = re.compile(r"\.(?:log|out|err|txt|csv|jsonl)\.\d+$", re.IGNORECASE)
+"""``train.log.1``, as a log that has grown too long is renamed."""
+_LOSS = re.compile(rb"loss|cost", re.IGNORECASE)
 _STATE = "trainer_state.json"
 _IGNORED = re.compile(r"\..*|__pycache__|node_modules|site-packages")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -52,7 +57,7 @@ def find_logs(folder: Path) -> FoundLogs:
     Args:
         folder: Where to look.
     """
-    if not folder.is_dir() or is_run_folder(folder):
+    if not folder.is_dir() or is_run_folder(folder) or is_mlflow_run(folder):
         return FoundLogs(sure=[folder])
     found = FoundLogs()
     states: dict[Path, list[Path]] = {}
@@ -79,7 +84,7 @@ def _walk(folder: Path, found: FoundLogs) -> Iterator[Path]:
         here, depth = waiting.pop()
         if not _is_new(here, seen) or depth > _DEEPEST:
             continue
-        if is_run_folder(here):
+        if is_run_folder(here) or is_mlflow_run(here):
             yield here
             continue
         files, folders = _entries(here)
@@ -118,21 +123,28 @@ def _is_new(path: Path, seen: set[tuple[int, int]]) -> bool:
 
 def _may_be_log(path: Path) -> bool:
     suffix = suffix_of(path)
-    if path.name == _STATE or suffix in _SUFFIXES:
+    if path.name == _STATE or suffix in _SUFFIXES or _ROTATED.search(path.name):
         return path.is_file()
-    return suffix == ".json" and path.is_file() and _is_history(path)
+    return suffix in ("", ".json", ".ipynb") and path.is_file() and _speaks_of_loss(path, suffix)
 
 
-def _is_history(path: Path) -> bool:
-    """Return whether a JSON file is a list of steps; most are something else."""
+def _speaks_of_loss(path: Path, suffix: str) -> bool:
+    """Return whether a file whose name says nothing begins as a log with a loss; most are something else."""
     try:
         file = LogFile(path)
         try:
-            return recognise(path, file.peek(HEAD)) == "trainer_state"
+            head = file.peek(HEAD)
         finally:
             file.close()
+        format = recognise(path, head)
     except DataError:
         return False
+    if not _LOSS.search(head):
+        return False
+    lines = head.decode(encoding_of(head), errors="replace").splitlines()
+    if format in ("text", "csv"):
+        return suffix == "" and any(may_be_loss(name) for line in lines for name in numbers_in(line))
+    return format != "jsonl" or len(lines) > 1
 
 
 def _last_step(state: Path) -> tuple[int, int]:

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from stabilitykit.callbacks.run_folders import choose_folder
+from stabilitykit.callbacks.run_folders import choose_folder, tell
 from stabilitykit.callbacks.watched_run import WatchedRun
+from stabilitykit.guard import ends_no_training
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe.coverage import summary
 
@@ -19,6 +20,7 @@ _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
 
 
+@ends_no_training
 class StabilityMonitor(WatchedRun, L.Callback):
     """Watches a training run: residual stream, attention, gradients, updates, loss.
 
@@ -53,16 +55,17 @@ class StabilityMonitor(WatchedRun, L.Callback):
             state = before.state_dict()
         self.interrupted = self._stepping = False
         # All processes must agree, and may see other disks: the first one looks.
-        chosen = choose_folder(self._logdir, _default_folder(trainer), state, before is not None)
-        folder, resume = trainer.strategy.broadcast(chosen)
+        usual, versioned = _default_folder(trainer)
+        chosen = choose_folder(self._logdir, usual, state, before is not None, versioned)
+        place = trainer.strategy.broadcast(chosen)
         self._monitor = Monitor(
             pl_module,
             trainer.optimizers,
-            folder=folder,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
-            resume=resume,
-            **self._options,
+            **self._keeping(place),
         )
+        if trainer.is_global_zero:
+            tell(place, self._monitor.folder)
         if state:
             self._monitor.load_state_dict(state)
 
@@ -159,8 +162,12 @@ def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:
     return inner
 
 
-def _default_folder(trainer: L.Trainer) -> Path:
-    return Path(trainer.log_dir or trainer.default_root_dir) / "stability"
+def _default_folder(trainer: L.Trainer) -> tuple[Path, bool]:
+    """Return where a run is kept, and whether that lies in a folder which its logger numbers."""
+    log_dir = trainer.log_dir
+    root = getattr(trainer.logger, "root_dir", None)
+    versioned = bool(log_dir and root) and Path(str(log_dir)).resolve().parent == Path(str(root)).resolve()
+    return Path(log_dir or trainer.default_root_dir) / "stability", versioned
 
 
 def _scalars(outputs: Any, accumulated: int) -> dict[str, Tensor | float]:

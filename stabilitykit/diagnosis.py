@@ -211,7 +211,7 @@ class Diagnosis:
             return "no step was recorded"
         missing = f"no loss was recorded in {self._seen} steps"
         broken = self._open.get("nonfinite")
-        return f"{missing}; {broken.incident.site}: {broken.incident.message}" if broken else missing
+        return f"{missing}; {broken.incident.message}" if broken else missing
 
     def _remember(self, findings: Sequence[Finding]) -> list[Finding]:
         """Keep the first finding of each kind and site's episode; return those that are new."""

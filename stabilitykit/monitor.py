@@ -140,7 +140,7 @@ class Monitor:
         folder_mb: float = FOLDER_MB,
         beside: bool = False,
     ) -> None:
-        self._run_id = new_run_id()
+        self._run_id = ""
         self.folder, self.should_stop, self.disk_failed = folder, False, False
         self.steps = 0
         """Optimizer steps finished."""
@@ -160,6 +160,7 @@ class Monitor:
         self._told_dark: set[str] = set()
 
         def build() -> None:
+            self._run_id = new_run_id()
             self._cadence = cadence(every_n_steps, budget)
             check_folder_mb(folder_mb)
             self._reactions = reactions(on_incident)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stabilitykit import Statistic, watch
 from stabilitykit.detect import Detector
+from stabilitykit.loop import LoopMonitor
 from stabilitykit.records import Finding, Incident, IncidentChange, StepRecord, Verdict
 
 STEPS = 4
@@ -105,12 +106,15 @@ def began() -> tuple[Model, torch.optim.Optimizer]:
     return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
 
 
-def plain_loop(folder: Path | None, arm: Callable[[int], None] = lambda step: None) -> list[Any]:
+def plain_loop(
+    watched: bool, arm: Callable[[int], None] = lambda step: None, folder: Path | None = None
+) -> list[Any]:
     """Train, and return losses, gradients, weights and random states.
 
     Args:
-        folder: Where the watched run is kept; not watched without it.
+        watched: Whether to watch it.
         arm: Called as each step begins; with -1 before anything is watched.
+        folder: Where the run is kept, if it is.
     """
     model, optimizer = began()
     seen: list[Any] = []
@@ -126,7 +130,7 @@ def plain_loop(folder: Path | None, arm: Callable[[int], None] = lambda step: No
         seen.append(loss.detach().clone())
         return loss
 
-    if folder is None:
+    if not watched:
         for number in range(STEPS):
             step(number)
     else:
@@ -140,7 +144,7 @@ def plain_loop(folder: Path | None, arm: Callable[[int], None] = lambda step: No
 def _watched(
     model: Model,
     optimizer: torch.optim.Optimizer,
-    folder: Path,
+    folder: Path | None,
     step: Callable[[int], Tensor],
     arm: Callable[[int], None],
 ) -> None:
@@ -158,7 +162,16 @@ def _watched(
             arm(number)
             loss = step(number)
             monitor.step(math.nan if number == 2 else loss, other=1.0)
-            monitor.latest(), monitor.coverage(), monitor.verdict(), monitor.incidents, monitor.host_reads  # noqa: B018
+            _ask(monitor)
+
+
+def _ask(monitor: LoopMonitor) -> None:
+    """Ask all that a loop may ask."""
+    monitor.latest()
+    monitor.coverage()
+    assert monitor.verdict().outcome
+    assert len(monitor.incidents) >= 0
+    assert monitor.host_reads is not None
 
 
 def differs(found: list[Any], expected: list[Any]) -> bool:

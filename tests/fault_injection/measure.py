@@ -37,7 +37,10 @@ class Counts:
 
 
 def inject(
-    all_targets: Iterable[Target], faults: Iterable[str] = tuple(FAULTS), every: int = 1
+    all_targets: Iterable[Target],
+    faults: Iterable[str] = tuple(FAULTS),
+    every: int = 1,
+    moments: Iterable[int] = MOMENTS,
 ) -> Counts:
     """Inject faults into every target, at both moments, and compare training bit by bit.
 
@@ -45,13 +48,14 @@ def inject(
         all_targets: What to inject into.
         faults: Names of faults.
         every: Of these each target gets one in so many, its neighbour the next ones.
+        moments: Steps from which on a fault is there.
     """
     counts, expected, faults = Counts(), plain_loop(False), tuple(faults)
     chosen = list(all_targets)
-    called = {moment: called_from(moment, chosen) for moment in MOMENTS}
-    counts.never_called = [str(each) for each in chosen if not any(each in called[m] for m in MOMENTS)]
+    called = {moment: called_from(moment, chosen) for moment in moments}
+    counts.never_called = [str(each) for each in chosen if not any(each in called[m] for m in called)]
     for number, target in enumerate(chosen):
-        for moment in MOMENTS:
+        for moment in called:
             for fault in faults[number % every :: every] if target in called[moment] else ():
                 _one(Injection(target, fault), moment, f"{target}: {fault} from {moment}", expected, counts)
     return counts

@@ -125,7 +125,9 @@ class Injection:
             if not self.armed:
                 return original(*args, **kwargs)
             self.hits += 1
-            return original(*args, **kwargs) if self._fault is None else self._fault(original, *args, **kwargs)
+            return (
+                original(*args, **kwargs) if self._fault is None else self._fault(original, *args, **kwargs)
+            )
 
         instead.__name__ = self.target.name
         return instead

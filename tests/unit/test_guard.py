@@ -16,7 +16,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), OSError("no"), MemoryError("no"), RecursionError("no")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), OSError("no"), MemoryError("no"), RecursionError("no")]
+)
 def test_one_failure_is_said_and_three_in_a_row_end_the_part(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -42,14 +44,14 @@ def test_what_somebody_asked_for_passes(error: BaseException) -> None:
 def test_neither_a_logger_nor_an_error_without_words_nor_what_is_told_of_it_ends_anything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
     monkeypatch.setattr(logging.getLogger("stabilitykit"), "warning", lambda *_: 1 / 0)
-    assert described(Mute()) == "Mute"
-    Guard("the part", limit=1)(lambda: failing(Mute()), None)
-    Guard("the part", limit=1, on_off=failing)(lambda: failing(Mute()), None)
+    assert described(MuteError()) == "MuteError"
+    Guard("the part", limit=1)(lambda: failing(MuteError()), None)
+    Guard("the part", limit=1, on_off=failing)(lambda: failing(MuteError()), None)
 
 
 def test_a_callback_s_hooks_end_nothing_but_bad_arguments_are_told_at_the_beginning() -> None:
@@ -73,5 +75,5 @@ def test_a_callback_s_hooks_end_nothing_but_bad_arguments_are_told_at_the_beginn
     assert callback.state_dict() == {}
     with pytest.raises(ConfigError):
         callback.on_fit_start(ConfigError("every_n_steps: got 0"))
-    with pytest.raises(OSError, match="^gone$"):
+    with pytest.raises(OSError, match="gone"):
         callback.verdict()

@@ -178,7 +178,7 @@ def test_a_run_in_a_folder_of_its_own_is_judged_by_what_is_in_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize("key", ["version", "steps", "observed", "diagnosis", "collector", "folder", "run"])
-@pytest.mark.parametrize("odd", ["gone", None, -1, "text", ["list"], {"a": 1}])
+@pytest.mark.parametrize("odd", ["gone", {"a": 1}])
 def test_no_state_ends_anything_and_what_is_good_of_it_is_taken_up(
     key: str, odd: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,7 +233,9 @@ def test_a_list_of_states_of_an_earlier_version_is_taken_up() -> None:
         Finding("other", "site", 0, 0, 1.0, 1.0, "warning", "text"),  # type: ignore[arg-type]
     ],
 )
-def test_a_detector_that_finds_what_is_no_finding_is_off(finding: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_detector_that_finds_what_is_no_finding_is_off(
+    finding: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Odd(Broken):
         def update(self, record: StepRecord) -> list[Finding]:
             return [finding]

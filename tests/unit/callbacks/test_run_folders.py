@@ -14,7 +14,9 @@ from stabilitykit.records import StepRecord
 from stabilitykit.store import RunWriter, open_run
 
 
-def a_run(folder: Path, last: int = 9, run: str | None = "one", complete: bool | None = True) -> dict[str, Any]:
+def a_run(
+    folder: Path, last: int = 9, run: str | None = "one", complete: bool | None = True
+) -> dict[str, Any]:
     """Write a run and return the state of a checkpoint of step 5 of it."""
     writer = RunWriter(folder, {"run": run} if run else {})
     for step in range(last + 1):
@@ -95,7 +97,9 @@ def test_a_run_that_is_being_written_is_not_taken_from_under_its_writer(tmp_path
 
 
 @pytest.mark.parametrize("steps", [None, "5", -1, True, 2.5, float("nan")])
-def test_a_state_that_does_not_say_where_it_stood_never_rewinds_a_folder(tmp_path: Path, steps: object) -> None:
+def test_a_state_that_does_not_say_where_it_stood_never_rewinds_a_folder(
+    tmp_path: Path, steps: object
+) -> None:
     state = a_run(tmp_path / "stability", complete=None) | {"steps": steps}
     assert not choose_folder(None, tmp_path / "stability", state).resume
     assert open_run(tmp_path / "stability").last_step == 9

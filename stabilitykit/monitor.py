@@ -507,7 +507,14 @@ class Monitor:
         """Return what somebody wants to know, or what stands for it where that fails, which is said once."""
         if not self._is_attached:
             return otherwise
-        return self._parts.setdefault(what, Guard(what, limit=None))(work, otherwise)
+
+        def checked() -> T:
+            found = work()
+            if otherwise is not None and not isinstance(found, type(otherwise)):
+                raise TypeError(f"got {type(found).__name__}")
+            return found
+
+        return self._parts.setdefault(what, Guard(what, limit=None))(checked, otherwise)
 
     def _go_off(self, error: Exception) -> None:
         say(f"monitor is off from step {self.steps} on: {described(error)}")

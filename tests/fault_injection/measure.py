@@ -1,7 +1,7 @@
 """Counts faults injected into everything that watching may call, and what they did to training.
 
-``PYTHONPATH=tests python -m fault_injection.measure`` from the repository's root; the tests inject a part. With
-a number, such as 3, each target gets one of so many faults.
+``PYTHONPATH=tests python -m fault_injection.measure`` from the repository's root; the tests inject a part.
+With a number, such as 3, each target gets one of so many faults.
 """
 
 import logging

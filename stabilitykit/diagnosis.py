@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import operator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +38,8 @@ _INSIDE = ("act/", "grad/", "optim/update_ratio/")
 """How the tags begin that tell of a model's inside."""
 
 _LOSS_KINDS = ("loss_spike", "divergence", "stuck")
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,6 +85,8 @@ class Diagnosis:
         self._loss: float | None = None
         self.failed: dict[str, str] = {}
         """Why detectors are off, by kind: an error ends one, and the others go on."""
+        self.unkept: dict[str, str] = {}
+        """Why the state of detectors cannot be kept, by kind: where training is resumed, they begin anew."""
 
     @property
     def settings(self) -> dict[str, dict[str, float]]:
@@ -136,11 +142,33 @@ class Diagnosis:
         findings: list[Finding] = []
         for detector in self._running:
             try:
-                findings += detector.update(record)
+                findings += [self._checked(finding) for finding in detector.update(record)]
             except Exception as error:  # One detector's error must not silence the others.
                 self.failed[detector.kind] = f"at step {record.step}: {type(error).__name__}: {error}"
                 self._forget_choices()
         return findings
+
+    def _checked(self, finding: Finding) -> Finding:
+        """Return a finding of which an incident can be made; a detector of the user's own may say anything.
+
+        Raises:
+            TypeError: It is none.
+        """
+        if not isinstance(finding, Finding):
+            raise TypeError(f"found {type(finding).__name__}; must be a Finding")
+        if finding.kind not in self._by_kind:
+            raise TypeError(f"found the kind {finding.kind!r}, which is no detector's")
+        if not isinstance(finding.severity, Severity):
+            raise TypeError(f"found the severity {finding.severity!r}; must be a Severity")
+        return dataclasses.replace(
+            finding,
+            site=str(finding.site),
+            step=operator.index(finding.step),
+            since=operator.index(finding.since),
+            value=float(finding.value),
+            threshold=float(finding.threshold),
+            message=str(finding.message),
+        )
 
     def _forget_choices(self) -> None:
         """Have the detectors chosen anew at the next record."""
@@ -162,10 +190,8 @@ class Diagnosis:
         return Verdict(outcome, reason, complete, self._seen, self.incidents)
 
     def _outcome(self) -> tuple[Outcome, str]:
-        if not self._seen:
-            return "stable", "no step was recorded"
         if self._loss is None:
-            return "stable", f"no loss was recorded in {self._seen} steps"
+            return "unknown", self._what_is_missing()
         if not math.isfinite(self._loss):
             return "diverged", f"the last loss, at step {self._step}, is {self._loss}"
         if "divergence" in self._open:
@@ -178,6 +204,14 @@ class Diagnosis:
             more = f" and {len(past) - 3} more" if len(past) > 3 else ""
             return "recovered", f"the loss came back after {words}{more}"
         return "stable", f"the loss shows no incident over {self._seen} steps"
+
+    def _what_is_missing(self) -> str:
+        """Return why there is nothing at all to judge a run by, and what its inside says instead."""
+        if not self._seen:
+            return "no step was recorded"
+        missing = f"no loss was recorded in {self._seen} steps"
+        broken = self._open.get("nonfinite")
+        return f"{missing}; {broken.incident.message}" if broken else missing
 
     def _remember(self, findings: Sequence[Finding]) -> list[Finding]:
         """Keep the first finding of each kind and site's episode; return those that are new."""
@@ -267,7 +301,7 @@ class Diagnosis:
         record is kept elsewhere, are not in it.
         """
         return {
-            "detectors": [detector.state_dict() for detector in self._detectors],
+            "detectors": self._detector_states(),
             "open": {
                 kind: [span.incident.to_json(), span.told.to_json(), span.last_seen, span.last_step]
                 for kind, span in self._open.items()
@@ -282,42 +316,149 @@ class Diagnosis:
             "failed": dict(self.failed),
         }
 
-    def load_snapshot(self, state: Mapping[str, Any], record: Iterable[Incident]) -> None:
+    def _detector_states(self) -> dict[str, Any]:
+        """Return the state of each detector by kind, without those that cannot be kept."""
+        states: dict[str, Any] = {}
+        for kind, detector in self._by_kind.items():
+            try:
+                states[kind] = plain(detector.state_dict())
+            except Exception as error:  # The others' are kept all the same.
+                self.unkept[kind] = f"{type(error).__name__}: {error}"
+        return states
+
+    def load_snapshot(self, state: Mapping[str, Any], record: Iterable[Incident]) -> list[str]:
         """Take up what ``snapshot`` returned, with the same detectors.
 
         Args:
             state: The snapshot.
             record: All incidents of the run, in their newest state; later ones are passed over.
+
+        Returns:
+            What could not be taken up, and why.
         """
         known = {incident["id"] for incident in state["closed"]}
         known |= {now["id"] for now, *_ in state["open"].values()}
         earlier = [i for i in record if i.id < state["announced"] and i.id not in known]
         closed = [*(incident.to_json() for incident in earlier), *state["closed"]]
-        self.load_state_dict({**state, "closed": closed})
+        return self.load_state_dict({**state, "closed": closed})
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
         return {**self.snapshot(), "closed": [incident.to_json() for incident in self._closed]}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned, with the same detectors."""
-        for detector, detector_state in zip(self._detectors, state["detectors"], strict=True):
-            detector.load_state_dict(detector_state)
-        self.failed = dict(state.get("failed", {}))
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Take up the state that ``state_dict`` returned, as far as it can be read.
+
+        It may be another version's, or of other detectors, or damaged: what is good of it is taken up, and
+        what is not begins anew.
+
+        Returns:
+            What could not be taken up, and why.
+        """
+        unread: list[str] = []
+
+        def part(name: str, read: Callable[[Any], T], otherwise: T) -> T:
+            try:
+                return read(state[name])
+            except Exception as error:  # A damaged state may hold anything.
+                unread.append(f"{name}: {type(error).__name__}: {error}")
+                return otherwise
+
+        self.failed = part("failed", _texts, {}) if "failed" in state else {}
         self._forget_choices()
-        self._open = {}
-        for kind, (now, told, seen, step) in state["open"].items():
-            incident = Incident.from_json(now)
-            # The same object where nothing is untold: NaN is not equal to another NaN.
-            span = _Span(incident, seen, step, incident if now == told else Incident.from_json(told))
-            self._open[kind] = span
-        self._closed = [Incident.from_json(incident) for incident in state["closed"]]
+        unread += part("detectors", self._load_detectors, [])
+        none: dict[str, _Span] = {}
+        spans = part("open", _spans, none)
+        self._open = {kind: span for kind, span in spans.items() if kind in self._by_kind}
+        # Nobody would ever close the incident of a detector that is not here.
+        left = [dataclasses.replace(s.incident, end=s.last_step) for s in spans.values()]
+        self._closed = part("closed", _incidents, [])
+        self._closed += [incident for incident in left if incident.kind not in self._by_kind]
         self._closed_now = []
-        self._announced = state["announced"]
-        episodes = [(Finding.from_json(finding), seen) for finding, seen in state["episodes"]]
-        self._episodes = {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
-        self._seen, self._step, self._loss = state["seen"], state["step"], state["loss"]
-        self._inside = state["inside"]
+        self._announced = part("announced", int, max((i.id + 1 for i in self.incidents), default=0))
+        self._episodes = part("episodes", _episodes, {})
+        self._seen = part("seen", int, self._seen)
+        self._step = part("step", int, self._step)
+        self._loss = part("loss", _number, self._loss)
+        self._inside = part("inside", bool, self._inside)
+        return unread
+
+    def _load_detectors(self, states: Mapping[str, Any] | Sequence[Any]) -> list[str]:
+        """Let each detector take up its own; returns which did not, and why."""
+        # Earlier versions kept a list, in the detectors' order.
+        given = dict(states if isinstance(states, Mapping) else zip(self._by_kind, states, strict=True))
+        unread = [f"detector {kind}: it is not here" for kind in given.keys() - self._by_kind.keys()]
+        for kind, detector in self._by_kind.items():
+            if kind not in given:
+                unread.append(f"detector {kind}: it was not there")
+                continue
+            before: dict[str, Any] | None = None
+            try:
+                before = detector.state_dict()
+                detector.load_state_dict(given[kind])
+            except Exception as error:
+                unread.append(f"detector {kind}: {type(error).__name__}: {error}")
+                self._begin_anew(detector, before)
+        return sorted(unread)
+
+    def _begin_anew(self, detector: Detector, before: dict[str, Any] | None) -> None:
+        """Undo what a detector has taken up in part; one that cannot is off."""
+        try:
+            if before is not None:
+                detector.load_state_dict(before)
+        except Exception as error:
+            self.failed[detector.kind] = f"its state cannot be taken up: {type(error).__name__}: {error}"
+
+
+def plain(value: Any) -> Any:
+    """Return a state as numbers, texts, lists and mappings alone: what every reader of checkpoints takes.
+
+    Args:
+        value: Such a value, or one of NumPy or of an enumeration.
+
+    Raises:
+        TypeError: It holds something else.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return [plain(each) for each in value]
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a state holds {type(value).__name__}; accepted: numbers, texts, lists and mappings")
+
+
+def _texts(given: Mapping[str, str]) -> dict[str, str]:
+    return {str(kind): str(why) for kind, why in given.items()}
+
+
+def _number(given: Any) -> float | None:
+    return None if given is None else float(given)
+
+
+def _spans(given: Mapping[str, Any]) -> dict[str, _Span]:
+    spans = {}
+    for kind, (now, told, seen, step) in given.items():
+        incident = Incident.from_json(now)
+        # The same object where nothing is untold: NaN is not equal to another NaN.
+        spans[kind] = _Span(incident, seen, step, incident if now == told else Incident.from_json(told))
+    return spans
+
+
+def _incidents(given: Iterable[Mapping[str, Any]]) -> list[Incident]:
+    return [Incident.from_json(incident) for incident in given]
+
+
+def _episodes(given: Iterable[Any]) -> dict[tuple[str, str], tuple[Finding, int]]:
+    episodes = [(Finding.from_json(finding), seen) for finding, seen in given]
+    return {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ class RunFolderError(StabilityKitError, OSError):
     """A run's folder cannot be read or written. The command line exits with status 1."""
 
 
+class FolderTakenError(RunFolderError):
+    """A folder for a run holds something else, or another process writes its run there."""
+
+
 class MissingExtraError(StabilityKitError, ImportError):
     """A package that only an extra installs is needed and not there. The command line exits with status 1."""
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from stabilitykit.detect import Detector
+from stabilitykit.guard import Guard
 from stabilitykit.monitor import Monitor
-from stabilitykit.observe import SiteRules, Statistic
+from stabilitykit.observe import Coverage, SiteRules, Statistic
 from stabilitykit.observe.backward import AfterBackward
 from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.reactions import Policy
-from stabilitykit.records import Incident
+from stabilitykit.records import Incident, StepRecord, Verdict
 from stabilitykit.store import FOLDER_MB
 
 _CALLERS = 12
@@ -29,23 +30,44 @@ class LoopMonitor:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self.latest, self.coverage, self.verdict = monitor.latest, monitor.coverage, monitor.verdict
+        self._scalars, self._finish, self._arm = (
+            Guard("what training says"),
+            Guard("the step"),
+            Guard("arming"),
+        )
+        self._asked = Guard("what the monitor was asked", limit=None)
 
     def step(self, loss: Tensor | float, **readings: Tensor | float) -> None:
         """End a step and begin the next.
 
         Args:
-            loss: The step's loss.
+            loss: The step's loss; what is no number is missing at this step.
             **readings: Anything else to record, such as ``unigram_cross_entropy``.
+
+        Raises:
+            IncidentError: An incident opened and ``on_incident`` is ``"raise"``.
         """
-        self._monitor.add_scalars({"loss": loss, **readings})
-        self._monitor.finish_step()
-        self._monitor.arm()
+        self._scalars(lambda: self._monitor.add_scalars({"loss": loss, **readings}), None)
+        self._finish(lambda: self._monitor.finish_step(), None)
+        self._arm(lambda: self._monitor.arm(), None)
+
+    def latest(self) -> StepRecord | None:
+        """Return the newest step record, or None before the first."""
+        return self._asked(lambda: self._monitor.latest(), None)
+
+    def coverage(self) -> list[Coverage]:
+        """Return what is watched and how: one row a site; none where that cannot be told."""
+        return self._asked(lambda: self._monitor.coverage(), [])
+
+    def verdict(self, complete: bool = True) -> Verdict:
+        """Return how the run stands; ``unknown`` where that cannot be told."""
+        none = Verdict("unknown", "the monitor cannot tell; its log says why", complete, 0)
+        return self._asked(lambda: self._monitor.verdict(complete), none)
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
         """All incidents so far."""
-        return self._monitor.incidents
+        return self._asked(lambda: self._monitor.incidents, ())
 
     @property
     def should_stop(self) -> bool:
@@ -55,7 +77,7 @@ class LoopMonitor:
     @property
     def host_reads(self) -> int:
         """How often anything was read from the device."""
-        return self._monitor.host_reads
+        return self._asked(lambda: self._monitor.host_reads, 0)
 
 
 @contextmanager
@@ -109,7 +131,8 @@ def watch(
 
     Raises:
         ConfigError: An argument is not accepted.
-        RunFolderError: The folder cannot be written, or holds something else.
+        FolderTakenError: The folder holds something else. One that cannot be written ends nothing: that is
+            said, and the run is watched without it.
     """
     optimizers = optimizers_of(optimizer)
     monitor = Monitor(
@@ -126,16 +149,18 @@ def watch(
         statistics=statistics,
         detectors=detectors,
     )
-    hooks = hook_gradients(monitor, optimizers)
+    guard = Guard("watching", limit=None)
+    none: list[RemovableHandle] = []
+    hooks = guard(lambda: hook_gradients(monitor, optimizers), none)
     complete = False
     try:
-        monitor.arm()
+        guard(lambda: monitor.arm(), None)
         yield LoopMonitor(monitor)
         complete = True
     finally:
         for hook in hooks:
-            hook.remove()
-        monitor.close(complete)
+            guard(hook.remove, None)
+        guard(lambda: monitor.close(complete), None)
 
 
 def hook_gradients(monitor: Monitor, optimizers: Any) -> list[Removable]:

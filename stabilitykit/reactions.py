@@ -7,9 +7,11 @@ import threading
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from stabilitykit.errors import ConfigError, IncidentError
+from stabilitykit.guard import Guard, say
 from stabilitykit.records import Incident
 
 log = logging.getLogger("stabilitykit")
@@ -72,8 +74,8 @@ Policy = Reaction | Sequence[Reaction]
 """What happens when a warning or critical incident opens."""
 
 
-def reactions(policy: Policy) -> tuple[Reaction, ...]:
-    """Return a policy as its reactions, in order.
+def reactions(policy: Policy) -> tuple[tuple[Reaction, Guard], ...]:
+    """Return a policy as its reactions, in order, each with what keeps its errors from training.
 
     Raises:
         ConfigError: It is, or holds, something else.
@@ -86,30 +88,37 @@ def reactions(policy: Policy) -> tuple[Reaction, ...]:
                 f"on_incident: got {reaction!r}; accepted: 'log', 'stop', 'raise', a function, a Command, "
                 "a WebAddress, or a list of these"
             )
-    return found
+    return tuple((reaction, Guard(f"on_incident: {_name(reaction)}")) for reaction in found)
 
 
-def react(found: Sequence[Reaction], incident: Incident, is_first: bool = True) -> bool:
+def _name(reaction: Reaction) -> str:
+    return reaction if isinstance(reaction, str) else getattr(reaction, "__name__", type(reaction).__name__)
+
+
+def react(found: Sequence[tuple[Reaction, Guard]], incident: Incident, is_first: bool = True) -> bool:
     """Do what a policy says, and return whether training should stop.
 
     Args:
-        found: The reactions; ``raise`` comes last wherever it stands.
+        found: The reactions, each with what keeps its errors from training; ``raise`` comes last wherever it
+            stands. A function of the user's own that raises is said once and called again at the next
+            incident, up to a number of failures in a row; to end training there are ``stop`` and ``raise``.
         incident: What opened.
         is_first: Whether this is the first of the processes that train the model. It alone logs, runs
             commands and posts to addresses; the others do the rest as well.
 
     Raises:
-        IncidentError: One of them is ``raise``. What a function of the user's own raises goes on as well.
+        IncidentError: One of them is ``raise``, or a function raises it.
     """
     text = f"{incident.severity} at step {incident.detected}: {incident.kind}: {incident.message}"
-    if is_first and ("log" in found or "stop" in found):
-        log.warning("%s", text)
-    for reaction in found:
+    words = [reaction for reaction, _ in found if isinstance(reaction, str)]
+    if is_first and ("log" in words or "stop" in words):
+        say(text)
+    for reaction, guard in found:
         if callable(reaction) and (is_first or not isinstance(reaction, Command | WebAddress)):
-            reaction(incident)
-    if "raise" in found:
+            guard(partial(reaction, incident), None)
+    if "raise" in words:
         raise IncidentError(text)
-    return "stop" in found
+    return "stop" in words
 
 
 def _document(incident: Incident) -> bytes:

@@ -168,10 +168,10 @@ class IncidentChange:
     incident: Incident
 
 
-Outcome = Literal["stable", "recovered", "stuck", "diverged"]
-"""A run's verdict in one word, from the loss alone."""
+Outcome = Literal["stable", "recovered", "unknown", "stuck", "diverged"]
+"""A run's verdict in one word, from the loss alone; ``unknown`` where there is nothing to judge it by."""
 
-OUTCOMES: tuple[Outcome, ...] = ("stable", "recovered", "stuck", "diverged")
+OUTCOMES: tuple[Outcome, ...] = ("stable", "recovered", "unknown", "stuck", "diverged")
 """Every outcome, best first."""
 
 
@@ -223,6 +223,8 @@ _NUMBERS = ("value", "threshold")
 
 def _numbers_to_json(fields: dict[str, Any]) -> dict[str, Any]:
     fields = dict(fields)
+    # A word and not the enumeration: what is kept in a checkpoint must be plain to be read back.
+    fields["severity"] = fields["severity"].value
     for name in _NUMBERS:
         number = float(fields[name])
         fields[name] = number_to_json(number)

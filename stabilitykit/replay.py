@@ -210,8 +210,6 @@ def _replay_folder(path: Path, diagnosis: Diagnosis) -> Replay:
         verdict = _verdict(diagnosis, run.records(), curves, run.complete, after=step)
     else:
         verdict = _verdict(diagnosis, run.records(), curves, run.complete)
-    if not verdict.steps:
-        raise DataError(f"{path}: the run holds no step")
     absent = [kind for kind in run.config.get("detectors", {}) if kind not in diagnosis.settings]
     notes = [f"the run was judged by the detector {kind} as well, which is not here" for kind in absent]
     return Replay(verdict, source, (*run.notes, *notes), curves)
@@ -222,12 +220,15 @@ def _take_up(run: Run, diagnosis: Diagnosis) -> int:
     if run.snapshot is None:
         raise DataError(f"{run.folder}: steps are thinned, and no state of the detectors after them is left")
     try:
-        diagnosis.load_snapshot(run.snapshot.state, run.incidents)
-    except (KeyError, TypeError, ValueError) as error:
+        unread = diagnosis.load_snapshot(run.snapshot.state, run.incidents)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        unread = [f"{type(error).__name__}: {error}"]
+    if unread:
         raise DataError(
             f"{run.folder}: steps are thinned, and the detectors' state at step {run.snapshot.step} is not"
-            " of this version of stabilitykit; its readings and incidents can be read all the same"
-        ) from error
+            f" of this version of stabilitykit ({unread[0]}); its readings and incidents can be read all the"
+            " same"
+        )
     return run.snapshot.step
 
 

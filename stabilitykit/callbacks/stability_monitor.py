@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stabilitykit.callbacks.lightning_packages import callback_class, is_lightning, say
-from stabilitykit.callbacks.run_folders import choose_folder
+from stabilitykit.callbacks.run_folders import choose_folder, tell
 from stabilitykit.callbacks.scalars import is_name_of_loss, scalar, scalars
 from stabilitykit.callbacks.watched_run import WatchedRun, harmless
+from stabilitykit.guard import ends_no_training
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe.coverage import summary
@@ -26,6 +27,7 @@ _LOGGED = ("optim/grad_norm", "output/log_z")
 _LOG_EVERY = 10
 
 
+@ends_no_training
 class StabilityMonitor(WatchedRun, Callback):
     """Watches a training run: residual stream, attention, gradients, updates, loss.
 
@@ -68,16 +70,17 @@ class StabilityMonitor(WatchedRun, Callback):
         self.interrupted = self._stepping = False
         self._release()
         # All processes must agree, and may see other disks: the first one looks.
-        chosen = choose_folder(self._logdir, _default_folder(trainer), state, before is not None)
-        folder, resume = trainer.strategy.broadcast(chosen)
+        usual, versioned = _default_folder(trainer)
+        chosen = choose_folder(self._logdir, usual, state, before is not None, versioned)
+        place = trainer.strategy.broadcast(chosen)
         self._monitor = Monitor(
             pl_module,
             trainer.optimizers,
-            folder=folder,
             scaler=_scaler(trainer),
-            resume=resume,
-            **self._options,
+            **self._keeping(place),
         )
+        if trainer.is_global_zero:
+            tell(place, self._monitor.folder)
         if state:
             self._monitor.load_state_dict(state)
         self._logged: dict[str, Any] = {}
@@ -239,5 +242,9 @@ def _is_scaled(optimizer: Optimizer, scaler: Any) -> bool:
     return getattr(stage, "name", "") != "UNSCALED"
 
 
-def _default_folder(trainer: Trainer) -> Path:
-    return Path(trainer.log_dir or trainer.default_root_dir) / "stability"
+def _default_folder(trainer: Trainer) -> tuple[Path, bool]:
+    """Return where a run is kept, and whether that lies in a folder which its logger numbers."""
+    log_dir = trainer.log_dir
+    root = getattr(trainer.logger, "root_dir", None)
+    versioned = bool(log_dir and root) and Path(str(log_dir)).resolve().parent == Path(str(root)).resolve()
+    return Path(log_dir or trainer.default_root_dir) / "stability", versioned

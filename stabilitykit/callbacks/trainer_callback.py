@@ -1,6 +1,5 @@
 """The callback of Hugging Face's Trainer: a thin adapter from its events to the monitor."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from stabilitykit.callbacks.kept_state import keep_state, kept_state
 from stabilitykit.callbacks.passed_calls import PassedCalls, caller_with
-from stabilitykit.callbacks.run_folders import choose_folder
+from stabilitykit.callbacks.run_folders import choose_folder, tell
 from stabilitykit.callbacks.scalars import scalar
 from stabilitykit.callbacks.watched_run import WatchedRun, harmless
+from stabilitykit.guard import ends_no_training
 from stabilitykit.loop import hook_gradients
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe.steppers import Removable
@@ -25,6 +26,7 @@ log = logging.getLogger("stabilitykit")
 _STATE = "stability.pt"
 
 
+@ends_no_training
 class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     """Watches a run of Hugging Face's Trainer: residual stream, attention, gradients, updates, loss.
 
@@ -97,16 +99,15 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
             self._listen()
         kept = _kept(args, state)
         usual = Path(args.output_dir or ".") / "stability"
-        folder, resume = choose_folder(self._logdir, usual, kept, self._monitor is not None)
+        place = choose_folder(self._logdir, usual, kept, self._monitor is not None)
         inner = _unwrapped(optimizer)
         self._monitor = self._running = Monitor(
             model,
             [inner],
-            folder=folder,
             scaler=getattr(optimizer, "scaler", None),
-            resume=resume,
-            **self._options,
+            **self._keeping(place),
         )
+        tell(place, self._monitor.folder)
         if kept:
             self._monitor.load_state_dict(kept)
         self._monitor.why_no_loss = "the Trainer's training_step gave none"
@@ -152,9 +153,7 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
         """Put beside a checkpoint what it takes to go on as if unbroken."""
         checkpoint = _checkpoint(args, state)
         if self._monitor and checkpoint.is_dir():
-            # A full disk is the Trainer's to tell.
-            with contextlib.suppress(OSError, RuntimeError):
-                torch.save(self._monitor.state_dict(), checkpoint / _STATE)
+            keep_state(checkpoint / _STATE, self._monitor.state_dict())
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -200,8 +199,4 @@ def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
 
 def _kept(args: TrainingArguments, state: TrainerState) -> dict[str, Any] | None:
     """Return the state that lies beside the checkpoint from which training goes on."""
-    path = _checkpoint(args, state) / _STATE
-    if not state.global_step or not path.is_file():
-        return None
-    found: dict[str, Any] = torch.load(path, weights_only=True)
-    return found
+    return kept_state(_checkpoint(args, state) / _STATE) if state.global_step else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stabilitykit.cadence import cadence
+from stabilitykit.callbacks.run_folders import Place
 from stabilitykit.detect import Detector
 from stabilitykit.monitor import Monitor, Sink
 from stabilitykit.observe import Coverage, SiteRules, Statistic
@@ -124,6 +125,13 @@ class WatchedRun:
     def coverage(self) -> list[Coverage]:
         """Return what is watched and how: one row a site."""
         return self._watching().coverage()
+
+    def _keeping(self, place: Place) -> dict[str, Any]:
+        """Return the monitor's arguments with which the run is kept in a place."""
+        own = self._options
+        config = {**own["config"], "continues": place.continues} if place.continues else own["config"]
+        more = {"folder": place.folder, "resume": place.resume, "beside": True, "config": config}
+        return {**own, **more}
 
     def _watching(self) -> Monitor:
         if self._monitor is None:

@@ -25,6 +25,7 @@ from stabilitykit.experiments.quiet import (
 from stabilitykit.experiments.ranks import Rank, on_ranks
 from stabilitykit.experiments.spec import ProbeSpec
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
+from stabilitykit.store import check_free
 from stabilitykit.training import Corpus, FaultInjection, TextDataModule, TransformerModule
 
 RUNS = Path("runs")
@@ -161,6 +162,8 @@ def _train(
     stop_when_certain: bool,
     rank: Rank | None = None,
 ) -> ProbeResult:
+    if rank is None or rank.number == 0:
+        check_free(folder)
     with quiet_lightning(), one_thread_count(spec.trainer.threads), _seeded(spec.seed, rank):
         data = TextDataModule(spec.data, spec.model.seq_len, spec.seed, spec.trainer.steps)
         data.setup("fit")

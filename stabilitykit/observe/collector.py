@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parameter import is_lazy
 
+from stabilitykit.guard import PATIENCE, Guard, say
 from stabilitykit.observe.assembly import Assembly
 from stabilitykit.observe.attention_tap import AttentionTap
 from stabilitykit.observe.backward import GradientReadings
@@ -32,6 +33,7 @@ from stabilitykit.observe.partials import PartialBuffer
 from stabilitykit.observe.ranks import Ranks
 from stabilitykit.observe.routers import RouterTap, RouterTaps
 from stabilitykit.observe.rules import SiteRules, applied
+from stabilitykit.observe.scalars import mean, scalar
 from stabilitykit.observe.schema import Plan
 from stabilitykit.observe.scripted import SCRIPTED, without_scripted
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
@@ -101,7 +103,11 @@ class Collector:
         self._loses_gradients = False
         self._is_compared = self._waits = False
         self._scalars: dict[str, list[Tensor | float]] = {}
+        self._spoiled: set[str] = set()
+        self._have_met = False
         self._armed = self._has_stepped = self._is_glance = False
+        self._guards: dict[str, Guard] = {}
+        self._missing: set[str] = set()
         self._shares: tuple[Share, ...] | None = None
         self._host_reads = 0
         applied(self._rules, EMPTY_LAYOUT, model)
@@ -116,6 +122,11 @@ class Collector:
     def is_located(self) -> bool:
         """Whether it is known what there is to watch."""
         return self.layout is not EMPTY_LAYOUT
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process trains the model."""
+        return self._ranks is None
 
     @property
     def rank(self) -> int:
@@ -143,6 +154,7 @@ class Collector:
         """
         if self._ranks:
             self._ranks.meet()
+            self._have_met = True
         for place, stepper in enumerate(self._steppers):
             try:
                 self._stepper_handles += stepper.attach(self._listener(place))
@@ -155,7 +167,9 @@ class Collector:
         """Return what hears the steps of an optimizer."""
         return Listener(
             began=partial(self._before_step, place),
-            used=lambda: self._optimizer_taps[place].after_inner_step(),
+            used=lambda: self._guard(
+                "the optimizer's inner step", lambda: self._optimizer_taps[place].after_inner_step()
+            ),
             ended=partial(self._after_step, place),
         )
 
@@ -171,26 +185,31 @@ class Collector:
         else:
             self._tracer = Tracer(self._model, self._is_observed, self._forwards)
 
-    def refuse(self) -> None:
-        """Let other ranks not wait for this one, which will not attach."""
+    def refuse(self, is_off: bool = False) -> None:
+        """Let other ranks not wait for this one, which will not attach.
+
+        Args:
+            is_off: Whether it failed by itself, so that the others go off as well; else theirs are refused.
+        """
         if self._ranks:
-            self._ranks.refuse()
+            self._ranks.refuse(is_off)
 
     def detach(self) -> None:
         """Remove every hook; may be called twice. What was watched, and how, is still told."""
-        for handle in self._stepper_handles:
-            handle.remove()
-        self._stepper_handles.clear()
+        steppers, self._stepper_handles = self._stepper_handles, []
+        for each in steppers:
+            self._guard("an optimizer's hook", each.remove, limit=None)
         self._unhook()
 
     def _unhook(self) -> None:
         """Remove every hook on the model."""
         if self._tracer:
-            self._tracer.detach()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._close_modes()
+            self._guard("the end of looking into the model", self._tracer.detach, limit=None)
+        handles, self._handles = self._handles, []
+        for handle in handles:
+            # One that cannot be removed must not leave the others.
+            self._guard("a hook", handle.remove, limit=None)
+        self._guard("what was open in a forward pass", self._close_modes, limit=None)
 
     def _settle_on(self, layout: Layout) -> None:
         """Hook what a layout holds, by the user's rules and with the user's statistics."""
@@ -320,12 +339,16 @@ class Collector:
 
     def _before_step(self, place: int) -> None:
         # Lightning's closure runs inside the step: this may be before the forward, and nothing known yet.
-        self._settle()
-        self._optimizer_taps[place].before_step()
+        self._guard("what there is to watch", self._settle)
+        self._guard("the optimizer's step", lambda: self._optimizer_taps[place].before_step())
 
     def _after_step(self, place: int, is_seen: bool) -> None:
         self._has_stepped |= is_seen
-        self._optimizer_taps[place].after_step(is_seen)
+        self._guard("the optimizer's update", lambda: self._optimizer_taps[place].after_step(is_seen))
+
+    def _guard(self, part: str, work: Callable[[], None], limit: int | None = PATIENCE) -> None:
+        """Run what training itself calls, so that no error of ours reaches it."""
+        self._guards.setdefault(part, Guard(part, limit))(work, None)
 
     def _settle(self, is_last_chance: bool = False) -> None:
         """Hook what the first forward pass showed, once there was one."""
@@ -430,10 +453,22 @@ class Collector:
         self._gradients.divide(scale)
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
-        """Take what training itself says of a microbatch, such as its loss; means are kept over them."""
+        """Take what training itself says of a microbatch, such as its loss; means are kept over them.
+
+        What is no number is left out at this step, and that is said once a name.
+        """
         for name, value in scalars.items():
             tag = name if "/" in name else f"train/{re.sub(r'[^a-z0-9_.]', '_', name.lower())}"
-            self._scalars.setdefault(tag, []).append(value.detach() if isinstance(value, Tensor) else value)
+            try:
+                number = scalar(value, self._device)
+            except Exception as error:  # Somebody's own object may refuse in any way.
+                if tag not in self._missing:
+                    self._missing.add(tag)
+                    say(f"{tag} is missing where it is no number: {error}")
+                # A mean over the other microbatches alone would be another number.
+                self._spoiled.add(tag)
+            else:
+                self._scalars.setdefault(tag, []).append(number)
 
     def collect(self, step: int) -> StepRecord:
         """Read the step from the device, once, and forget it there.
@@ -472,13 +507,14 @@ class Collector:
 
     def leave(self) -> None:
         """Tell the other ranks, in place of collecting, that this one observes no more; at most once."""
-        if self._ranks:
+        if self._ranks and self._have_met:
             self._ranks.leave()
 
     def reset(self) -> None:
         """Forget a step that is not collected."""
         self._buffer.reset()
         self._scalars.clear()
+        self._spoiled.clear()
         self._gradients.reset()
         self._has_stepped = self._is_glance = False
         self._details.reset()
@@ -495,11 +531,16 @@ class Collector:
         return {"optimizers": [tap.state_dict() for tap in self._optimizer_taps]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
+        """Take up the state that ``state_dict`` returned.
+
+        Raises:
+            KeyError: It is none, or another version's; as are the errors of other types.
+        """
+        own = [dict(each) for each in state["optimizers"]]
         # Where the model is not known yet, other taps will stand in their place.
         self._resumed = None if self.is_located else state
-        for tap, own in zip(self._optimizer_taps, state["optimizers"], strict=False):
-            tap.load_state_dict(own)
+        for tap, each in zip(self._optimizer_taps, own, strict=False):
+            tap.load_state_dict(each)
 
     def coverage(self) -> list[Coverage]:
         """Return how each site is watched, and what is not watched and why."""
@@ -519,7 +560,8 @@ class Collector:
 
     def _pack(self) -> PackedStep:
         """Join everything that waits for this step."""
-        means = {tag: _mean(values) for tag, values in self._scalars.items()}
+        whole = {tag: values for tag, values in self._scalars.items() if tag not in self._spoiled}
+        means = {tag: mean(values) for tag, values in whole.items()}
         on_device = {tag: value for tag, value in means.items() if isinstance(value, Tensor)}
         floats = {tag: value for tag, value in means.items() if not isinstance(value, Tensor)}
         steps = [tap.step for tap in self._optimizer_taps if tap.step is not None]
@@ -615,14 +657,6 @@ class Collector:
 def _lines(layout: Layout) -> list[str]:
     """Return the names of the sites of the line behind each block."""
     return [site.name for site in layout.sites if site.name.endswith(".resid_post")]
-
-
-def _mean(values: list[Tensor | float]) -> Tensor | float:
-    if isinstance(values[0], Tensor):
-        return (
-            torch.stack([torch.as_tensor(v) for v in values]).float().mean() if len(values) > 1 else values[0]
-        )
-    return float(sum(float(v) for v in values) / len(values))
 
 
 _GRADIENTS = "gradients"

@@ -67,6 +67,7 @@ class Ranks:
 
         Raises:
             ConfigError: Some rank has none after five minutes, or cannot have one.
+            RuntimeError: Some rank's monitor is off before it began.
         """
         store, answer = _store(), f"{self._key}/all"
         if store.add(f"{self._key}/here", 1) == self.size:
@@ -75,13 +76,20 @@ class Ranks:
             log.warning("rank %d waits for the other ranks: each must watch the model", self.rank)
             if not _is_set(store, answer, _PATIENCE[1]):
                 self.refuse()
+        if store.get(answer) == b"off":
+            raise RuntimeError("another rank has no monitor")
         if store.get(answer) != b"yes":
             here = store.add(f"{self._key}/here", 0)
             raise ConfigError(f"watching: {here} of {self.size} ranks watch the model; all of them must")
 
-    def refuse(self) -> None:
-        """Let the others not wait for this rank's monitor."""
-        _store().compare_set(f"{self._key}/all", "", "no")
+    def refuse(self, is_off: bool = False) -> None:
+        """Let the others not wait for this rank's monitor.
+
+        Args:
+            is_off: Whether it failed by itself, so that the others shall train on without theirs; else
+                somebody has to act.
+        """
+        _store().compare_set(f"{self._key}/all", "", "off" if is_off else "no")
 
     def merge(self, packed: PackedStep) -> tuple[Schema, StepNumbers]:
         """Return all ranks' numbers of a step merged into one step's; every rank gets the same.

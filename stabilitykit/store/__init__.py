@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from stabilitykit.store.hparams import write_hparam_columns, write_hparams
     from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
     from stabilitykit.store.run import Run, Snapshot, Thinned, open_run
-    from stabilitykit.store.run_folder import FOLDER_MB, RunWriter, check_folder_mb, write_coverage
+    from stabilitykit.store.run_folder import (
+        FOLDER_MB,
+        RunWriter,
+        check_folder_mb,
+        check_free,
+        write_coverage,
+    )
     from stabilitykit.store.tensorboard import TensorBoardWriter, tensorboard_command, tensorboard_url
 
 __all__ = [
@@ -30,6 +36,7 @@ __all__ = [
     "TensorBoardWriter",
     "Thinned",
     "check_folder_mb",
+    "check_free",
     "find_logs",
     "is_run_folder",
     "open_run",
@@ -55,6 +62,7 @@ _MODULES = {
     "TensorBoardWriter": "tensorboard",
     "Thinned": "run",
     "check_folder_mb": "run_folder",
+    "check_free": "run_folder",
     "find_logs": "logs",
     "is_run_folder": "contents",
     "open_run": "run",

@@ -9,6 +9,7 @@ import errno
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from stabilitykit.errors import ConfigError, RunFolderError
+from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store.contents import (
     CONFIG,
@@ -32,7 +33,7 @@ from stabilitykit.store.readings import ReadingsWriter
 from stabilitykit.store.run import open_run
 from stabilitykit.store.segments import SCHEMA_VERSION
 from stabilitykit.store.thinning import Thinner
-from stabilitykit.store.writer_lock import WriterLock
+from stabilitykit.store.writer_lock import WriterLock, is_being_written, taking
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class RunWriter:
             stay within it. Infinity keeps every step.
 
     Raises:
-        RunFolderError: The folder holds something already, or cannot be written.
+        FolderTakenError: The folder holds something already, or another process writes its run.
+        RunFolderError: It cannot be written.
         ConfigError: ``config`` holds what YAML has no word for, or ``folder_mb`` is not accepted.
     """
 
@@ -97,18 +99,23 @@ class RunWriter:
         """The last step whose readings are on disk, or None while there is none."""
         text = _yaml(config)
         with self._disk("the run's folder"):
+            if folder.exists() and not folder.is_dir():
+                raise FolderTakenError(f"{folder}: is a file; name a new folder")
             folder.mkdir(parents=True, exist_ok=True)
-            self._check_free(resume)
-            if resume:
-                self.last_step_kept = _last_step(folder)
-                (folder / VERDICT).unlink(missing_ok=True)
-                for part in list(leftovers(folder)):
-                    Path(part.path).unlink(missing_ok=True)
-            replace_file(folder / CONFIG, text)
-            (folder / READINGS).mkdir(exist_ok=True)
-            if (folder / READINGS).is_symlink():
-                raise RunFolderError(f"{folder}: {READINGS} is a link, and nothing is written through links")
-            self._lock.hold(folder)
+            with taking(folder):
+                self._check_free(resume)
+                if resume:
+                    self.last_step_kept = _last_step(folder)
+                    (folder / VERDICT).unlink(missing_ok=True)
+                    for part in list(leftovers(folder)):
+                        Path(part.path).unlink(missing_ok=True)
+                replace_file(folder / CONFIG, text)
+                (folder / READINGS).mkdir(exist_ok=True)
+                if (folder / READINGS).is_symlink():
+                    raise RunFolderError(
+                        f"{folder}: {READINGS} is a link, and nothing is written through links"
+                    )
+                self._lock.hold(folder)
             past = open_run(folder).incidents if resume else ()
             # Without a state nothing may be thinned, and so there is nothing to hold the folder to.
             self._budget = math.inf if state is None else 1e6 * folder_mb
@@ -189,13 +196,17 @@ class RunWriter:
             self._lock.release()
 
     def _check_free(self, resume: bool) -> None:
-        if not any(self.folder.iterdir()) or (resume and is_run_folder(self.folder)):
+        if not any(self.folder.iterdir()):
+            return
+        if resume and is_run_folder(self.folder):
+            if is_being_written(self.folder):
+                raise FolderTakenError(f"{self.folder}: another process writes this run; name a new folder")
             return
         if resume:
-            raise RunFolderError(
+            raise FolderTakenError(
                 f"{self.folder}: holds no run to resume, but other files; name a run's folder"
             )
-        raise RunFolderError(f"{self.folder}: not empty; name a new folder, or remove this one first")
+        raise FolderTakenError(f"{self.folder}: not empty; name a new folder, or remove this one first")
 
     def _begin_segment(self, tags: tuple[str, ...], repeated: bool = False) -> None:
         self._flush()
@@ -303,6 +314,26 @@ def compacted(lines: bytes) -> bytes:
     last = {key: at for _, key, at in counting}
     first = {key: at for _, key, at in reversed(counting)}
     return b"".join(found[at] for at in sorted({*keep, *first.values(), *last.values()}))
+
+
+def check_free(folder: Path) -> None:
+    """Make a run's folder, and refuse one that cannot be had, before any other work is done for the run.
+
+    Raises:
+        FolderTakenError: It holds something already, or is none.
+        RunFolderError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_free = not any(folder.iterdir())
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise FolderTakenError(f"{folder}: is a file; name a new folder") from None
+        raise RunFolderError(f"{folder}: cannot be written ({reason(error)})") from error
+    if not is_free:
+        raise FolderTakenError(f"{folder}: not empty; name a new folder, or remove this one first")
+    if not os.access(folder, os.W_OK):
+        raise RunFolderError(f"{folder}: cannot be written (Permission denied)")
 
 
 def check_folder_mb(folder_mb: float) -> None:

@@ -3,6 +3,8 @@
 import os
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from stabilitykit.store.contents import CONFIG
@@ -15,6 +17,19 @@ except ImportError:  # Windows has none: there only the time of the last write t
 _TRIES = 5
 _WAIT = 0.01
 """Seconds."""
+
+
+_held: "weakref.WeakSet[WriterLock]" = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """Release what a forked process has of its parent's locks: a loader of data may outlive a killed run."""
+    for lock in list(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class WriterLock:
@@ -34,6 +49,7 @@ class WriterLock:
         """
         file = os.open(folder / CONFIG, os.O_RDONLY)
         self._close = weakref.finalize(self, os.close, file)
+        _held.add(self)
         for _ in range(_TRIES if fcntl is not None else 0):
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,6 +65,22 @@ class WriterLock:
         """Let go of it, if it is held."""
         if self._close is not None:
             self._close()
+
+
+@contextmanager
+def taking(folder: Path) -> Iterator[None]:
+    """Let no other process take a folder for its run in the meantime, where the file system has locks.
+
+    Args:
+        folder: A folder that is there.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            file = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, file)
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_being_written(folder: Path) -> bool:

@@ -26,12 +26,12 @@ def changed(values, changes):
     return [changes.get(i, value) for i, value in enumerate(values)]
 
 
-def test_without_a_step_or_without_a_loss_nothing_is_wrong():
+def test_without_a_step_or_without_a_loss_nothing_is_known():
     empty = Diagnosis().verdict()
-    assert (empty.outcome, empty.steps, empty.incidents) == ("stable", 0, ())
+    assert (empty.outcome, empty.steps, empty.incidents) == ("unknown", 0, ())
     assert empty.reason == "no step was recorded"
     unseen = diagnosed([None] * 50, optim__lr=[1e-3] * 50).verdict()
-    assert (unseen.outcome, unseen.steps) == ("stable", 50)
+    assert (unseen.outcome, unseen.steps) == ("unknown", 50)
     assert unseen.reason == "no loss was recorded in 50 steps"
 
 

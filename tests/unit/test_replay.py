@@ -163,6 +163,11 @@ def empty(folder):
     return folder / "log.csv"
 
 
+def test_a_run_without_a_step_is_unknown(tmp_path):
+    verdict = replay(no_step(tmp_path)).verdict
+    assert (verdict.outcome, verdict.reason) == ("unknown", "no step was recorded")
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "error", "text"),
     [
@@ -171,7 +176,6 @@ def empty(folder):
         (no_run, {}, DataError, "not a run's folder"),
         (no_run, {"format": "csv"}, DataError, "no log with a loss"),
         (a_log, {"format": "run"}, DataError, "not a run's folder"),
-        (no_step, {}, DataError, "the run holds no step"),
         (no_loss, {}, DataError, "no loss column"),
         (empty, {}, DataError, "empty"),
         (a_log, {"names": ColumnNames(loss="los")}, DataError, "no column 'los'; did you mean 'loss'?"),

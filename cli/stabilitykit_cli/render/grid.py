@@ -10,14 +10,15 @@ from rich.text import Text
 
 from stabilitykit.experiments.grid import held
 from stabilitykit.figures.landscape import short
+from stabilitykit.records import OUTCOMES
 from stabilitykit_cli.render.words import ASCII, OUTCOME_STYLES, UNICODE, Glyphs, setting
 
 if TYPE_CHECKING:
     from stabilitykit.experiments.grid import SweepRun
 
 MARKS = {
-    UNICODE: {"stable": "●", "recovered": "◐", "stuck": "▬", "diverged": "▲", "crashed": "✗", "": "·"},
-    ASCII: {"stable": "o", "recovered": "r", "stuck": "=", "diverged": "^", "crashed": "!", "": "."},
+    UNICODE: dict(zip(OUTCOMES, "●◐◇▬▲", strict=True)) | {"crashed": "✗", "": "·"},
+    ASCII: dict(zip(OUTCOMES, "or?=^", strict=True)) | {"crashed": "!", "": "."},
 }
 """A mark for each outcome, told apart by its shape; without an outcome a cell waits."""
 AT_WORK = {UNICODE: "◌", ASCII: "~"}

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 SEVERITY_STYLES = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 """Colour of an incident."""
 
-OUTCOME_STYLES = {"stable": "green", "recovered": "yellow", "stuck": "red", "diverged": "red"}
+OUTCOME_STYLES = {
+    "stable": "green",
+    "recovered": "yellow",
+    "unknown": "yellow",
+    "stuck": "red",
+    "diverged": "red",
+}
 """Colour of a verdict."""
 
 

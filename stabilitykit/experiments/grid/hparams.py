@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from stabilitykit.experiments.grid.folder import SweepRun, load_plan, plan_files
-from stabilitykit.records import OUTCOMES
 from stabilitykit.store.hparams import write_hparam_columns, write_hparams
 
-VERDICTS = (*OUTCOMES, "crashed")
-"""What the numbers 0 to 4 in the column ``verdict`` stand for: TensorBoard's metrics are numbers."""
+VERDICTS = ("stable", "recovered", "stuck", "diverged", "crashed", "unknown")
+"""What the numbers from 0 in the column ``verdict`` stand for: TensorBoard's metrics are numbers. Those of
+sweeps that are kept must not change their meaning, so what came later stands last."""
 METRICS = {
     "final_loss": "Mean of the last 5 % of the steps, in nats; the first loss where that is not a number.",
     "best_loss": "Lowest mean over as many steps in a row, in nats; likewise.",

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from stabilitykit import StabilityMonitor
 from stabilitykit.callbacks.scalars import is_name_of_loss, scalars
-from stabilitykit.errors import ConfigError, IncidentError, RunFolderError
+from stabilitykit.errors import ConfigError, IncidentError
 from stabilitykit.model import TransformerConfig
 from stabilitykit.records import Incident
 from stabilitykit.replay import replay
@@ -304,11 +304,13 @@ def test_bad_arguments_are_refused_at_once(arguments: dict[str, Any], message: s
         StabilityMonitor(**arguments)
 
 
-def test_a_folder_with_something_in_it_is_refused_before_training(fit: Fit, tmp_path: Path) -> None:
+def test_a_folder_with_something_in_it_is_left_and_the_run_kept_beside_it(fit: Fit, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("keep me")
-    with pytest.raises(RunFolderError, match="not empty"):
-        fit(StabilityMonitor(logdir=tmp_path / "run"))
+    monitor = StabilityMonitor(logdir=tmp_path / "run")
+    fit(monitor, steps=2)
+    assert monitor.folder == tmp_path / "run-2"
+    assert open_run(tmp_path / "run-2").last_step == 1
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 

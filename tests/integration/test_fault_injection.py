@@ -1,0 +1,49 @@
+"""Faults in whatever watching calls: training ends as it would have, bit for bit."""
+
+import logging
+
+import pytest
+from fault_injection.loops import differs, plain_loop
+from fault_injection.measure import OWN, Counts, called_from, inject
+from fault_injection.targets import targets
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def silent() -> None:
+    logging.getLogger("stabilitykit").setLevel(logging.CRITICAL)
+
+
+def assert_harmless(counts: Counts) -> None:
+    assert counts.hit > 0
+    assert counts.ended == []
+    assert counts.altered == []
+
+
+def test_training_is_compared_bit_by_bit() -> None:
+    assert not differs(plain_loop(True), plain_loop(False))
+    other = plain_loop(False)
+    other[0] = other[0] + 1e-6
+    assert differs(other, plain_loop(False))
+
+
+def test_what_is_the_user_s_own_ends_nothing() -> None:
+    assert_harmless(inject(OWN, ["Exception"], moments=(1,)))
+
+
+def test_a_fault_in_the_monitor_itself_ends_nothing() -> None:
+    named = ("monitor.Monitor.finish_step", "monitor.Monitor.close", "cadence.Cadence.is_due")
+    chosen = [target for target in targets() if str(target).startswith(named)]
+    assert len(chosen) == 3
+    assert_harmless(inject(chosen, ["Exception", "wrong type"], moments=(1,)))
+
+
+@pytest.mark.slow
+def test_most_of_what_is_public_is_called() -> None:
+    assert len(called_from(-1, targets())) > 150
+
+
+@pytest.mark.slow
+def test_a_fault_anywhere_ends_nothing() -> None:
+    assert_harmless(inject([*targets()[::3], *OWN], every=6))

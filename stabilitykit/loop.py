@@ -163,10 +163,12 @@ def hook_gradients(monitor: Monitor, optimizers: Sequence[Optimizer]) -> list[Re
         optimizers: The optimizers whose parameters get the gradients.
     """
     reading, using = Guard("the gradients"), Guard("the optimizer")
+
+    def before(optimizer: Optimizer, *_: object) -> None:
+        # What a hook returns would stand in place of the step's arguments.
+        using(lambda: monitor.before_step(optimizer), None)
+
     return [
         *after_backward(optimizers, lambda: reading(lambda: monitor.read_gradients(scaled=True), None)),
-        *(
-            each.register_step_pre_hook(lambda *_, own=each: using(lambda: monitor.before_step(own), None))
-            for each in optimizers
-        ),
+        *(each.register_step_pre_hook(before) for each in optimizers),
     ]

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,10 @@ def plain_loop(
     else:
         _watched(model, optimizer, folder, step, arm)
     seen += [p.detach().clone() for p in model.parameters()]
-    seen += [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]
+    seen += [torch.get_rng_state(), np.random.get_state()[1].tolist()]
+    if "beartype" not in sys.modules:
+        # Where the tests check types, beartype draws from it to look at one item of each container.
+        seen.append(random.getstate())
     assert torch._C._len_torch_function_stack() == 0
     return seen
 

@@ -1,6 +1,9 @@
 """Faults in whatever watching calls: training ends as it would have, bit for bit."""
 
+import gc
 import logging
+import warnings
+from collections.abc import Iterator
 
 import pytest
 from fault_injection.loops import differs, plain_loop
@@ -11,8 +14,16 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
-def silent() -> None:
-    logging.getLogger("stabilitykit").setLevel(logging.CRITICAL)
+def silent() -> Iterator[None]:
+    logger = logging.getLogger("stabilitykit")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+    # What was made to fail is dropped with its files open.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def assert_harmless(counts: Counts) -> None:

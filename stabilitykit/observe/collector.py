@@ -411,21 +411,28 @@ class Collector:
         if not self._loses_gradients:
             for tap in self._optimizer_taps:
                 tap.look()
-        self._try_gradients(lambda: self._read_gradients(scale, lost))
-
-    def _read_gradients(self, scale: Tensor | None, lost: int) -> None:
         if lost:
-            raise RuntimeError(
-                f"gradients of {lost} parameters or more are gone before the backward pass ends, as where "
-                "something steps inside it that is not watched"
-            )
-        self._gradients.read(scale)
+            self._give_up_gradients(lost)
+        else:
+            self._try_gradients(lambda: self._gradients.read(scale))
+
+    def _give_up_gradients(self, lost: int) -> None:
+        """Read no gradients any more: those that are left would be taken for all."""
+        why = (
+            f"gradients of {lost} parameters or more are gone before the backward pass ends, as where "
+            "something steps inside it that is not watched"
+        )
+        self._misses.darken(_GRADIENTS, RuntimeError(why))
+        self._gradients.reset()
 
     def _try_gradients(self, part: Callable[[], None]) -> None:
         if _GRADIENTS in self._misses.dark:
             return
         try:
             part()
+        except NotImplementedError as error:  # It will not be read at the next step either.
+            self._misses.darken(_GRADIENTS, error)
+            self._gradients.reset()
         except Exception as error:  # Activations and updates are still read.
             self._misses.note(_GRADIENTS, error)
             self._gradients.reset()

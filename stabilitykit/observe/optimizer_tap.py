@@ -214,7 +214,8 @@ class OptimizerTap:
             self._has_gradients = True
 
     def _look(self) -> None:
-        if self.armed and not self._has_seen and not self._has_look:
+        # Inside a step, as where a closure runs the backward pass, the weights before it are kept already.
+        if self.armed and not (self._has_seen or self._has_look or self._has_before):
             self._before_step()
             self._has_look, self._has_before = self._has_before, False
 

@@ -39,7 +39,9 @@ def known(run: Run, family: str, endings: tuple[str, ...] = ("",), blocks: bool 
 
 def excess(run: Run) -> Series:
     """Return the loss less the unigram cross-entropy of the same batch, in nats."""
-    return run.loss - run.unigram
+    # Beyond float32 both may be infinite: then nothing is known of the difference.
+    with np.errstate(invalid="ignore"):
+        return run.loss - run.unigram
 
 
 def first_over_last(run: Run) -> Rows:

@@ -553,14 +553,17 @@ class Collector:
         """Return how each site is watched, and what is not watched and why."""
         kinds = {tap.site.name: tap.kind for tap in self._taps if isinstance(tap, AttentionTap)}
         sites = zip(self.layout.sites, self._fired, strict=True)
-        never = {site.key for site, fired in sites if not fired and site.key in self._misses.told}
-        dark = {key: self._misses.told[key] for key in never} | self._misses.dark
+        never = {site.key for site, fired in sites if not fired}
+        never |= {tap.site for tap in self._details.taps if not tap.fired}
+        never |= {tap.site for tap in self._routers.taps if not tap.fired}
+        told = self._misses.told
+        dark = {key: told[key] for key in never if key in told} | self._misses.dark
         return [
             *site_rows(self.layout, self._modules, kinds, self._fired, dark),
             *gradient_rows(self.layout, self._misses.dark.get(_GRADIENTS, "")),
             *(row for tap in self._optimizer_taps for row in tap.coverage()),
-            *self._details.coverage(self._described, self._misses.dark),
-            *self._routers.coverage(self._described, self._misses.dark),
+            *self._details.coverage(self._described, dark),
+            *self._routers.coverage(self._described, dark),
             *gain_rows(self.layout),
             *missing_rows((*self.layout.notes, *self._turns.notes(_lines(self.layout)))),
         ]

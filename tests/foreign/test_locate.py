@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stabilitykit.observe import Collector, Role, SiteRules
 from stabilitykit.observe.calls import Tracer
+from stabilitykit.observe.forwards import Forwards
 
 PRE_NORM = (
     "resid_pre attn_norm_in attn_norm_out attn_out resid_mid mlp_norm_in mlp_norm_out mlp_out resid_post"
@@ -275,7 +276,8 @@ def test_no_hook_is_left_on_a_model_that_never_ran() -> None:
 
 def test_a_forward_that_raises_while_it_is_traced_leaves_no_mode_behind() -> None:
     foreign = BUILDERS["nanogpt"]()
-    tracer = Tracer(foreign.model, lambda module: True)
+    forwards = Forwards(foreign.model, Collector(foreign.model, []))
+    tracer = Tracer(foreign.model, lambda module: True, forwards)
     with pytest.raises(IndexError):
         foreign.loss(foreign.model, {name: x + VOCABULARY for name, x in foreign.inputs.items()})
     assert torch._C._len_torch_function_stack() == 0

@@ -123,6 +123,7 @@ class FakeLibrary:
             raise self.error
         document = {**self.verdict.to_json(), "final_loss": self.final_loss, "logdir": Path("runs/x-1")}
         return SimpleNamespace(
+            signal=None,
             verdict=self.verdict,
             final_loss=self.final_loss,
             best_loss=2.3,

@@ -647,6 +647,8 @@ class Collector:
         for tap in self._taps:
             if isinstance(tap, AttentionTap):
                 tap.close()
+        for router in self._routers.taps:
+            router.close()
 
     def _end_misses(self) -> None:
         """Let sites that have failed for long go dark."""

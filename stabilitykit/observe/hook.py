@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from stabilitykit.guard import described, say
+
 _REGISTRIES = ("_forward_hooks", "_forward_pre_hooks")
 _REMARKS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
 
@@ -33,14 +35,20 @@ class Hook:
         function: What is called, with whatever the hook is.
     """
 
-    __slots__ = ("_function",)
+    __slots__ = ("_function", "_is_said")
 
     def __init__(self, function: Callable[..., Any] = _nothing) -> None:
         self._function = function
+        self._is_said = False
 
-    def __call__(self, *args: Any) -> Any:
-        """Call the function."""
-        return self._function(*args)
+    def __call__(self, *args: Any) -> None:
+        """Call the function; what it returns would stand in place of the model's own, and is dropped."""
+        try:
+            self._function(*args)
+        except Exception as error:  # Nothing in a monitor may end a training run.
+            if not self._is_said:
+                self._is_said = True
+                say(f"a hook: {described(error)}; training goes on")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
         return Hook()

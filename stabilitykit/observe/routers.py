@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from stabilitykit.observe.active import deactivate
 from stabilitykit.observe.detail_tap import Detail, DetailPart
 from stabilitykit.observe.graph_walk import GATES_IN_GRAPH, Source, trace
 from stabilitykit.observe.hook import Handle, hook_input, hook_output
@@ -177,7 +178,12 @@ class RouterTap:
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._modes and not torch.compiler.is_compiling():
-            self._modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            deactivate(self._modes.pop())
+
+    def close(self) -> None:
+        """Leave no mode active: an interrupt may have ended a forward without its hooks."""
+        while self._modes:
+            deactivate(self._modes.pop())
 
     def _take(self, sums: RouterSums, n_tokens: int) -> None:
         numbers = torch.cat([torch.stack([sums.entropy, sums.left]), sums.chosen])

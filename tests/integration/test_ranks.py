@@ -252,5 +252,5 @@ def test_a_folder_that_is_taken_is_told_of_on_the_first_rank_and_waited_for_on_n
 ) -> None:
     (tmp_path / "taken").write_text("mine")
     first, second = pair.run(watch_into, tmp_path)
-    assert first.startswith("RunFolderError")
+    assert first.startswith("FolderTakenError")
     assert second == "ConfigError: watching: 1 of 2 ranks watch the model; all of them must"

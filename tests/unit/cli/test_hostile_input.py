@@ -106,10 +106,12 @@ def test_log_lines_and_warnings_are_fit_for_a_terminal(monkeypatch: pytest.Monke
     err = io.StringIO()
     monkeypatch.setattr("sys.stderr", err)
     logger = logging.getLogger("stabilitykit")
-    monkeypatch.setattr(logger, "propagate", False)
-    with fit_for_terminals():
-        logger.getChild("x").warning("the site %s", NASTY)
-        text = warnings.formatwarning(NASTY, UserWarning, NASTY, 1)
+    # No longer than that: pytest keeps handlers of its own on loggers that pass nothing on as a test ends.
+    with monkeypatch.context() as patched:
+        patched.setattr(logger, "propagate", False)
+        with fit_for_terminals():
+            logger.getChild("x").warning("the site %s", NASTY)
+            text = warnings.formatwarning(NASTY, UserWarning, NASTY, 1)
     assert "the site" in err.getvalue()
     assert not COMMANDS.search(err.getvalue() + text)
 

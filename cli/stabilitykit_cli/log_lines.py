@@ -13,6 +13,9 @@ _LOGGER = logging.getLogger("stabilitykit")
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        # A command may take the lines itself while it trains, and show them as its notes.
+        if any(handler is not self for handler in _LOGGER.handlers):
+            return
         with suppress(OSError):
             sys.stderr.write(printable(self.format(record)) + "\n")
 

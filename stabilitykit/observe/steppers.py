@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stabilitykit.errors import ConfigError
+from stabilitykit.observe.hook import Hook
 
 log = logging.getLogger("stabilitykit")
 
@@ -153,8 +154,8 @@ class Stepper:
         try:
             for each in self.members:
                 if _has_hooks(each):
-                    handles.append(each.register_step_pre_hook(nest.before_hook))
-                    handles.append(each.register_step_post_hook(nest.after_hook))
+                    handles.append(each.register_step_pre_hook(Hook(nest.before_hook)))
+                    handles.append(each.register_step_post_hook(Hook(nest.after_hook)))
                 else:
                     handles.append(_Replaced(each, nest))
         except Exception:
@@ -230,7 +231,7 @@ class _Replaced:
 
     def __init__(self, owner: Any, nest: _Nest) -> None:
         self._owner, self._nest = owner, nest
-        before = owner.step
+        before, begin, end = owner.step, Hook(nest.begin), Hook(nest.end)
         self._had_own = "step" in getattr(owner, "__dict__", {})
         self._before, is_on = before, [True]
         self._is_on = is_on
@@ -241,9 +242,9 @@ class _Replaced:
                 return type(self).step(self, *args, **kwargs)
             if not is_on[0]:
                 return before(*args, **kwargs)
-            nest.begin(self, _has_closure(args, kwargs))
+            begin(self, _has_closure(args, kwargs))
             result = before(*args, **kwargs)
-            nest.end(self)
+            end(self)
             return result
 
         self._step = MethodType(step, owner)

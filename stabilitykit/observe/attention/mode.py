@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from stabilitykit.observe.active import deactivate
@@ -124,7 +125,7 @@ class AttentionMode(TorchFunctionMode):
         if torch.compiler.is_compiling() and not self._is_traced:
             return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
-            return attend(func, args, kwargs, self.see, self.on_error)
+            return self._attend(func, args, kwargs)
         if func is F.multi_head_attention_forward:
             return run(func, args, kwargs, _Multihead(self, number_of_heads(args, kwargs)))
         output = func(*args, **kwargs)
@@ -134,6 +135,16 @@ class AttentionMode(TorchFunctionMode):
         except Exception as error:  # Nothing in a monitor may end a training run.
             self.on_error(error)
         return output
+
+    def _attend(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return what the model's own call returns; where looking at it fails, that call alone."""
+        try:
+            output = attend(func, args, kwargs, self.see, self.on_error)
+            if isinstance(output, Tensor):
+                return output
+        except Exception as error:  # The caller's own errors come again from the caller's own call.
+            self.on_error(error)
+        return func(*args, **kwargs)
 
     def _note(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any

@@ -57,7 +57,9 @@ def test_most_of_what_is_public_is_called() -> None:
 
 @pytest.mark.slow
 def test_a_fault_anywhere_ends_nothing() -> None:
-    # What takes a mode off again cannot be made to fail: nothing else could take it off, and it would stay on
-    # for all that follows.
-    chosen = [target for target in targets() if str(target) != "observe.active.deactivate"]
+    # What takes hooks and modes off again is left out: where it fails nothing else can, and what stays on
+    # would be found by all that follows.
+    chosen = [
+        target for target in targets() if not str(target).startswith(("observe.active", "observe.hook"))
+    ]
     assert_harmless(inject([*chosen[::9], *OWN], every=6))

@@ -13,7 +13,6 @@ from stabilitykit.store.logs.phrases import COUNT, NEXT, TOTAL
 from stabilitykit.store.logs.row_source import Sample
 from stabilitykit.tags import REGISTRY, split
 
-NAMES_OF_LOSS = frozenset(NAMES[LOSS])
 _LISTED = 30
 """Names an error lists at most."""
 
@@ -187,7 +186,7 @@ def _recurring(sample: Sample, loss: str) -> list[str]:
 def _frequent(sample: Sample, names: Sequence[str]) -> list[str]:
     """Return those names for the loss that recur about as often as the most frequent one."""
     times = _times(sample.rows)
-    losses = [name for name in names if not NAMES_OF_LOSS.isdisjoint(spellings(name))]
+    losses = [name for name in names if known.is_called_loss(name)]
     most = max((times[name] for name in losses), default=0)
     found: dict[str, str] = {}
     for name in sorted(losses, key=lambda name: -times[name]):

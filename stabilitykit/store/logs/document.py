@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stabilitykit.store.logs.columns import NoLossError
-from stabilitykit.store.logs.names import LOSS, NAMES, may_be_loss, spellings
+from stabilitykit.store.logs.names import is_called_loss, may_be_loss
 from stabilitykit.store.logs.trainer_state import TrainerStateRows
 
 _LARGEST = 2**26
@@ -96,4 +96,4 @@ def _is_numbers(values: Any) -> bool:
 
 def _holds_loss(rows: Rows) -> bool:
     names = dict.fromkeys(name for row in rows[:100] for name in row)
-    return any(not frozenset(NAMES[LOSS]).isdisjoint(spellings(name)) or may_be_loss(name) for name in names)
+    return any(is_called_loss(name) or may_be_loss(name) for name in names)

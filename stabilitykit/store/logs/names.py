@@ -83,6 +83,7 @@ _NO_STEP = _set(
 _SPLITS = _set("split phase mode stage subset partition dataset type event")
 _LOSSES = _set("losses nll ce xent crossentropy")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_CALLED_LOSS = frozenset(NAMES[LOSS])
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BLANKS = re.compile(r"[\s\-]+")
 
@@ -115,6 +116,11 @@ def is_named_validation(name: str) -> bool:
 def splits_rows(name: str) -> bool:
     """Return whether a column says of each row whether it is of training or of validation."""
     return plain(name) in _SPLITS
+
+
+def is_called_loss(name: str) -> bool:
+    """Return whether a name is one of those by which people call a training loss, as it is or in parts."""
+    return not _CALLED_LOSS.isdisjoint(spellings(name))
 
 
 def may_be_loss(name: str) -> bool:

@@ -6,7 +6,6 @@ Markdown's, those that consoles draw of bars and lines, and columns that blanks 
 import re
 
 from stabilitykit.store.logs import names as known
-from stabilitykit.store.logs.names import LOSS, NAMES, spellings
 from stabilitykit.store.logs.numbers import number
 
 _BARS = re.compile(r"[|\u2502\u2503\u2551]")
@@ -60,7 +59,7 @@ def _header(line: str, has_bars: bool) -> tuple[str, ...]:
     cells = _cells(line, has_bars)
     if len(cells) < 2 or not all(_WORD.fullmatch(cell) for cell in cells if cell):
         return ()
-    speaks = any(not frozenset(NAMES[LOSS]).isdisjoint(spellings(c)) or known.may_be_loss(c) for c in cells)
+    speaks = any(known.is_called_loss(cell) or known.may_be_loss(cell) for cell in cells)
     return tuple(cells) if speaks else ()
 
 

@@ -144,8 +144,9 @@ class RunWriter:
         self._readings.add(record)
         if self._readings.is_due:
             self._flush()
-            if self._readings.is_full:
-                self._begin_segment(self._readings.tags)
+        # What incidents have written counts as well: where they are many, no batch is ever due.
+        if self._readings.is_full:
+            self._begin_segment(self._readings.tags)
         self._thinner.work()
 
     def incident(self, change: IncidentChange) -> None:

@@ -66,6 +66,7 @@ class SegmentFile:
         self._memory = io.BytesIO()
         options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
         self._stream = pa.ipc.new_stream(self._memory, schema, options=options)
+        self._path = path
         self._file = AppendFile(path, new=True)
         self._failed = False
 
@@ -78,8 +79,11 @@ class SegmentFile:
         self._stream.write_batch(batch)
         self._drain()
 
-    def finish(self) -> None:
-        """Write the end mark and wait until the disk itself has everything.
+    def replace(self, path: Path) -> None:
+        """Write the end mark, wait until the disk itself has everything, and take another file's place.
+
+        Args:
+            path: Where the segment lies from now on.
 
         Raises:
             OSError: The disk did not take it.
@@ -87,6 +91,7 @@ class SegmentFile:
         self._stream.close()
         self._drain()
         self._file.sync()
+        self._path.replace(path)
 
     def close(self) -> None:
         """Close the file, quietly; what is there without an end mark reads back as far."""

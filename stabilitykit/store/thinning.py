@@ -7,7 +7,7 @@ over it. So at any moment, and after ``kill -9`` at any moment, one of the two i
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +83,8 @@ class Thinner:
         self._marks: dict[int, tuple[int, ...]] = {}
         self._work: Generator[None, None, None] | None = None
         self._closed: list[_Closed] = []
+        self._copy: SegmentFile | None = None
+        """A segment's rewritten copy while it stands beside the segment itself."""
         self._largest = self.segment_bytes
         self._taken = 0.0
         self._is_hindered = False
@@ -105,7 +107,6 @@ class Thinner:
     def closed(self, path: Path) -> None:
         """Take a segment that is complete, and thin what there is no more room for in the steps to come."""
         self._add(path)
-        self._largest = max([self._largest, *(each.size for each in self._closed[-1:])])
         # The segment being written takes its part, and as much again is for what else grows meanwhile.
         self._taken = self._others() + self._largest
         if self._work is None:
@@ -119,13 +120,13 @@ class Thinner:
         Args:
             size: Bytes that are about to be written.
         """
-        if folder_bytes(self._folder) + size <= self._budget:
+        if self._room_beside(size) >= self._largest + self.segment_bytes:
             return True
         self.stop()
         self._taken = self._others() + size
         for _ in self._thin():
             pass
-        return self._is_hindered or folder_bytes(self._folder) + size <= self._budget
+        return self._is_hindered or self._room_beside(size) >= 0
 
     def work(self) -> None:
         """Go on with what is to be rewritten, for about a millisecond."""
@@ -146,6 +147,7 @@ class Thinner:
     def _add(self, path: Path) -> None:
         segment = Segment(path)
         if segment.first_step is not None:
+            self._largest = max(self._largest, segment.size)
             metadata = segment.metadata
             self._closed.append(
                 _Closed(
@@ -173,6 +175,14 @@ class Thinner:
     def _others(self) -> float:
         """Return the bytes of all that is no closed segment."""
         return folder_bytes(self._folder) - sum(each.size for each in self._closed)
+
+    def _room_beside(self, size: float) -> float:
+        """Return the bytes left for a segment's rewritten copy, and for TensorBoard until the next look.
+
+        What is written of a copy so far has its place in that already.
+        """
+        copy = 0 if self._copy is None else self._copy.size
+        return self._budget - (folder_bytes(self._folder) - copy + size)
 
     def _is_over(self) -> bool:
         return not math.isinf(self._budget) and sum(each.size for each in self._closed) > self._room()
@@ -230,19 +240,12 @@ class Thinner:
         metadata = {EVERY: str(every).encode()}
         if damage := "; ".join(each.damage for each in segments if each.damage is not None):
             metadata[DAMAGE] = damage.encode()
-        part = part_of(one.path)
-        file = SegmentFile(part, segment_schema(table.column_names[1:], metadata), "zstd")
-        try:
-            schema = segment_schema(table.column_names[1:], metadata)
+        schema = segment_schema(table.column_names[1:], metadata)
+        with self._copy_of(one.path, schema) as file:
             for batch in table.to_batches(_ROWS):
                 file.write(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
                 yield
-            file.finish()
-            part.replace(one.path)
-        finally:
-            file.close()
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+            file.replace(one.path)
         one.size, one.every, one.packed, one.has_state, one.done = file.size, every, True, False, False
         yield from self._drop(other)
 
@@ -266,9 +269,7 @@ class Thinner:
         damage = segment.damage
         if damage is not None:
             metadata[DAMAGE] = damage.encode()
-        part = part_of(closed.path)
-        file = SegmentFile(part, segment_schema(segment.tags, metadata), "zstd")
-        try:
+        with self._copy_of(closed.path, segment_schema(segment.tags, metadata)) as file:
             for batch in _batches(segment, keep):
                 if batch is not None:
                     file.write(batch)
@@ -277,14 +278,22 @@ class Thinner:
                 # Steps that could be read stand beside readings that cannot: let it be.
                 closed.done = True
                 return
-            file.finish()
-            part.replace(closed.path)
+            file.replace(closed.path)
+        closed.size, closed.every, closed.packed, closed.has_state = file.size, every, True, STATE in metadata
+        yield
+
+    @contextmanager
+    def _copy_of(self, path: Path, schema: pa.Schema) -> Iterator[SegmentFile]:
+        """Open a segment's copy beside it, and leave none that did not take its place."""
+        part = part_of(path)
+        self._copy = file = SegmentFile(part, schema, "zstd")
+        try:
+            yield file
         finally:
+            self._copy = None
             file.close()
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-        closed.size, closed.every, closed.packed, closed.has_state = file.size, every, True, STATE in metadata
-        yield
 
 
 def kept(steps: NDArray[np.int64], every: int, marks: NDArray[np.int64]) -> NDArray[np.bool_]:

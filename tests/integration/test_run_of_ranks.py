@@ -92,14 +92,14 @@ def test_the_listener_hears_all_that_the_first_process_keeps(
 
 def test_a_cell_of_two_processes_ends_in_one_result(tiny: Callable[..., ProbeSpec], tmp_path: Path) -> None:
     (tmp_path / "cell").mkdir()
-    (tmp_path / "cell" / "left.txt").write_text("of an earlier attempt")
+    (tmp_path / "cell" / "crash.txt").write_text("of an earlier attempt")
     result = run_cell(Job(tiny("pre_norm", *TWO, "trainer.steps=6"), tmp_path / "cell"))
     assert result is not None
     assert result == read_result(tmp_path / "cell")
     assert result.steps == 6
     assert result.first_loss is not None
     assert result.final_loss is not None
-    assert not (tmp_path / "cell" / "left.txt").exists()
+    assert not (tmp_path / "cell" / "crash.txt").exists()
 
 
 def test_a_killed_process_ends_the_others_and_gives_no_result(corpus: Path, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_long_loop_is_thinned_and_replays_as_it_was_lived(
     monkeypatch.setattr("stabilitykit.monitor.check_folder_mb", lambda folder_mb: None)
     monkeypatch.setattr("stabilitykit.store.run_folder.check_folder_mb", lambda folder_mb: None)
     monkeypatch.setattr("stabilitykit.store.readings.MAX_ROWS", 10)
-    with watch(model, optimizer, tmp_path / "run", folder_mb=0.2) as monitor:
+    with watch(model, optimizer, tmp_path / "run", folder_mb=0.5) as monitor:
         for _ in range(25):
             train(monitor)
     run = open_run(tmp_path / "run")

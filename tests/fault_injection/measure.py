@@ -12,7 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .loops import Own, OwnDetector, OwnSink, differs, plain_loop
+from rich.console import Console
+from rich.progress import track
+
+from .loops import Own, OwnDetector, OwnSink, differs, modes_left, plain_loop
 from .targets import FAULTS, Injection, Target, targets
 
 OWN = [
@@ -34,6 +37,8 @@ class Counts:
     never_called: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """After which a mode of torch functions was still on: it costs time from then on."""
 
 
 def inject(
@@ -54,7 +59,9 @@ def inject(
     chosen = list(all_targets)
     called = {moment: called_from(moment, chosen) for moment in moments}
     counts.never_called = [str(each) for each in chosen if not any(each in called[m] for m in called)]
-    for number, target in enumerate(chosen):
+    is_seen = sys.stderr.isatty()
+    shown = track(chosen, "Injecting", console=Console(stderr=True), disable=not is_seen)
+    for number, target in enumerate(shown):
         for moment in called:
             for fault in faults[number % every :: every] if target in called[moment] else ():
                 _one(Injection(target, fault), moment, f"{target}: {fault} from {moment}", expected, counts)
@@ -90,6 +97,9 @@ def _one(injection: Injection, moment: int, name: str, expected: list[object], c
     else:
         if differs(found, expected):
             counts.altered.append(name)
+    # The next fault must not find what this one left.
+    if modes_left():
+        counts.left.append(name)
     counts.hit += injection.hits > 0
 
 
@@ -99,8 +109,11 @@ def main() -> int:
     chosen = [*targets(), *OWN]
     counts = inject(chosen, every=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     print(f"{len(chosen)} functions and methods, {len(chosen) - len(counts.never_called)} of them called")
-    print(f"{counts.hit} injections: {len(counts.ended)} ended training, {len(counts.altered)} altered it")
-    for title, names in (("ended", counts.ended), ("altered", counts.altered)):
+    print(
+        f"{counts.hit} injections: {len(counts.ended)} ended training, {len(counts.altered)} altered it,"
+        f" {len(counts.left)} left a mode on"
+    )
+    for title, names in (("ended", counts.ended), ("altered", counts.altered), ("left", counts.left)):
         for name in names:
             print(f"{title}: {name}")
     print("never called:", ", ".join(counts.never_called))

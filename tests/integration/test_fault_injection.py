@@ -30,6 +30,7 @@ def assert_harmless(counts: Counts) -> None:
     assert counts.hit > 0
     assert counts.ended == []
     assert counts.altered == []
+    assert counts.left == []
 
 
 def test_training_is_compared_bit_by_bit() -> None:

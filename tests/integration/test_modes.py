@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from foreign.models import BUILDERS
+from foreign.structure_cases import CASES
 from training_modes import MODES, Mode
 from training_modes.measure import PAGE, mode_row, model_row
-from training_modes.models_seen import seen_in
+from training_modes.models_seen import seen_in, seen_in_structure
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -17,7 +18,7 @@ def marks(mode: Mode) -> list[pytest.MarkDecorator]:
     return [*together, pytest.mark.slow] if mode.slow else together
 
 
-CASES = [pytest.param(mode, id=name, marks=marks(mode)) for name, mode in MODES.items()]
+MODE_CASES = [pytest.param(mode, id=name, marks=marks(mode)) for name, mode in MODES.items()]
 
 
 def rows(heading: str) -> list[str]:
@@ -26,7 +27,7 @@ def rows(heading: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("| ")][1:]
 
 
-@pytest.mark.parametrize("mode", CASES)
+@pytest.mark.parametrize("mode", MODE_CASES)
 def test_readings_are_right(mode: Mode, tmp_path: Path) -> None:
     mode.check(tmp_path)
 
@@ -38,3 +39,8 @@ def test_the_page_names_every_way_of_training() -> None:
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_page_says_what_is_found_in_each_model(name: str) -> None:
     assert model_row(seen_in(name)) in rows("## Models")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_page_says_what_is_found_in_each_structure(name: str) -> None:
+    assert model_row(seen_in_structure(name)) in rows("## Block structures")

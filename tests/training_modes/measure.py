@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from foreign.models import BUILDERS
+from foreign.structure_cases import CASES
 
 from . import MODES, Mode
-from .models_seen import Seen, seen_in
+from .models_seen import Seen, seen_in, seen_in_structure
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 
@@ -40,6 +41,16 @@ logits' log-sum-exp, the gradients' norm with autograd's, each group's update ra
 within 0.1 %. Attention counts the sites at which something was read, and how.
 
 | model | residual line | norms | attention | head | groups of parameters |
+|---|---|---|---|---|---|"""
+
+_STRUCTURES = """
+## Block structures
+
+Written by hand, one for each way in which blocks are put together, and compared in the same way. Blocks and
+their parameters are found in order, and training is the same bit for bit
+(`tests/foreign/test_structures.py`).
+
+| blocks | residual line | norms | attention | head | groups of parameters |
 |---|---|---|---|---|---|"""
 
 _LIMITS = """
@@ -92,9 +103,9 @@ def model_row(seen: Seen) -> str:
     return f"| {seen.model} | {' | '.join(cells)} |"
 
 
-def page(modes: Sequence[str], models: Sequence[str]) -> str:
+def page(modes: Sequence[str], models: Sequence[str], structures: Sequence[str]) -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, *modes, _MODELS, *models, _LIMITS])
+    return "\n".join([_INTRODUCTION, *modes, _MODELS, *models, _STRUCTURES, *structures, _LIMITS])
 
 
 def failure_of(mode: Mode) -> str:
@@ -114,7 +125,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     modes = [mode_row(mode, failure_of(mode)) for mode in MODES.values()]
     models = [model_row(seen_in(name)) for name in BUILDERS]
-    PAGE.write_text(page(modes, models), encoding="utf-8")
+    structures = [model_row(seen_in_structure(name)) for name in CASES]
+    PAGE.write_text(page(modes, models, structures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from foreign.models import BUILDERS, Foreign
+from foreign.structure_cases import built
 from torch import Tensor
 
 from stabilitykit.observe import Collector, Role, Site
@@ -26,12 +27,25 @@ class Seen(NamedTuple):
 
 
 def seen_in(name: str) -> Seen:
-    """Watch some steps of a model and compare the last one's readings.
+    """Watch a public model.
 
     Args:
         name: Of the builder.
     """
-    foreign = BUILDERS[name](seed=SEED, dropout=0.0)
+    return _seen(name, BUILDERS[name](seed=SEED, dropout=0.0))
+
+
+def seen_in_structure(name: str) -> Seen:
+    """Watch a model whose blocks are of a structure.
+
+    Args:
+        name: Of the structure.
+    """
+    return _seen(name, built(name, SEED))
+
+
+def _seen(name: str, foreign: Foreign) -> Seen:
+    """Watch some steps of a model and compare the last one's readings."""
     optimizer = torch.optim.AdamW(foreign.model.parameters(), lr=1e-3)
     collector = Collector(foreign.model, [optimizer])
     collector.attach()
@@ -82,15 +96,31 @@ def _hook(module: torch.nn.Module, site: Site, kept: dict[str, Tensor]) -> None:
     def note(value: Any) -> None:
         nonlocal calls
         calls += 1
-        while not isinstance(value, Tensor):
-            value = next(iter(value.values() if isinstance(value, dict) else value))
         if (calls - 1) % site.of_calls == site.call:
-            kept[site.name] = value.detach().clone()
+            x = _tensor_of(value, site.place).detach()
+            # Of a site that is not told apart by turns, all turns are one reading.
+            kept[site.name] = torch.cat([kept[site.name], x]) if site.name in kept else x.clone()
 
     if site.side == "input":
-        module.register_forward_pre_hook(lambda m, args, kwargs: note(args or kwargs), with_kwargs=True)
+        module.register_forward_pre_hook(
+            lambda m, args, kwargs: note({**dict(enumerate(args)), **kwargs}), with_kwargs=True
+        )
     else:
         module.register_forward_hook(lambda m, args, output: note(output))
+
+
+def _tensor_of(value: Any, place: tuple[int | str, ...]) -> Tensor:
+    """Return the tensor at a place in what a module was given or gave, or the first one."""
+    while not isinstance(value, Tensor):
+        inside = vars(value) if hasattr(value, "__dict__") and not isinstance(value, dict | tuple) else value
+        items = dict(inside) if isinstance(inside, dict) else dict(enumerate(inside))
+        key, place = (place[0], place[1:]) if place else (_first(items), ())
+        value = items[key]
+    return value
+
+
+def _first(items: dict[Any, Any]) -> Any:
+    return next(key for key, value in items.items() if value is not None)
 
 
 def _checked(sites: list[Site], own: dict[str, Tensor], record: StepRecord) -> str:

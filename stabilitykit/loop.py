@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stabilitykit.detect import Detector
+from stabilitykit.errors import ConfigError
 from stabilitykit.guard import Guard
 from stabilitykit.monitor import Monitor
 from stabilitykit.observe import Coverage, SiteRules, Statistic
@@ -134,7 +135,8 @@ def watch(
         FolderTakenError: The folder holds something else. One that cannot be written ends nothing: that is
             said, and the run is watched without it.
     """
-    optimizers = optimizers_of(optimizer)
+    none: list[Any] = []
+    optimizers = Guard("the optimizers", passes=(ConfigError,))(lambda: optimizers_of(optimizer), none)
     monitor = Monitor(
         model,
         optimizers,
@@ -150,8 +152,7 @@ def watch(
         detectors=detectors,
     )
     guard = Guard("watching", limit=None)
-    none: list[RemovableHandle] = []
-    hooks = guard(lambda: hook_gradients(monitor, optimizers), none)
+    hooks = guard(lambda: list(hook_gradients(monitor, optimizers)), none)
     complete = False
     try:
         guard(lambda: monitor.arm(), None)

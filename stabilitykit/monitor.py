@@ -163,7 +163,7 @@ class Monitor:
         self._told_missed: set[str] = set()
 
         def build() -> None:
-            self._run_id = new_run_id()
+            self._run_id = str(new_run_id())
             self._cadence = cadence(every_n_steps, budget)
             check_folder_mb(folder_mb)
             self._reactions = reactions(on_incident)
@@ -177,7 +177,7 @@ class Monitor:
             try:
                 if folder and self._is_first:
                     kept = {"environment": environment(), "detectors": self._diagnosis.settings}
-                    self._keep_in(folder, {**(config or {}), **kept}, beside, folder_mb)
+                    self._keep_in(folder, {**(config or {}), **_in_words(kept)}, beside, folder_mb)
             except Exception as error:
                 self._collector.refuse(is_off=not isinstance(error, ConfigError | FolderTakenError))
                 raise
@@ -622,6 +622,17 @@ def whole_number(given: Any) -> int:
     if isinstance(given, bool) or number < 0:
         raise ValueError(f"got {given!r}; must be a whole number from 0 on")
     return number
+
+
+def _in_words(value: Any) -> Any:
+    """Return what YAML has words for: a detector of somebody's own may have anything among its settings."""
+    if isinstance(value, Mapping):
+        return {str(key): _in_words(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_words(each) for each in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def environment() -> dict[str, Any]:

@@ -36,6 +36,8 @@ class AfterBackward:
         self._task = -1
         self._fired: list[Tensor] = []
         self._sets: list[_Hooked] = []
+        # What the engine calls back would end the backward pass, as a hook would.
+        self._ended = Hook(self._end)
         self._is_on = True
         self.attach()
 
@@ -60,7 +62,7 @@ class AfterBackward:
             # DistributedDataParallel averages gradients in a callback that it queues at the last one of
             # them, which may be later than this; what a callback queues comes after all.
             engine = torch.autograd.Variable._execution_engine
-            engine.queue_callback(lambda: engine.queue_callback(self._end))
+            engine.queue_callback(lambda: engine.queue_callback(self._ended))
         self._fired.append(parameter)
 
     def _end(self) -> None:

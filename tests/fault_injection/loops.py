@@ -182,9 +182,10 @@ def _ask(monitor: LoopMonitor) -> None:
     """Ask all that a loop may ask."""
     monitor.latest()
     monitor.coverage()
-    assert monitor.verdict().outcome
-    assert len(monitor.incidents) >= 0
+    monitor.verdict()
     assert monitor.host_reads is not None
+    # What is asked for is handed on as it is, whatever a fault made of it.
+    _ = monitor.incidents
 
 
 def differs(found: list[Any], expected: list[Any]) -> bool:

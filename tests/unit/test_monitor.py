@@ -4,17 +4,21 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stabilitykit import watch
+from stabilitykit.detect import Detector
 from stabilitykit.errors import ConfigError, RunFolderError
 from stabilitykit.loop import LoopMonitor
 from stabilitykit.model import Transformer, TransformerConfig
 from stabilitykit.monitor import Monitor
+from stabilitykit.records import Finding, StepRecord
 from stabilitykit.replay import replay
 from stabilitykit.store import open_run
 from stabilitykit.store.run_folder import RunWriter
@@ -216,3 +220,25 @@ def test_what_a_checkpoint_rests_on_is_on_disk(
     assert open_run(tmp_path / "run").last_step == 2
     monitor.close()
     assert monitor.state_dict()["steps"] == 3, "also after the end"
+
+
+def test_a_detector_s_settings_of_any_kind_are_kept_in_words(
+    model: Transformer, optimizer: torch.optim.Optimizer, train: Train, tmp_path: Path
+) -> None:
+    class Own(Detector):
+        kind = "mine"
+
+        def update(self, record: StepRecord) -> list[Finding]:
+            return []
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    with watch(
+        model, optimizer, tmp_path / "run", detectors=[Own(limit=np.float32(2.5), where=tmp_path)]
+    ) as monitor:
+        train(monitor)
+    kept = open_run(tmp_path / "run").config["detectors"]["mine"]
+    assert kept == {"limit": 2.5, "where": str(tmp_path)}

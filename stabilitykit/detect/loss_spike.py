@@ -86,8 +86,8 @@ class LossSpike(Detector):
         limit = max(noise * self._noise.tail_at(base), least)
         if rise <= limit or noise > self.QUIET * base:
             return limit
-        usual = self._recurrence.limit(self._seen)
-        self._recurrence.push(self._seen, rise)
+        usual = self._recurrence.limit(self._seen, base)
+        self._recurrence.push(self._seen, rise, base + rise)
         return max(limit, usual)
 
     def _least(self, base: float) -> float:

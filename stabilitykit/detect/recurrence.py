@@ -8,8 +8,9 @@ class Recurrence:
     """Remembers single high values, and says how high the next one may be.
 
     A batch of a rarer, harder task stands far above the others, and the next one is ordinary again. The first
-    of them looks like a spike in every respect; the fourth within a short time does not. Heights that last
-    for two values or more are no batch's and are not remembered.
+    of them looks like a spike in every respect; the fourth within a short time does not, where all stand
+    alike above the others, or alike at a level of their own. Heights that last for two values or more are no
+    batch's and are not remembered.
     """
 
     MANY, WITHIN = 3, 64
@@ -18,27 +19,36 @@ class Recurrence:
     """Heights that differ by no more than this factor are of one kind; unstable runs spike as they like."""
 
     def __init__(self) -> None:
-        self._bumps: deque[tuple[int, float]] = deque(maxlen=self.MANY)
-        """Places and heights of the last single ones."""
+        self._bumps: deque[tuple[int, float, float]] = deque(maxlen=self.MANY)
+        """Places, heights and values of the last single ones."""
         self._last = -2
         """Place of the last high value, single or not."""
 
-    def limit(self, place: int) -> float:
-        """Return the height that is usual at a place; 0 where high values are rare, or of all heights."""
+    def limit(self, place: int, base: float) -> float:
+        """Return the height that is usual at a place; 0 where high values are rare, or of all heights.
+
+        Args:
+            place: How many values came before it.
+            base: What it stands above.
+        """
         if len(self._bumps) < self.MANY or place - self._bumps[0][0] > self.WITHIN:
             return 0.0
-        heights = [height for _, height in self._bumps]
-        return self.ALIKE * max(heights) if max(heights) <= self.ALIKE * min(heights) else 0.0
+        _, heights, values = zip(*self._bumps, strict=True)
+        room = (self.ALIKE - 1) * min(heights)
+        # What is not learned keeps its own level while all else falls away below it.
+        own_level = max(values) + room - base if max(values) - min(values) <= room else 0.0
+        return max(own_level, self.ALIKE * max(heights) if max(heights) - min(heights) <= room else 0.0)
 
-    def push(self, place: int, height: float) -> None:
+    def push(self, place: int, height: float, value: float) -> None:
         """Take a high value.
 
         Args:
             place: How many values came before it.
             height: How far it stands above the others.
+            value: The value itself.
         """
         if place > self._last + 1:
-            self._bumps.append((place, height))
+            self._bumps.append((place, height, value))
         elif self._bumps and self._bumps[-1][0] == self._last:
             self._bumps.pop()
         self._last = place
@@ -50,5 +60,7 @@ class Recurrence:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         self._bumps.clear()
-        self._bumps.extend((int(place), float(height)) for place, height in state["bumps"])
+        self._bumps.extend(
+            (int(place), float(height), float(value)) for place, height, value in state["bumps"]
+        )
         self._last = state["last"]

@@ -76,6 +76,22 @@ def test_a_rarer_harder_task_is_learned_from_its_first_batches(rare):
     assert not [step for step in told if step > 120]
 
 
+def test_a_task_that_is_not_learned_is_known_by_its_level_while_all_else_falls_away():
+    easy = 3.8 - 0.02 * np.arange(110) + 0.02 * draw(0).standard_normal(110)
+    hard = dict.fromkeys((20, 45, 70, 83, 96), 4.5)
+    assert steps(losses(LossSpike(), with_values(easy, hard))) == [20, 45, 70]
+    assert steps(losses(LossSpike(), with_values(easy, hard | {83: 7.0}))) == [20, 45, 70, 83, 96]
+
+
+def test_values_alike_are_a_habit_where_heights_are_not():
+    level, neither = Recurrence(), Recurrence()
+    for place, height in ((10, 1.0), (20, 1.4), (30, 2.0)):
+        level.push(place, height, 4.5)
+        neither.push(place, height, 2.0 + height)
+    assert level.limit(40, 2.0) == pytest.approx(4.5 + 0.5 - 2.0)
+    assert neither.limit(40, 2.0) == 0.0
+
+
 def test_something_higher_than_the_harder_task_is_seen():
     assert 250 in steps(losses(LossSpike(), with_values(mixture(0.1), {250: 12.0})))
 
@@ -93,12 +109,12 @@ def test_spikes_of_all_heights_are_each_told_of():
 def test_only_single_values_become_a_habit():
     single, wide = Recurrence(), Recurrence()
     for start in (10, 20, 30):
-        single.push(start, 1.0)
-        wide.push(start, 1.0)
-        wide.push(start + 1, 1.0)
-    assert single.limit(40) == 1.5
-    assert single.limit(10 + Recurrence.WITHIN + 1) == 0.0
-    assert wide.limit(40) == 0.0
+        single.push(start, 1.0, 4.0)
+        wide.push(start, 1.0, 4.0)
+        wide.push(start + 1, 1.0, 4.0)
+    assert single.limit(40, 3.0) == 1.5
+    assert single.limit(10 + Recurrence.WITHIN + 1, 3.0) == 0.0
+    assert wide.limit(40, 3.0) == 0.0
 
 
 def test_what_is_a_habit_goes_on_after_a_restart():

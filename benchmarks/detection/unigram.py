@@ -17,7 +17,7 @@ from stabilitykit.store import open_run
 
 COUNTED = ("loss_spike", "divergence")
 BUMPS, HEIGHT = 15, 1.5
-"""Bumps that are added to the loss of a run, each of one step, and their height in nats."""
+"""Bumps that are added to the loss of a run one at a time, each of one step, and their height in nats."""
 SETTLED = 50
 """Step from which on the noise is measured: before it the loss falls too fast."""
 
@@ -74,13 +74,14 @@ def _compare(batch: int, seed: int, records: Sequence[StepRecord]) -> Gain:
 
 
 def _found(records: Sequence[StepRecord], places: NDArray[np.int_]) -> int:
-    """Return how many of the bumps are found that are added to the loss at some places."""
-    higher = [
-        _higher(record) if place in set(places.tolist()) else record for place, record in enumerate(records)
-    ]
+    """Return how many bumps are found, each added to the loss by itself: many alike ones are a habit."""
+    return sum(_is_found(records, place) for place in places.tolist())
+
+
+def _is_found(records: Sequence[StepRecord], place: int) -> bool:
+    higher = [*records[:place], _higher(records[place]), *records[place + 1 :]]
     spikes = [incident for incident in _diagnosed(higher) if incident.kind == "loss_spike"]
-    starts = {spike.start for spike in spikes}
-    return sum(records[place].step in starts for place in places.tolist())
+    return records[place].step in {spike.start for spike in spikes}
 
 
 def _higher(record: StepRecord) -> StepRecord:

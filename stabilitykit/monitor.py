@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import logging
 import math
 import operator
@@ -163,7 +164,7 @@ class Monitor:
         self._told_missed: set[str] = set()
 
         def build() -> None:
-            self._run_id = str(new_run_id())
+            self._run_id = new_run_id()
             self._cadence = cadence(every_n_steps, budget)
             check_folder_mb(folder_mb)
             self._reactions = reactions(on_incident)
@@ -406,7 +407,11 @@ class Monitor:
         for place in numbered(folder):
             try:
                 return RunWriter(
-                    place, {**config, **more}, resume=self._goes_on, state=state, folder_mb=folder_mb
+                    place,
+                    {**config, **_in_words(more)},
+                    resume=self._goes_on,
+                    state=state,
+                    folder_mb=folder_mb,
                 )
             except FolderTakenError as error:
                 if not beside:
@@ -624,15 +629,14 @@ def whole_number(given: Any) -> int:
     return number
 
 
-def _in_words(value: Any) -> Any:
+def _in_words(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what YAML has words for: a detector of somebody's own may have anything among its settings."""
-    if isinstance(value, Mapping):
-        return {str(key): _in_words(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_in_words(each) for each in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+    def in_words(value: Any) -> Any:
+        return value.item() if isinstance(value, np.generic) else str(value)
+
+    words: dict[str, Any] = json.loads(json.dumps(document, default=in_words))
+    return words
 
 
 def environment() -> dict[str, Any]:

@@ -35,9 +35,13 @@ class Recurrence:
             return 0.0
         _, heights, values = zip(*self._bumps, strict=True)
         room = (self.ALIKE - 1) * min(heights)
+        usual = 0.0
+        if max(heights) - min(heights) <= room:
+            usual = self.ALIKE * max(heights)
         # What is not learned keeps its own level while all else falls away below it.
-        own_level = max(values) + room - base if max(values) - min(values) <= room else 0.0
-        return max(own_level, self.ALIKE * max(heights) if max(heights) - min(heights) <= room else 0.0)
+        if max(values) - min(values) <= room:
+            usual = max(usual, max(values) + room - base)
+        return usual
 
     def push(self, place: int, height: float, value: float) -> None:
         """Take a high value.

@@ -59,8 +59,7 @@ def inject(
     chosen = list(all_targets)
     called = {moment: called_from(moment, chosen) for moment in moments}
     counts.never_called = [str(each) for each in chosen if not any(each in called[m] for m in called)]
-    is_seen = sys.stderr.isatty()
-    shown = track(chosen, "Injecting", console=Console(stderr=True), disable=not is_seen)
+    shown = track(chosen, "Injecting", console=Console(stderr=True), disable=not sys.stderr.isatty())
     for number, target in enumerate(shown):
         for moment in called:
             for fault in faults[number % every :: every] if target in called[moment] else ():

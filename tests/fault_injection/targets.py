@@ -65,6 +65,11 @@ class Odd:
     """What nobody expects."""
 
 
+def is_faults_own(answer: Any) -> bool:
+    """Return whether an answer is what a fault answers with."""
+    return isinstance(answer, Odd | float)
+
+
 def _raises(error: type[Exception]) -> Callable[..., Any]:
     def fault(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise error("injected")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from fault_injection.loops import differs, plain_loop
+from fault_injection.loops import differs, modes_left, plain_loop
 from fault_injection.measure import OWN, Counts, called_from, inject
 from fault_injection.targets import targets
 
@@ -35,6 +35,7 @@ def assert_harmless(counts: Counts) -> None:
 
 def test_training_is_compared_bit_by_bit() -> None:
     assert not differs(plain_loop(True), plain_loop(False))
+    assert modes_left() == 0
     other = plain_loop(False)
     other[0] = other[0] + 1e-6
     assert differs(other, plain_loop(False))

@@ -139,23 +139,3 @@ for _how, _words in {
 }.items():
     _right = "equal to eager from the third step on; nothing is compiled after the second"
     mode(f"`torch.compile`, {_words}", _right, slow=True, process="compiled")(partial(compiled, _how))
-
-
-@mode("plain loop, evaluation in between", "nothing of it is recorded")
-def evaluation(folder: Path) -> None:
-    foreign = BUILDERS["nanogpt"](seed=SEED)
-    optimizer = torch.optim.AdamW(foreign.model.parameters(), lr=1e-2)
-    with watch(foreign.model, optimizer, folder / "run") as monitor:
-        for batch in batches():
-            loss = foreign.loss(foreign.model, batch)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            foreign.model.eval()
-            with torch.no_grad():
-                foreign.loss(foreign.model, {key: value[:1] for key, value in batch.items()})
-            foreign.model.train()
-            monitor.step(loss)
-    plain(folder / "plain", batches(), BUILDERS["nanogpt"](seed=SEED))
-    for one, other in zip(records(folder / "run"), records(folder / "plain"), strict=True):
-        agree(one, other, 1e-6, skip=())

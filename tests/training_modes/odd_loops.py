@@ -15,6 +15,7 @@ from stabilitykit import watch
 from stabilitykit.records import StepRecord
 
 from .kit import SEED, agree, batches, close, grad_norm, hooks_of, mode, records
+from .own_steps import Sam
 
 Batch = dict[str, Tensor]
 Step = Callable[[Foreign, torch.optim.Optimizer, Batch], Tensor]
@@ -59,32 +60,37 @@ def require_as_usual(folder: Path, step: Step) -> None:
         agree(one, other, 1e-6, skip=())
 
 
-@mode("plain loop, SAM", "gradients of the second pass, the whole update, one step a batch")
-def sam(folder: Path) -> None:
-    norms: list[float] = []
-    changes: list[float] = []
-
+@mode("plain loop, evaluation in between", "nothing of it is recorded")
+def evaluation(folder: Path) -> None:
     def step(foreign: Foreign, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
-        parameters = list(foreign.model.parameters())
-        before = [p.detach().clone() for p in parameters]
-        optimizer.zero_grad()
-        loss = foreign.loss(foreign.model, batch)
-        loss.backward()
+        loss = usual(foreign, optimizer, batch)
+        foreign.model.eval()
         with torch.no_grad():
-            for p in parameters:
-                p += 0.05 * p.grad / grad_norm(foreign.model)
-        optimizer.zero_grad()
-        foreign.loss(foreign.model, batch).backward()
-        norms.append(grad_norm(foreign.model))
-        with torch.no_grad():
-            for p, old in zip(parameters, before, strict=True):
-                p.copy_(old)
-        optimizer.step()
-        changes.append(_change(foreign.model.parameters(), before))
+            foreign.loss(foreign.model, {key: value[:1] for key, value in batch.items()})
+        foreign.model.train()
         return loss
 
-    found, _ = trained(folder / "run", step)
-    for record, norm, change in list(zip(found, norms, changes, strict=True))[1:]:
+    require_as_usual(folder, step)
+
+
+@mode("plain loop, SAM", "gradients of the second pass, the whole update, one step a batch")
+def sam(folder: Path) -> None:
+    foreign, _ = built()
+    optimizer = Sam(foreign.model.parameters(), lr=0.1)
+    norms: list[float] = []
+    changes: list[float] = []
+    with watch(foreign.model, optimizer, folder / "run") as monitor:
+        for batch in batches():
+            before = [p.detach().clone() for p in foreign.model.parameters()]
+            for step in (optimizer.first_step, optimizer.second_step):
+                optimizer.zero_grad()
+                loss = foreign.loss(foreign.model, batch)
+                loss.backward()
+                norms = [*norms[: len(changes)], grad_norm(foreign.model)]
+                step()
+            changes.append(_change(foreign.model.parameters(), before))
+            monitor.step(loss)
+    for record, norm, change in list(zip(records(folder / "run"), norms, changes, strict=True))[1:]:
         close(record.readings["optim/grad_norm"], norm)
         close(_whole_update(record), change)
 

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from paired import paired_times
 from torch import Tensor
 
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.model.config import LayerKind
-from stabilitykit.model.context import visible
-from stabilitykit.model.scores import fused
-from stabilitykit.model.windows import band, windowed
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.model.config import LayerKind
+from stabilitykit.lab.model.context import visible
+from stabilitykit.lab.model.scores import fused
+from stabilitykit.lab.model.windows import band, windowed
 
 BATCH, HEADS, WIDTH, SCALE = 4, 4, 32, 0.2
 WINDOWS = ((128, 32), (256, 64), (512, 64), (1024, 128))

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from stabilitykit.experiments import build_spec, probe
+from stabilitykit.lab.probe import build_spec, probe
 from stabilitykit.store import Run, open_run
 
 WIRINGS = ("post_norm", "pre_norm", "double_norm", "out_norm")

@@ -10,11 +10,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from stabilitykit.experiments.compare import Results
-from stabilitykit.experiments.compare.rates import stable_lr_maxima
-from stabilitykit.experiments.compare.results import LR, lr_grid
-from stabilitykit.experiments.compare.summary import settings
-from stabilitykit.experiments.grid import open_sweep, read_sweep
+from stabilitykit.lab.sweep.compare import Results
+from stabilitykit.lab.sweep.compare.rates import stable_lr_maxima
+from stabilitykit.lab.sweep.compare.results import LR, lr_grid
+from stabilitykit.lab.sweep.compare.summary import settings
+from stabilitykit.lab.sweep.grid import open_sweep, read_sweep
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from stabilitykit.diagnosis import Diagnosis
-from stabilitykit.experiments.certainty import is_certain
-from stabilitykit.experiments.grid import SweepRun, held, open_sweep
+from stabilitykit.detect.diagnosis import Diagnosis
+from stabilitykit.lab.probe.certainty import is_certain
+from stabilitykit.lab.sweep.grid import SweepRun, held, open_sweep
 from stabilitykit.store import open_run
 
 

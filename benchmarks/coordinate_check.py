@@ -15,8 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from stabilitykit.model import TransformerConfig, validated
-from stabilitykit.training import OptimizerConfig, coordinate_check, width_exponent
+from stabilitykit.lab.model import TransformerConfig, validated
+from stabilitykit.lab.training import OptimizerConfig, coordinate_check, width_exponent
 
 PARAMETRISATIONS: dict[str, dict[str, Any]] = {
     "mup": {

@@ -10,13 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.cost import COMPARISONS, Peaks, Priced, Workload, document, measure_peaks, priced, variants
-from stabilitykit.cost.comparisons import Variant
-from stabilitykit.cost.growth import growth
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.model.config import TransformerConfig, validated
-from stabilitykit.model.presets import preset_fields
-from stabilitykit.model.presets.entry import merged
+from stabilitykit.lab.cost import (
+    COMPARISONS,
+    Peaks,
+    Priced,
+    Workload,
+    document,
+    measure_peaks,
+    priced,
+    variants,
+)
+from stabilitykit.lab.cost.growth import growth
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.measured.variant import Variant
+from stabilitykit.lab.model.config import TransformerConfig, validated
+from stabilitykit.lab.model.presets import preset_fields
+from stabilitykit.lab.model.presets.entry import merged
 
 FILE = Path(__file__).parent / "cost_figures.json"
 SECONDS = 8.0

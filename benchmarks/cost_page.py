@@ -11,10 +11,10 @@ from typing import Any
 
 from cost_figures import FILE, WORKLOAD
 
-from stabilitykit.cost import COMPARISONS, Prediction, Workload, predict, variants
-from stabilitykit.cost.comparisons import GROWTH
-from stabilitykit.model.config import validated
-from stabilitykit.model.presets import preset, preset_fields
+from stabilitykit.lab.cost import COMPARISONS, Prediction, Workload, predict, variants
+from stabilitykit.lab.cost.comparisons import GROWTH
+from stabilitykit.lab.model.config import validated
+from stabilitykit.lab.model.presets import preset, preset_fields
 
 PAGE = Path(__file__).parent.parent / "docs" / "cost.md"
 
@@ -75,7 +75,7 @@ one operation after another; the peaks are measured by one product of matrices a
 ## Any other model
 
 ```python
-from stabilitykit.cost import profile
+from stabilitykit.lab.cost import profile
 
 priced = profile(model, {"input_ids": tokens, "labels": tokens}, optimizer=optimizer)
 priced.to_json()

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.experiments.backends import Ended, Job
-from stabilitykit.experiments.grid import (
+from stabilitykit.lab.claims import sweep
+from stabilitykit.lab.sweep.backends import Ended, Job
+from stabilitykit.lab.sweep.grid import (
     CellResult,
     SweepPlan,
     open_sweep,
@@ -25,7 +26,6 @@ from stabilitykit.experiments.grid import (
     read_axis,
     write_result,
 )
-from stabilitykit.experiments.run_sweep import sweep
 
 SHARED = {"data": {"kind": "synthetic", "synthetic": {"length": 20_000}}}
 AXES = {
@@ -103,8 +103,8 @@ def _row(what: str, cells: int, call: Callable[[], Any]) -> None:
 def _disk() -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from stabilitykit.experiments import build_spec
-    from stabilitykit.experiments.run_cell import run_cell
+    from stabilitykit.lab.probe import build_spec
+    from stabilitykit.lab.sweep.run_cell import run_cell
 
     small = (
         "model.d_model=48",
@@ -153,7 +153,7 @@ def _backends() -> None:
     import ray
     import submitit
 
-    from stabilitykit.experiments import build_spec
+    from stabilitykit.lab.probe import build_spec
 
     job = Job(build_spec("pre_norm"), Path("nowhere"))
     print("| jobs that do nothing | a second |\n|---|---|")

@@ -41,7 +41,7 @@ from rich.progress import Progress
 from rich.table import Table as RichTable
 
 from stabilitykit.errors import StabilityKitError
-from stabilitykit.experiments import read_plan
+from stabilitykit.lab.sweep import read_plan
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "alarms" / "frozen"

@@ -22,12 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import yaml
 from alarms.folder import arms_of
 
-from stabilitykit.experiments import ProbeSpec
-from stabilitykit.experiments.checks import EdgeTable, RunOutcome, edges, write_edges
-from stabilitykit.experiments.checks.scope import is_on_another_text, outside, sizes_of
-from stabilitykit.experiments.spec import spec_of
+from stabilitykit.lab.probe import ProbeSpec
+from stabilitykit.lab.probe.checks import EdgeTable, RunOutcome, edges, write_edges
+from stabilitykit.lab.probe.checks.scope import is_on_another_text, outside, sizes_of
+from stabilitykit.lab.probe.spec import spec_of
 
-TABLE = Path(__file__).parents[1] / "stabilitykit/experiments/checks/edges.yaml"
+TABLE = Path(__file__).parents[1] / "stabilitykit/lab/probe/checks/edges.yaml"
 SIZES = {"d_model": 48, "n_heads": 4, "seq_len": 32, "batch_size": 16, "steps": 240}
 BEHIND = 0.5
 """Nats behind the best run of the placement at which a run has failed."""

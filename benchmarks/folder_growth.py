@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stabilitykit.diagnosis import Diagnosis
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.records import Finding, Incident, IncidentChange, Severity, StepRecord
 from stabilitykit.store import FOLDER_MB, RunWriter, TensorBoardWriter, open_run
 

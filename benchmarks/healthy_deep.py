@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 
 from stabilitykit import watch
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.lab.training.corpus import read_corpus
 from stabilitykit.records import Severity
-from stabilitykit.training.corpus import read_corpus
 
 VOCABULARY = 8192
 WORDS = re.compile(rb"[A-Za-z_]+|[0-9]+|\n *| +|[^A-Za-z0-9_ \n]")

@@ -23,8 +23,8 @@ from zoo import diffusion, masked, mixtures, pairs
 from zoo.kinds import KINDS, LOOKED_AT
 
 from stabilitykit import watch
+from stabilitykit.afterwards.replay import replay
 from stabilitykit.records import Verdict
-from stabilitykit.replay import replay
 
 MODULES = (diffusion, pairs, masked, mixtures)
 """Where the kinds are; each registers its own, in this order."""

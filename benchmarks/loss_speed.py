@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from paired import paired_times
 
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.training.loss import cross_entropy_with_z_loss
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.training.loss import cross_entropy_with_z_loss
 
 COEFFICIENT = 1e-4
 

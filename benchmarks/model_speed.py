@@ -23,8 +23,8 @@ import x_transformers
 from paired import paired_times
 from torch import Tensor, nn
 
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.model import Transformer, TransformerConfig
 
 LAYERS, HEADS, VOCABULARY = 4, 4, 256
 Models = dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]]

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from paired import paired_times
 from torch import Tensor
 
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.model.rms_norm import rms_norm
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.model.rms_norm import rms_norm
 
 EPS = 1e-5
 

@@ -291,8 +291,8 @@ def _memory(arms: list[str], size: str, steps: int) -> None:
 
 def _peak(arm: str, size: Size, steps: int) -> int:
     """Return the peak memory of this process after some steps, in KiB; every arm imports the same."""
-    import stabilitykit.loop
-    import stabilitykit.monitor  # noqa: F401
+    import stabilitykit.live.loop
+    import stabilitykit.live.monitor  # noqa: F401
 
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
         step, _ = _enter(stack, arm, size)

@@ -27,8 +27,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from stabilitykit import watch
-from stabilitykit.loop import LoopMonitor
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.live.loop import LoopMonitor
 from stabilitykit.observe.ranks import Ranks
 
 SIZES = {

@@ -22,7 +22,7 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from stabilitykit.replay import replay
+from stabilitykit.afterwards.replay import replay
 from stabilitykit.store import LogReading
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stabilitykit.experiments import LocalPool, SweepPlan, SweepRun, sweep
+from stabilitykit.lab.claims import sweep
+from stabilitykit.lab.sweep import LocalPool, SweepPlan, SweepRun
 
 
 def trained(plans: Sequence[SweepPlan], folder: Path, workers: int, console: Console) -> Iterator[SweepPlan]:

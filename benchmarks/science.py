@@ -17,7 +17,7 @@ from rich.console import Console
 from science_page import Finding, cpu_of_this_machine, findings, keep_machine, page
 
 from stabilitykit.errors import StabilityKitError
-from stabilitykit.experiments import SweepPlan, read_plan
+from stabilitykit.lab.sweep import SweepPlan, read_plan
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"

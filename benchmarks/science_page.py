@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.experiments import ClaimResult, Sweep, SweepPlan, judge
-from stabilitykit.experiments.grid import read_sweep
+from stabilitykit.lab.claims import ClaimResult, judge
+from stabilitykit.lab.sweep import Sweep, SweepPlan
+from stabilitykit.lab.sweep.grid import read_sweep
 from stabilitykit.store import open_run
 
 MACHINE = "machine.json"

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stabilitykit.cost.measured.spread import paired_ratio
-from stabilitykit.experiments import LocalPool, SweepPlan, sweep
-from stabilitykit.experiments.spec import parse_override
+from stabilitykit.lab.claims import sweep
+from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.probe.spec import parse_override
+from stabilitykit.lab.sweep import LocalPool, SweepPlan
 
 SMALL = (
     *("--set", "model.d_model=48", "--set", "model.n_layers=4", "--set", "model.attention.n_heads=4"),

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
 from stabilitykit.observe import Collector
 
 Groups = dict[str, list[nn.Parameter]]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from stabilitykit.experiments import ProbeResult, build_spec, probe
+from stabilitykit.lab.probe import ProbeResult, build_spec, probe
 
 CELLS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
     "double_norm": ("double_norm", [], ("stable",)),

@@ -27,7 +27,7 @@ from stabilitykit_cli.app import main as main_command
 from stabilitykit_cli.progress import RunProgress
 from stabilitykit_cli.render import LiveFrame
 
-from stabilitykit.experiments import ProbePlan, build_spec, probe
+from stabilitykit.lab.probe import ProbePlan, build_spec, probe
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store.tensorboard import tensorboard_url
 

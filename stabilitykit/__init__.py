@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
-    from stabilitykit.callbacks import StabilityMonitor, StabilityTrainerCallback
-    from stabilitykit.loop import watch
+    from stabilitykit.afterwards.replay import diagnose
+    from stabilitykit.lab.claims import sweep
+    from stabilitykit.lab.cost import profile
+    from stabilitykit.lab.model import Transformer, TransformerConfig, from_hf, preset
+    from stabilitykit.lab.probe import probe
+    from stabilitykit.lab.training import TextDataModule, TransformerModule
+    from stabilitykit.live.callbacks import StabilityMonitor, StabilityTrainerCallback
+    from stabilitykit.live.loop import watch
+    from stabilitykit.live.reactions import Command, WebAddress
     from stabilitykit.observe import SiteRules, Statistic
-    from stabilitykit.reactions import Command, WebAddress
-    from stabilitykit.replay import diagnose
+    from stabilitykit.store import open_run
 
 __all__ = [
     "Command",
@@ -20,27 +26,39 @@ __all__ = [
     "StabilityMonitor",
     "StabilityTrainerCallback",
     "Statistic",
+    "TextDataModule",
+    "Transformer",
+    "TransformerConfig",
+    "TransformerModule",
     "WebAddress",
     "__version__",
     "diagnose",
+    "from_hf",
+    "open_run",
+    "preset",
+    "probe",
+    "profile",
+    "sweep",
     "watch",
 ]
 
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "Command": "stabilitykit.reactions",
-    "SiteRules": "stabilitykit.observe",
-    "StabilityMonitor": "stabilitykit.callbacks",
-    "WebAddress": "stabilitykit.reactions",
-    "StabilityTrainerCallback": "stabilitykit.callbacks",
-    "Statistic": "stabilitykit.observe",
-    "diagnose": "stabilitykit.replay",
-    "watch": "stabilitykit.loop",
+    "afterwards.replay": ("diagnose",),
+    "lab.claims": ("sweep",),
+    "lab.cost": ("profile",),
+    "lab.model": ("Transformer", "TransformerConfig", "from_hf", "preset"),
+    "lab.probe": ("probe",),
+    "lab.training": ("TextDataModule", "TransformerModule"),
+    "live.callbacks": ("StabilityMonitor", "StabilityTrainerCallback"),
+    "live.loop": ("watch",),
+    "live.reactions": ("Command", "WebAddress"),
+    "observe": ("SiteRules", "Statistic"),
+    "store": ("open_run",),
 }
 
-
-__getattr__ = lazy(__name__, _ROOMS)
+__getattr__ = lazy(__name__, {name: f"{__name__}.{room}" for room, names in _ROOMS.items() for name in names})
 
 
 def __dir__() -> list[str]:

@@ -7,9 +7,9 @@ from detection.tables import Table
 
 from alarms.labels import FAILED, Kind, Labels
 from alarms.runs import Run
-from stabilitykit.experiments import ProbeSpec
-from stabilitykit.experiments.checks import verdict_of
-from stabilitykit.experiments.spec import spec_of
+from stabilitykit.lab.probe import ProbeSpec
+from stabilitykit.lab.probe.checks import verdict_of
+from stabilitykit.lab.probe.spec import spec_of
 
 BECAME = ("failed", "grey", "healthy")
 

@@ -11,7 +11,7 @@ from alarms.announcing import Scores
 from alarms.config_only import running_maximum
 from alarms.intervals import DRAWS, percentiles
 from alarms.labels import FAILED, Kind, Label, Labels
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 STEPS = (5, 10, 20, 30, 40)
 """Up to which the maximum of a score is taken."""

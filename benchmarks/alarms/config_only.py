@@ -13,7 +13,7 @@ from alarms.folds import Fold
 from alarms.intervals import Resamples, percentiles
 from alarms.labels import FAILED, Kind, Labels
 from alarms.logistic import Logistic, fit, log_likelihood
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 Numbers = NDArray[np.float64]
 

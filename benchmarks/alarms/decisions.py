@@ -9,7 +9,7 @@ from alarms.labels import Labels
 from alarms.methods import Method
 from alarms.score import HEADLINE, Score
 from alarms.scoring import Scorer
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 from stabilitykit.records import KINDS
 
 MOST = 1.0

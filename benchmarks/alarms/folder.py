@@ -8,7 +8,7 @@ import numpy as np
 
 from alarms.runs import Run, in_one_order
 from stabilitykit.errors import DataError, RunFolderError
-from stabilitykit.experiments.grid import load_plan, plan_files, read_result, read_sweep
+from stabilitykit.lab.sweep.grid import load_plan, plan_files, read_result, read_sweep
 from stabilitykit.store import Run as RunFolder
 from stabilitykit.store import open_run
 from stabilitykit.store.contents import CRASH

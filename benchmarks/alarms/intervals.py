@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alarms.labels import Label, Labels
-from stabilitykit.experiments.compare.intervals import Estimate, wilson
+from stabilitykit.lab.sweep.compare.intervals import Estimate, wilson
 
 DRAWS = 2000
 """Resamples."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 LEADS = (1, 5, 20, 50)
 """Steps of lead at which recall is given; the headline is at 5."""

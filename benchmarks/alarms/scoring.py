@@ -17,7 +17,7 @@ from alarms.labels import FAILED, Kind, Labels
 from alarms.matching import Ground, Matched, openings
 from alarms.score import HEADLINE, LEADS, FalseAlarms, Quartiles, Recall, Score
 from alarms.survival import kaplan_meier
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 Numbers = NDArray[np.float64]
 

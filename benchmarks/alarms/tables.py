@@ -14,7 +14,7 @@ from alarms.methods import Scored
 from alarms.runs import Run
 from alarms.score import HEADLINE, Score
 from alarms.study import Row
-from stabilitykit.experiments.compare.intervals import Estimate
+from stabilitykit.lab.sweep.compare.intervals import Estimate
 from stabilitykit.records import KINDS, Severity
 
 HEAD = (

@@ -13,10 +13,10 @@ from detection.log import Log, Said, Tool
 from detection.ours import said
 from detection.traces import Traces
 from stabilitykit.detect import Detector
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.divergence import Divergence
 from stabilitykit.detect.loss_spike import LossSpike
 from stabilitykit.detect.nonfinite import NonFinite
-from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.records import StepRecord
 
 Settings = Mapping[str, float]

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from detection.log import Log, Said, Tool
+from stabilitykit.afterwards.replay import replay
 from stabilitykit.records import Verdict
-from stabilitykit.replay import replay
 
 
 def said(verdict: Verdict) -> Said:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detection.log import Values
 from detection.windows import median, robust_deviation, trailing
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, UNIGRAM
-from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.records import Incident, StepRecord
 from stabilitykit.store import open_run
 
@@ -47,7 +47,7 @@ def unigram_gain(runs: Sequence[tuple[int, int]], tick: Callable[[], None] = lam
         runs: Batch size and seed of each.
         tick: Called after every run.
     """
-    from stabilitykit.experiments import build_spec, probe
+    from stabilitykit.lab.probe import build_spec, probe
 
     found = []
     for batch, seed in runs:

@@ -7,8 +7,8 @@ import typer
 from stabilitykit_cli.options import a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.backends import Pool
-    from stabilitykit.experiments.grid import SweepPlan
+    from stabilitykit.lab.sweep.backends import Pool
+    from stabilitykit.lab.sweep.grid import SweepPlan
 
 Backend = Annotated[
     Literal["local", "ray", "slurm"],
@@ -49,8 +49,8 @@ def pool_for(
         ConfigError: Something is unknown or out of range, or there is no such cluster or no room in it.
         MissingExtraError: The backend's package is not installed.
     """
-    from stabilitykit.experiments.backends import backend_config, make_pool
-    from stabilitykit.experiments.grid import asked_for
+    from stabilitykit.lab.sweep.backends import backend_config, make_pool
+    from stabilitykit.lab.sweep.grid import asked_for
 
     config = backend_config(backend, workers, address, options or [])
     return make_pool(config, [cell.spec.trainer for cell in asked_for(plan, lambda cell: None)])

@@ -131,7 +131,7 @@ def cost(
 
 
 def _document(asked: "Asked | AskedOfPublic", seconds: float | None) -> dict[str, Any]:
-    from stabilitykit.cost import document, measure_peaks
+    from stabilitykit.lab.cost import document, measure_peaks
     from stabilitykit_cli.cost_request import Asked
 
     with consoles.counting("measuring") as told:

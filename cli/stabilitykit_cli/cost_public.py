@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from stabilitykit.cost import COMPARISONS, Priced, Workload
-from stabilitykit.cost.pricing import OnProgress
-from stabilitykit.cost.public import (
+from stabilitykit.errors import ConfigError
+from stabilitykit.lab.cost import COMPARISONS, Priced, Workload
+from stabilitykit.lab.cost.pricing import OnProgress
+from stabilitykit.lab.cost.public import (
     LENGTH,
     PublicModel,
     PublicOptimizer,
@@ -14,8 +15,7 @@ from stabilitykit.cost.public import (
     priced_public,
     read_public,
 )
-from stabilitykit.cost.workload import DType, Mode
-from stabilitykit.errors import ConfigError
+from stabilitykit.lab.cost.workload import DType, Mode
 
 
 @dataclass(frozen=True)

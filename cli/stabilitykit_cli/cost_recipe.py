@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import stabilitykit
-from stabilitykit.cost import Peaks, Priced, document, measure_peaks
 from stabilitykit.errors import ConfigError, StabilityKitError, closest
-from stabilitykit.experiments.cost_claims import (
+from stabilitykit.lab.claims.costs import (
     CostRecipe,
     CostWorkload,
     check_cost_claims,
     judge_costs,
     read_cost_recipe,
 )
-from stabilitykit.experiments.spec import naming
+from stabilitykit.lab.cost import Peaks, Priced, document, measure_peaks
+from stabilitykit.lab.probe.spec import naming
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.cost_request import Asked, asked_for
 from stabilitykit_cli.documents import print_document

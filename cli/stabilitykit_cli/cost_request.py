@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stabilitykit.cost import COMPARISONS, Peaks, Priced, Variant, Workload, priced, variants
-from stabilitykit.cost.growth import growth
-from stabilitykit.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
-from stabilitykit.cost.pricing import OnProgress
-from stabilitykit.cost.workload import MODES, DType, check_workload
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.experiments.spec import parse_override
-from stabilitykit.model.config import ARCHS, TransformerConfig, validated
-from stabilitykit.model.presets import arch_fields, arch_names, preset_fields
-from stabilitykit.model.presets.entry import Fields, merged
+from stabilitykit.lab.cost import COMPARISONS, Peaks, Priced, Variant, Workload, priced, variants
+from stabilitykit.lab.cost.growth import growth
+from stabilitykit.lab.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
+from stabilitykit.lab.cost.pricing import OnProgress
+from stabilitykit.lab.cost.workload import MODES, DType, check_workload
+from stabilitykit.lab.model.config import ARCHS, TransformerConfig, validated
+from stabilitykit.lab.model.presets import arch_fields, arch_names, preset_fields
+from stabilitykit.lab.model.presets.entry import Fields, merged
+from stabilitykit.lab.probe.spec import parse_override
 
 
 @dataclass(frozen=True)

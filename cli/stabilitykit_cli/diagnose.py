@@ -13,8 +13,8 @@ from stabilitykit_cli.options import Debug, FailOn, Json
 from stabilitykit_cli.pictures import Picture, Pictures, Plot
 
 if TYPE_CHECKING:
+    from stabilitykit.afterwards.replay import Replay
     from stabilitykit.records import Verdict
-    from stabilitykit.replay import Replay
 
 HELP = """Say from the logs of a run whether it held, and what left its band first.
 

@@ -9,7 +9,7 @@ from stabilitykit_cli import consoles
 from stabilitykit_cli.logs import AskedFor, Diagnosed, attempt, each_log, refuse_none
 
 if TYPE_CHECKING:
-    from stabilitykit.follow import Follow, News
+    from stabilitykit.afterwards.follow import Follow, News
 
 _INTERVAL = 1.0
 """Seconds between two looks at growing logs."""
@@ -26,7 +26,7 @@ def follow_all(asked: AskedFor, quiet: bool) -> Diagnosed:
         ConfigError: What was typed does not fit the logs.
         StabilityKitError: The only one cannot be read.
     """
-    from stabilitykit.follow import Follow
+    from stabilitykit.afterwards.follow import Follow
 
     found = Diagnosed()
     settings = asked.settings()

@@ -9,7 +9,7 @@ from rich.console import Console
 from stabilitykit_cli.consoles import can_redraw
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbeListener
+    from stabilitykit.lab.probe import ProbeListener
 
 
 @contextmanager

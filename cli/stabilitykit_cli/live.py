@@ -13,7 +13,7 @@ from stabilitykit_cli.progress import RunProgress
 from stabilitykit_cli.render import LiveFrame, starting_line
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbePlan
+    from stabilitykit.lab.probe import ProbePlan
 
 FRAME_SECONDS = 0.25
 """Time between two frames at least."""

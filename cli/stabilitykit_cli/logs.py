@@ -14,7 +14,7 @@ from stabilitykit_cli.parallel import MANY, read_many
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from stabilitykit.replay import Format, Replay
+    from stabilitykit.afterwards.replay import Format, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class AskedFor:
 
     def settings(self) -> dict[str, Any]:
         """Return how each log shall be read."""
-        from stabilitykit.replay import ColumnNames
+        from stabilitykit.afterwards.replay import ColumnNames
 
         return {
             "format": self.format,
@@ -82,7 +82,7 @@ def read_all(asked: AskedFor, quiet: bool = False) -> Diagnosed:
 
 
 def _read_in_turn(asked: AskedFor, logs: list[tuple[Path, bool]], found: Diagnosed, quiet: bool) -> None:
-    from stabilitykit.replay import replay
+    from stabilitykit.afterwards.replay import replay
 
     settings = asked.settings()
     with _ReadingProgress(quiet) as progress:

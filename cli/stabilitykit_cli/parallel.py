@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stabilitykit.errors import StabilityKitError
 
 if TYPE_CHECKING:
-    from stabilitykit.replay import Replay
+    from stabilitykit.afterwards.replay import Replay
 
 MANY = 256
 """Logs from which on processes are worth their start."""
@@ -25,7 +25,7 @@ _PIECE = 8
 
 def read_one(path: Path, settings: dict[str, Any]) -> "Replay | StabilityKitError":
     """Return the diagnosis of a log, or what is wrong with it."""
-    from stabilitykit.replay import replay
+    from stabilitykit.afterwards.replay import replay
 
     try:
         return replay(path, **settings)
@@ -88,7 +88,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _prepare(line: Connection) -> None:
-    from stabilitykit.experiments.lifeline import leave_signals_to_starter
+    from stabilitykit.lab.probe.lifeline import leave_signals_to_starter
 
     leave_signals_to_starter(line)
 

@@ -11,8 +11,8 @@ from stabilitykit.errors import ConfigError, DataError
 from stabilitykit_cli import consoles
 
 if TYPE_CHECKING:
+    from stabilitykit.afterwards.replay import Replay
     from stabilitykit.figures.run_picture import RunPicture
-    from stabilitykit.replay import Replay
 
 Plot = Annotated[bool, typer.Option("--plot", help="Draw the loss in the terminal, with incidents marked.")]
 Picture = Annotated[

@@ -10,7 +10,7 @@ from stabilitykit_cli.progress import LOSS, RunProgress
 from stabilitykit_cli.render.words import clock_time, number, setting, settings, size
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbePlan
+    from stabilitykit.lab.probe import ProbePlan
 
 LINES = 10
 """Progress lines a run, or one a step where there are fewer steps."""

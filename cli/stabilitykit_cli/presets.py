@@ -10,7 +10,7 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, Json, a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit.model import TransformerConfig
+    from stabilitykit.lab.model import TransformerConfig
 
 HELP = """List the architectures that --arch takes, or show what one of them is made of.
 
@@ -62,8 +62,8 @@ def _list(json: bool) -> int:
 
 
 def _one(name: str, scale: str | None, dims: dict[str, int], json: bool) -> int:
-    from stabilitykit.model.parameter_count import parameters_by_part
-    from stabilitykit.model.presets import PRESETS, columns
+    from stabilitykit.lab.model.parameter_count import parameters_by_part
+    from stabilitykit.lab.model.presets import PRESETS, columns
 
     config = _config(name, scale, dims)
     document: dict[str, Any] = {
@@ -85,8 +85,8 @@ def _one(name: str, scale: str | None, dims: dict[str, int], json: bool) -> int:
 
 
 def _config(name: str, scale: str | None, dims: dict[str, int]) -> "TransformerConfig":
-    from stabilitykit.model import TransformerConfig, validated
-    from stabilitykit.model.presets import PRESETS, arch_fields, arch_names, preset
+    from stabilitykit.lab.model import TransformerConfig, validated
+    from stabilitykit.lab.model.presets import PRESETS, arch_fields, arch_names, preset
 
     if name in PRESETS:
         return preset(name, scale or "probe", **dims)
@@ -100,25 +100,25 @@ def _config(name: str, scale: str | None, dims: dict[str, int]) -> "TransformerC
 
 
 def _wirings() -> tuple[str, ...]:
-    from stabilitykit.model import ARCHS
+    from stabilitykit.lab.model import ARCHS
 
     return tuple(ARCHS)
 
 
 def _presets() -> tuple[str, ...]:
-    from stabilitykit.model.presets import PRESETS
+    from stabilitykit.lab.model.presets import PRESETS
 
     return tuple(PRESETS)
 
 
 def _wiring_row(name: str) -> dict[str, Any]:
-    from stabilitykit.model.presets import columns
+    from stabilitykit.lab.model.presets import columns
 
     return {"name": name, "kind": "wiring", "about": "", **columns(_config(name, None, {}))}
 
 
 def _preset_row(name: str) -> dict[str, Any]:
-    from stabilitykit.model.presets import PRESETS, columns, preset
+    from stabilitykit.lab.model.presets import PRESETS, columns, preset
 
     config = preset(name, "release")
     about = {"name": name, "kind": "preset", "about": PRESETS[name].about}

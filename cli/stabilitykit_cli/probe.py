@@ -13,7 +13,7 @@ from stabilitykit_cli.listen import listener_for
 from stabilitykit_cli.options import Debug, FailOn, Json, a_number, a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbeResult, ProbeSpec
+    from stabilitykit.lab.probe import ProbeResult, ProbeSpec
 
 HELP = """Train a small transformer briefly and say whether it held, and what left its band first.
 
@@ -111,13 +111,13 @@ def _check(
     json: bool,
     fail_on: str | None,
 ) -> int:
-    from stabilitykit.experiments import build_spec
+    from stabilitykit.lab.probe import build_spec
 
     if logdir is not None:
         raise ConfigError(f"--logdir: got {logdir}; --check trains nothing and keeps no folder")
     spec = build_spec(arch, recipe, overrides, flags)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from stabilitykit.experiments import check
+    from stabilitykit.lab.probe import check
 
     report = check(spec)
     if json:
@@ -132,13 +132,13 @@ def _check(
 def _train(
     arch: str | None, recipe: Path | None, overrides: list[str], flags: dict[str, Any], logdir: Path | None
 ) -> "tuple[ProbeSpec, ProbeResult]":
-    from stabilitykit.experiments import build_spec
+    from stabilitykit.lab.probe import build_spec
 
     spec = build_spec(arch, recipe, overrides, flags)
     # Two OpenMP threads on a shared machine spin and lose; only the first import of torch looks here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with listener_for(spec.arch, consoles.progress()) as listener:
-        from stabilitykit.experiments import probe as train
+        from stabilitykit.lab.probe import probe as train
 
         return spec, train(spec, logdir=logdir, listener=listener)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stabilitykit.records import Incident, IncidentChange, StepRecord
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbePlan
+    from stabilitykit.lab.probe import ProbePlan
 
 LOSS = "train/loss"
 UNIGRAM = "train/unigram_cross_entropy"

@@ -10,7 +10,7 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.render.words import bytes_taken
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.inventory import Kept, Removal
+    from stabilitykit.lab.sweep.inventory import Kept, Removal
 
 
 @dataclass
@@ -53,7 +53,7 @@ def remove_chosen(chosen: "Sequence[Kept]", yes: bool, json: bool, named: bool) 
 
 
 def _carried_out(chosen: "Sequence[Kept]", yes: bool) -> _Outcome:
-    from stabilitykit.experiments.inventory import removals, remove
+    from stabilitykit.lab.sweep.inventory import removals, remove
 
     outcome = _Outcome(done=yes)
     for removal in removals(chosen):

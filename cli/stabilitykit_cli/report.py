@@ -13,8 +13,8 @@ from stabilitykit_cli.logs import AskedFor, Diagnosed, read_all
 from stabilitykit_cli.options import Debug, Json
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.grid import Sweep
-    from stabilitykit.report import CostView, Report
+    from stabilitykit.lab.report import CostView, Report
+    from stabilitykit.lab.sweep.grid import Sweep
 
 HELP = """Write sweeps, runs and costs as one page (HTML) that needs no network.
 
@@ -90,20 +90,20 @@ def _check(output: Path) -> None:
 
 
 def _sweeps(paths: Sequence[Path]) -> "dict[Path, list[Sweep]]":
-    from stabilitykit.experiments.grid import open_sweep, plan_files
+    from stabilitykit.lab.sweep.grid import open_sweep, plan_files
 
     files = {path: plan_files(path) for path in paths}
     return {path: [open_sweep(file) for file in found] for path, found in files.items() if found}
 
 
 def _costs(paths: Sequence[Path]) -> "dict[Path, CostView]":
-    from stabilitykit.report import CostView, is_cost_document
+    from stabilitykit.lab.report import CostView, is_cost_document
 
     return {path: CostView.of(path) for path in paths if is_cost_document(path)}
 
 
 def _built(sweeps: "Sequence[Sweep]", found: Diagnosed, costs: "Sequence[CostView]") -> "Report":
-    from stabilitykit.report import SweepView, build_report, where_they_part
+    from stabilitykit.lab.report import SweepView, build_report, where_they_part
 
     parted = None
     if len(found.runs) == 2 and not sweeps:
@@ -126,7 +126,7 @@ def _write(path: Path, page: str) -> None:
 
 
 def _write_figures(folder: Path, made: "Report") -> list[Path]:
-    from stabilitykit.report import write_figures
+    from stabilitykit.lab.report import write_figures
 
     with consoles.counting("drawing figures") as progress:
         return write_figures(folder, made, progress)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.inventory import KeptSweep
+    from stabilitykit.lab.sweep.inventory import KeptSweep
     from stabilitykit.store.inventory import KeptRun
 
 

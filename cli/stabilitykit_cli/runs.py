@@ -14,7 +14,7 @@ from stabilitykit_cli.options import Debug, Json
 from stabilitykit_cli.run_documents import run_document, sweep_document
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.inventory import Inventory, Kept
+    from stabilitykit.lab.sweep.inventory import Inventory, Kept
 
 HELP = """List the runs that are kept, with verdicts and sizes; or remove some.
 
@@ -97,7 +97,7 @@ def runs(
 
 def _document(chosen: "list[Kept]", found: "list[Inventory]") -> dict[str, Any]:
     """Return every run, those of sweeps too, with the sweeps that it belongs to."""
-    from stabilitykit.experiments.inventory import KeptSweep
+    from stabilitykit.lab.sweep.inventory import KeptSweep
 
     sweeps = [sweep for each in found for sweep in each.sweeps]
     rows = {}
@@ -120,7 +120,7 @@ def _show(chosen: "list[Kept]") -> None:
 
 
 def _look(path: Path) -> "Inventory":
-    from stabilitykit.experiments.inventory import take_inventory
+    from stabilitykit.lab.sweep.inventory import take_inventory
 
     if path == _USUAL and not path.exists():
         raise RunFolderError(f"{path}: no such folder; probes are kept there, or name another")
@@ -133,7 +133,7 @@ def _named(path: Path, found: "Inventory") -> "Inventory":
     Raises:
         ConfigError: It is a folder of several things.
     """
-    from stabilitykit.experiments.inventory import Inventory
+    from stabilitykit.lab.sweep.inventory import Inventory
 
     runs = tuple(run for run in found.runs if run.folder == path)
     sweeps = tuple(sweep for sweep in found.sweeps if path in (sweep.folder, sweep.file))
@@ -146,7 +146,7 @@ def _named(path: Path, found: "Inventory") -> "Inventory":
 
 
 def _chosen(found: "list[Inventory]", cells: bool, unfinished: bool, age: float | None) -> "list[Kept]":
-    from stabilitykit.experiments.inventory import KeptSweep, older_than
+    from stabilitykit.lab.sweep.inventory import KeptSweep, older_than
 
     kept: dict[Path, Kept] = {}
     for each in found:

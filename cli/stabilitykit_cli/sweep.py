@@ -14,7 +14,7 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, FailOn, Json, a_number, a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.grid import Sweep, SweepPlan
+    from stabilitykit.lab.sweep.grid import Sweep, SweepPlan
 
 HELP = """Train a grid of small transformers and compare them: which held, at which learning rate.
 
@@ -110,7 +110,7 @@ def sweep(
     from stabilitykit_cli.sweep_listen import sweep_listener
 
     with sweep_listener(consoles.progress()) as listener:
-        from stabilitykit.experiments.run_sweep import sweep as run
+        from stabilitykit.lab.claims import sweep as run
 
         pool = pool_for(plan, backend, workers, address, backend_options)
         try:
@@ -150,8 +150,8 @@ def _plan(
     overrides: list[str],
     seeds: str | None,
 ) -> "SweepPlan":
-    from stabilitykit.experiments.grid import DEFAULT_AXES, SweepPlan, read_plan, read_seeds
-    from stabilitykit.experiments.spec import parse_override
+    from stabilitykit.lab.probe.spec import parse_override
+    from stabilitykit.lab.sweep.grid import DEFAULT_AXES, SweepPlan, read_plan, read_seeds
 
     given = {name: values for name, values in axes.items() if values is not None}
     plan = read_plan(recipe) if recipe else SweepPlan()
@@ -166,7 +166,7 @@ def _plan(
 
 def _changed(plan: "SweepPlan", given: Mapping[str, str]) -> "SweepPlan":
     """Return a plan with the axes that were typed, and those of its claims that still fit."""
-    from stabilitykit.experiments.claims import check_claims, fitting_claims
+    from stabilitykit.lab.claims import check_claims, fitting_claims
 
     check_claims(plan)
     changed = plan.with_axes(given)
@@ -178,7 +178,7 @@ def _changed(plan: "SweepPlan", given: Mapping[str, str]) -> "SweepPlan":
 
 
 def _bisecting(plan: "SweepPlan", bisect: str | None, resolution: float | None) -> "SweepPlan":
-    from stabilitykit.experiments.grid import RESOLUTION
+    from stabilitykit.lab.sweep.grid import RESOLUTION
 
     if bisect is None:
         if resolution is not None:
@@ -192,7 +192,7 @@ def _bisecting(plan: "SweepPlan", bisect: str | None, resolution: float | None) 
 
 
 def _document(swept: "Sweep") -> dict[str, Any]:
-    from stabilitykit.experiments.compare import comparison_json
+    from stabilitykit.lab.claims import comparison_json
 
     return {
         **comparison_json(swept),
@@ -204,8 +204,8 @@ def _document(swept: "Sweep") -> dict[str, Any]:
 
 
 def _show(swept: "Sweep") -> None:
-    from stabilitykit.experiments.claims import judge
-    from stabilitykit.experiments.compare import summarise
+    from stabilitykit.lab.claims import judge
+    from stabilitykit.lab.sweep.compare import summarise
     from stabilitykit.store.tensorboard import tensorboard_command
     from stabilitykit_cli.render.comparison import Comparison
     from stabilitykit_cli.render.sweep import swept_lines

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from stabilitykit.figures.landscape import short
+from stabilitykit.lab.report.landscape import short
 from stabilitykit_cli.consoles import can_redraw
 from stabilitykit_cli.line_writer import LineWriter
 from stabilitykit_cli.render.grid import shown
@@ -19,8 +19,8 @@ from stabilitykit_cli.render.words import clock_time, number
 from stabilitykit_cli.sweep_progress import SweepProgress
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.grid import SweepPlan, SweepRun
-    from stabilitykit.experiments.run_sweep import SweepListener
+    from stabilitykit.lab.sweep.grid import SweepPlan, SweepRun
+    from stabilitykit.lab.sweep.run_sweep import SweepListener
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stabilitykit.experiments.grid import held
+from stabilitykit.lab.sweep.grid import held
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.grid import SweepPlan, SweepRun
+    from stabilitykit.lab.sweep.grid import SweepPlan, SweepRun
 
 
 @dataclass

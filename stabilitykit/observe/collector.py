@@ -38,7 +38,8 @@ from stabilitykit.observe.schema import Plan
 from stabilitykit.observe.scripted import SCRIPTED, without_scripted
 from stabilitykit.observe.sharding import Share, has_flat_shards, shares, unwrapped
 from stabilitykit.observe.site import EMPTY_LAYOUT, Coverage, Layout, Role
-from stabilitykit.observe.statistic import Statistic, StatisticTap, with_statistics
+from stabilitykit.observe.statistic import Statistic
+from stabilitykit.observe.statistic_tap import StatisticTap, with_statistics
 from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.observe.structure import assumed_calls, is_compiled
 from stabilitykit.observe.tap import Tap

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from stabilitykit.observe.calls import Call
+from stabilitykit.observe.call import Call
 from stabilitykit.observe.containers import Containers, paths_above
 from stabilitykit.observe.heads import HeadFinder, head_of
 from stabilitykit.observe.kinds import gain_name, is_linear, is_norm

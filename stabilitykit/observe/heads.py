@@ -11,17 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import graph
 
+from stabilitykit.observe.call import Call
 from stabilitykit.observe.graph_walk import Node, Step, softmax_inputs, trace
 from stabilitykit.observe.kinds import is_linear
-
-if TYPE_CHECKING:
-    from stabilitykit.observe.calls import Call
 
 _MARK = "stabilitykit.call"
 """Under which a call's number stands in the metadata of its output's node."""
@@ -54,7 +52,7 @@ class HeadFinder:
         self._walked = -1
         self._linear: dict[int, nn.Module] = {}
 
-    def mark(self, call: "Call", output: Tensor) -> None:
+    def mark(self, call: Call, output: Tensor) -> None:
         """Leave a mark on a call's output, and be told when a backward pass reaches it.
 
         Args:
@@ -120,8 +118,8 @@ def _roots() -> list[Node]:
 
 
 def head_of(
-    model: nn.Module, outside: Sequence["Call"], start: int, finder: HeadFinder | None
-) -> tuple["Call | None", int, str]:
+    model: nn.Module, outside: Sequence[Call], start: int, finder: HeadFinder | None
+) -> tuple[Call | None, int, str]:
     """Return the call of the head, the dimension of its classes, and what is to be said of it.
 
     Args:
@@ -152,12 +150,12 @@ def head_of(
 _NONE = "no head was found: output/log_z is not read"
 
 
-def _innermost(heads: Sequence[Head], calls: dict[int, "Call"]) -> Head:
+def _innermost(heads: Sequence[Head], calls: dict[int, Call]) -> Head:
     inner = [h for h in heads if not any(calls[h.call].holds(calls[o.call]) for o in heads)]
     return min(inner, key=lambda head: head.call)
 
 
-def _is_over_vocabulary(call: "Call", model: nn.Module) -> bool:
+def _is_over_vocabulary(call: Call, model: nn.Module) -> bool:
     """Return whether a module's weight is an embedding's, or its outputs are as many as the largest one's."""
     weight = getattr(call.module, "weight", None)
     if not isinstance(weight, Tensor) or not is_linear(call.module):

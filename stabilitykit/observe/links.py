@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from stabilitykit.observe.calls import Call
+from stabilitykit.observe.call import Call
 from stabilitykit.observe.handed import Handed, Place
 
 

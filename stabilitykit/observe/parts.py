@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stabilitykit.observe.calls import Call
+from stabilitykit.observe.call import Call
 from stabilitykit.observe.kinds import holds_matrices, is_linear, is_norm
 from stabilitykit.observe.links import MAIN, Stream
 from stabilitykit.observe.stacks import Block

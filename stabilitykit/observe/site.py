@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from stabilitykit.observe.handed import Place
-
-if TYPE_CHECKING:
-    from stabilitykit.observe.statistic import Statistic
+from stabilitykit.observe.statistic import Statistic
 
 
 class Role(StrEnum):
@@ -42,7 +39,7 @@ class Site:
     """Where in what the module is given or returns the tensor lies; empty for the first one."""
     dim: int = -1
     """Of logits, the dimension that holds the classes, from the end."""
-    statistic: "Statistic | None" = None
+    statistic: Statistic | None = None
     """The statistic of the user's own that is taken here, if the site is there for one."""
 
     @property

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from stabilitykit.observe.calls import Call
+from stabilitykit.observe.call import Call
 from stabilitykit.observe.containers import Containers, paths_above, pattern
 from stabilitykit.observe.kinds import is_linear, is_norm
 from stabilitykit.observe.links import MAIN, Stream, streams_of

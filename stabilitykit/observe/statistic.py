@@ -1,18 +1,14 @@
 """A statistic of the user's own: a function of a tensor, taken at the sites that a pattern names."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.observe.partials import COUNT, MAXIMUM, MINIMUM, SUM, PartialBuffer
-from stabilitykit.observe.site import Layout, Role, Site
-from stabilitykit.observe.tap import Armed, OnError, Tap
+from stabilitykit.observe.partials import MAXIMUM, MINIMUM, SUM
 from stabilitykit.plugins import plugins
 from stabilitykit.tags import REGISTRY
 
@@ -20,12 +16,6 @@ GROUP = "stabilitykit.statistics"
 """Entry point group under which installed packages offer statistics."""
 
 _NAME = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
-_MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mean": torch.add,
-    "sum": torch.add,
-    "max": torch.maximum,
-    "min": torch.minimum,
-}
 _COLUMNS = {"mean": SUM, "sum": SUM, "max": MAXIMUM, "min": MINIMUM}
 
 
@@ -90,50 +80,3 @@ def all_statistics(given: Iterable[Statistic]) -> tuple[Statistic, ...]:
         if names.count(name) > 1:
             raise ConfigError(f"statistics: {name!r} is there twice")
     return tuple(found)
-
-
-def with_statistics(layout: Layout, statistics: Sequence[Statistic]) -> Layout:
-    """Return a layout with a site more for each statistic at each site that it fits."""
-    places = [site for site in layout.sites if site.role is not Role.ATTENTION]
-    more = [
-        replace(site, role=Role.STATISTIC, statistic=each)
-        for each in statistics
-        for site in places
-        if fnmatchcase(site.name, each.sites)
-    ]
-    notes = [
-        f"the statistic {each.name} fits no site: {each.sites}"
-        for each in statistics
-        if not any(fnmatchcase(site.name, each.sites) for site in places)
-    ]
-    return replace(layout, sites=(*layout.sites, *more), notes=(*layout.notes, *notes))
-
-
-class StatisticTap(Tap):
-    """What is attached to a site for a statistic: writes one row of the buffer."""
-
-    def __init__(self, site: Site, row: int, buffer: PartialBuffer, armed: Armed, on_error: OnError) -> None:
-        super().__init__(site, row, buffer, armed, on_error)
-        self._write = self._write_statistic
-
-    @torch.no_grad()
-    def _write_statistic(self, x: Tensor) -> None:
-        statistic = self.site.statistic
-        if statistic is None:
-            return
-        number = statistic.function(x.detach())
-        if not isinstance(number, Tensor) or number.numel() != 1:
-            raise TypeError(f"{statistic.name} must return a tensor of one number; got {_described(number)}")
-        number = number.reshape(()).to(self._buffer.rows)
-        if not torch.compiler.is_compiling():
-            self._buffer.begin(self._row, 1)
-            self._slots[statistic.column].copy_(number)
-            return
-        # In a graph nothing may depend on state of the host that changes from step to step.
-        row, column = self._buffer.rows[self._row], statistic.column
-        row[column] = _MERGES[statistic.merge](row[column], number)
-        row[COUNT] += 1
-
-
-def _described(value: object) -> str:
-    return f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

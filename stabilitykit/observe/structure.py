@@ -8,7 +8,7 @@ import re
 from torch import nn
 from torch._dynamo.eval_frame import OptimizedModule
 
-from stabilitykit.observe.calls import Call
+from stabilitykit.observe.call import Call
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -10,7 +10,6 @@ from stabilitykit.lazy import lazy
 if TYPE_CHECKING:
     from stabilitykit.store.contents import is_run_folder
     from stabilitykit.store.event_file import Scalars, read_scalars
-    from stabilitykit.store.hparams import write_hparam_columns, write_hparams
     from stabilitykit.store.logs import FileSource, FoundLogs, LogFormat, LogReading, NoLossError, find_logs
     from stabilitykit.store.run import Run, Snapshot, Thinned, open_run
     from stabilitykit.store.run_folder import (
@@ -44,8 +43,6 @@ __all__ = [
     "tensorboard_command",
     "tensorboard_url",
     "write_coverage",
-    "write_hparam_columns",
-    "write_hparams",
 ]
 
 _MODULES = {
@@ -70,8 +67,6 @@ _MODULES = {
     "tensorboard_command": "tensorboard",
     "tensorboard_url": "tensorboard",
     "write_coverage": "run_folder",
-    "write_hparam_columns": "hparams",
-    "write_hparams": "hparams",
 }
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from stabilitykit import watch
 from stabilitykit.detect import default_detectors
 from stabilitykit.detect.knowledge import explained
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.lab.training import TextDataModule
+from stabilitykit.lab.training.config import DataConfig, OptimizerConfig
+from stabilitykit.lab.training.loss import cross_entropy_with_z_loss
+from stabilitykit.lab.training.optimizers import build_optimizer
 from stabilitykit.records import Finding, Incident, StepRecord, Verdict
-from stabilitykit.training import TextDataModule
-from stabilitykit.training.config import DataConfig, OptimizerConfig
-from stabilitykit.training.loss import cross_entropy_with_z_loss
-from stabilitykit.training.optimizers import build_optimizer
 
 TOKENS = 32
 

@@ -15,7 +15,7 @@ from torch.overrides import _pop_mode
 
 from stabilitykit import Statistic, watch
 from stabilitykit.detect import Detector
-from stabilitykit.loop import LoopMonitor
+from stabilitykit.live.loop import LoopMonitor
 from stabilitykit.records import Finding, Incident, IncidentChange, StepRecord, Verdict
 
 from .targets import is_faults_own

@@ -6,9 +6,9 @@ from foreign import models
 from foreign.models import Foreign
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from stabilitykit.cost import profile
-from stabilitykit.cost.counted.count import Count, count
-from stabilitykit.cost.task import Task
+from stabilitykit.lab.cost import profile
+from stabilitykit.lab.cost.counted.count import Count, count
+from stabilitykit.lab.cost.task import Task
 
 # Public packages warn of much that is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from integration.pair import Pair
 
-from stabilitykit.experiments import ProbeSpec, build_spec
+from stabilitykit.lab.probe import ProbeSpec, build_spec
 
 TINY = (
     "model.n_layers=2",

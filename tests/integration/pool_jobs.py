@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.experiments import ProbeSpec, build_spec
-from stabilitykit.experiments.backends import Ended, Job, Pool, backend_config, make_pool
-from stabilitykit.experiments.grid import read_result
+from stabilitykit.lab.probe import ProbeSpec, build_spec
+from stabilitykit.lab.sweep.backends import Ended, Job, Pool, backend_config, make_pool
+from stabilitykit.lab.sweep.grid import read_result
 from stabilitykit.store import open_run
 
 TINY = ("model.d_model=16", "model.n_layers=2", "model.seq_len=16", "data.batch_size=4")

@@ -20,9 +20,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from stabilitykit import cadence, watch
+from stabilitykit import watch
 from stabilitykit.errors import ConfigError, IncidentError, StabilityKitError
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.live import cadence
 from stabilitykit.observe import ranks
 
 BATCH, WIDTH, VOCABULARY = 8, 12, 32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stabilitykit.experiments import build_spec, probe
+from stabilitykit.lab.probe import build_spec, probe
 
 ROOT = Path(__file__).parents[2]
 

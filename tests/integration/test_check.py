@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stabilitykit.experiments import ProbeSpec, build_spec, check, probe
-from stabilitykit.experiments.checks.first_step import read_first_step
-from stabilitykit.model.presets import arch_names
+from stabilitykit.lab.model.presets import arch_names
+from stabilitykit.lab.probe import ProbeSpec, build_spec, check, probe
+from stabilitykit.lab.probe.checks.first_step import read_first_step
 from stabilitykit.records import Severity
 from stabilitykit.store import open_run
 

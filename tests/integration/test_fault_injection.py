@@ -46,7 +46,7 @@ def test_what_is_the_user_s_own_ends_nothing() -> None:
 
 
 def test_a_fault_in_the_monitor_itself_ends_nothing() -> None:
-    named = ("monitor.Monitor.finish_step", "monitor.Monitor.close", "cadence.Cadence.is_due")
+    named = ("live.monitor.Monitor.finish_step", "live.monitor.Monitor.close", "live.cadence.Cadence.is_due")
     chosen = [target for target in targets() if str(target).startswith(named)]
     assert len(chosen) == 3
     assert_harmless(inject(chosen, ["Exception", "wrong type"], moments=(1,)))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stabilitykit.diagnosis import Diagnosis
+from stabilitykit.afterwards.replay import replay
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.records import StepRecord
-from stabilitykit.replay import replay
 from stabilitykit.store import RunWriter, TensorBoardWriter, open_run
 from stabilitykit.store.contents import folder_bytes
 from stabilitykit_cli import app

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stabilitykit.experiments import ProbeSpec, build_spec
-from stabilitykit.model import Transformer
+from stabilitykit.lab.model import Transformer
+from stabilitykit.lab.probe import ProbeSpec, build_spec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lecture.md").read_text()
 FLAGS = {"--lr": "optimizer.lr", "--warmup": "schedule.warmup"}

@@ -14,8 +14,8 @@ from training_modes.kit import batches
 
 from stabilitykit import Statistic, watch
 from stabilitykit.detect import Detector
-from stabilitykit.loop import LoopMonitor
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.live.loop import LoopMonitor
 from stabilitykit.records import Finding, StepRecord
 from stabilitykit.store import open_run
 
@@ -162,7 +162,7 @@ def test_a_detector(bare: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_sink(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from stabilitykit.monitor import Monitor
+    from stabilitykit.live.monitor import Monitor
 
     class Broken:
         record = Harm()

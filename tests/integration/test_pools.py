@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from integration.pool_jobs import cell, endless, finish, is_gone, kept, until, worker_of
 
-from stabilitykit.experiments.backends import Ended, Job, backend_config, make_pool
-from stabilitykit.experiments.run_cell import run_cell
+from stabilitykit.lab.sweep.backends import Ended, Job, backend_config, make_pool
+from stabilitykit.lab.sweep.run_cell import run_cell
 
 # In one process, which tells each story once for all the tests that look at it.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pools")]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from stabilitykit.experiments import ProbeSpec, probe
+from stabilitykit.afterwards.replay import replay
+from stabilitykit.lab.probe import ProbeSpec, probe
 from stabilitykit.records import IncidentChange, StepRecord
-from stabilitykit.replay import replay
 from stabilitykit.store import open_run, read_scalars
 
 COMMAND = (sys.executable, "-m", "stabilitykit_cli")

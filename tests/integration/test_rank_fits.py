@@ -11,7 +11,7 @@ from integration.fit_jobs import Fit, Seen, fit
 from integration.pair import Pair
 from integration.rank_jobs import BATCH
 
-from stabilitykit.replay import replay
+from stabilitykit.afterwards.replay import replay
 from stabilitykit.store import open_run
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from integration.pair import Pair
 from integration.rank_jobs import Residual, Run, Seen, fail_on_last, names, train, watch_into, watch_on_one
 from torch import nn
 
-from stabilitykit.reactions import Command
-from stabilitykit.replay import replay
+from stabilitykit.afterwards.replay import replay
+from stabilitykit.live.reactions import Command
 from stabilitykit.stats import sample
 from stabilitykit.store import open_run
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stabilitykit.model import Transformer, TransformerConfig
-from stabilitykit.store import open_run
-from stabilitykit.training import (
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.lab.training import (
     DataConfig,
     OptimizerConfig,
     ScheduleConfig,
     TextDataModule,
     TransformerModule,
 )
+from stabilitykit.store import open_run
 
 README = Path(__file__).parents[2] / "README.md"
 LIGHTNING, LOOP = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)

@@ -11,10 +11,10 @@ import pytest
 from integration.pool_jobs import endless, until, worker_of
 
 from stabilitykit.errors import RunFolderError
-from stabilitykit.experiments import ProbeSpec, probe
-from stabilitykit.experiments.backends import Job
-from stabilitykit.experiments.grid import read_result
-from stabilitykit.experiments.run_cell import run_cell
+from stabilitykit.lab.probe import ProbeSpec, probe
+from stabilitykit.lab.sweep.backends import Job
+from stabilitykit.lab.sweep.grid import read_result
+from stabilitykit.lab.sweep.run_cell import run_cell
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store import open_run
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stabilitykit.experiments.grid import open_sweep, plan_files, read_result
+from stabilitykit.lab.sweep.grid import open_sweep, plan_files, read_result
 from stabilitykit.store import open_run
 
 SMALL = (

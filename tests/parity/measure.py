@@ -12,9 +12,9 @@ from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from stabilitykit.model import from_hf
-from stabilitykit.model.huggingface import FAMILIES, translated
-from stabilitykit.model.huggingface.reasons import reason
+from stabilitykit.lab.model import from_hf
+from stabilitykit.lab.model.huggingface import FAMILIES, translated
+from stabilitykit.lab.model.huggingface.reasons import reason
 
 TABLE = Path(__file__).parents[2] / "docs" / "parity.md"
 CAUSAL = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)

@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.model import Transformer, from_hf, preset
-from stabilitykit.model.huggingface import FAMILIES, config_from_hf
+from stabilitykit.lab.model import Transformer, from_hf, preset
+from stabilitykit.lab.model.huggingface import FAMILIES, config_from_hf
 
 measure = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("measure.py"))))
 CASES = {case.name: case for case in measure.CASES}

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 import transformers
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from stabilitykit.model import Transformer, preset
-from stabilitykit.model.huggingface import translated
-from stabilitykit.model.huggingface.weights import Names
+from stabilitykit.lab.model import Transformer, preset
+from stabilitykit.lab.model.huggingface import translated
+from stabilitykit.lab.model.huggingface.weights import Names
 
 VOCABULARY, WIDTH, LENGTH = 61, 32, 40
 SELF, FEEDFORWARD = "block.{i}.layer.0", "block.{i}.layer.2"

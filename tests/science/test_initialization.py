@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stabilitykit.model import Transformer, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config, validated
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from stabilitykit import StabilityMonitor
-from stabilitykit.replay import replay
+from stabilitykit.afterwards.replay import replay
 
 from .kit import (
     Module,

@@ -82,7 +82,7 @@ _LIMITS = """
 - In an environment of its own every site of a litgpt 0.5.13 model was seen
   (`python tests/foreign/elsewhere.py litgpt`). timm could not be tried: torchvision does not import beside
   the CPU build of torch pinned here.
-- Nothing here was checked on a GPU; `docs/architecture.md` lists what only one can show.
+- Nothing here was checked on a GPU; `docs/design/observing.md` lists what only one can show.
 """
 
 

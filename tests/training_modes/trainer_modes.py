@@ -9,7 +9,7 @@ from foreign.models import BUILDERS
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from stabilitykit import StabilityTrainerCallback
-from stabilitykit.replay import replay
+from stabilitykit.afterwards.replay import replay
 
 from .kit import SEED, batches, close, grad_norm, hooks_of, mode, quiet, records
 

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stabilitykit.experiments.checks import CheckFinding, CheckReport
+from stabilitykit.lab.probe.checks import CheckFinding, CheckReport
 from stabilitykit.records import Severity
 from stabilitykit_cli.render.verdict import listed
 from stabilitykit_cli.render.words import SEVERITY_STYLES, number

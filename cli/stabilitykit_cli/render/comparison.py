@@ -7,14 +7,14 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from stabilitykit.figures.landscape import short
+from stabilitykit.lab.report.landscape import short
 from stabilitykit_cli.render.grid import counts, fits, legend, shown, verdict_grid
 from stabilitykit_cli.render.words import ASCII, UNICODE, number, setting
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.claims import ClaimResult
-    from stabilitykit.experiments.compare import Estimate, Summary
-    from stabilitykit.experiments.grid import Sweep
+    from stabilitykit.lab.claims import ClaimResult
+    from stabilitykit.lab.sweep.compare import Estimate, Summary
+    from stabilitykit.lab.sweep.grid import Sweep
 
 _CLAIM_STYLES = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 _MOST_ROWS = 60

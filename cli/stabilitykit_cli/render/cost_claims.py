@@ -10,8 +10,8 @@ from rich.text import Text
 from stabilitykit_cli.render.words import number
 
 if TYPE_CHECKING:
-    from stabilitykit.cost import Priced
-    from stabilitykit.experiments.cost_claims import CostClaimResult
+    from stabilitykit.lab.claims.costs import CostClaimResult
+    from stabilitykit.lab.cost import Priced
 
 _STYLES = {"holds": "bold green", "does not hold": "bold red", "undecided": "bold yellow"}
 

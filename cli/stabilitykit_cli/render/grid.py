@@ -8,13 +8,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stabilitykit.experiments.grid import held
-from stabilitykit.figures.landscape import short
+from stabilitykit.lab.report.landscape import short
+from stabilitykit.lab.sweep.grid import held
 from stabilitykit.records import OUTCOMES
 from stabilitykit_cli.render.words import ASCII, OUTCOME_STYLES, UNICODE, Glyphs, setting
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments.grid import SweepRun
+    from stabilitykit.lab.sweep.grid import SweepRun
 
 MARKS = {
     UNICODE: dict(zip(OUTCOMES, "●◐◇▬▲", strict=True)) | {"crashed": "✗", "": "·"},

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stabilitykit.experiments.inventory import Kept, KeptSweep
+from stabilitykit.lab.sweep.inventory import Kept, KeptSweep
 from stabilitykit.store.inventory import KeptRun
 from stabilitykit_cli.render.words import OUTCOME_STYLES, age, bytes_taken, number
 

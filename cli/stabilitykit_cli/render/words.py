@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from stabilitykit.records import Incident, Severity
 
 if TYPE_CHECKING:
-    from stabilitykit.experiments import ProbePlan
+    from stabilitykit.lab.probe import ProbePlan
 
 SEVERITY_STYLES = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 """Colour of an incident."""

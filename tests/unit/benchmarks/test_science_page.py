@@ -8,8 +8,8 @@ import science_page
 import yaml
 from science_page import findings, keep_machine, page
 
-from stabilitykit.experiments import SweepPlan, read_plan
-from stabilitykit.experiments.grid import CellResult, write_result
+from stabilitykit.lab.sweep import SweepPlan, read_plan
+from stabilitykit.lab.sweep.grid import CellResult, write_result
 
 RECIPE = """\
 question: Does it work?

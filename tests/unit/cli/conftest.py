@@ -1,17 +1,15 @@
 """A command line whose library is faked, and runs to show without training."""
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stabilitykit.records import Finding, Incident, IncidentChange, Severity, StepRecord, Verdict
-from stabilitykit.replay import ColumnNames
 from stabilitykit_cli.app import main
 
 N_BLOCKS = 6
@@ -109,14 +107,14 @@ class FakeLibrary:
     replayed: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
 
     def build_spec(self, arch: str | None, recipe: Path | None, overrides: Any, flags: Any) -> Any:
-        """Stand in for ``stabilitykit.experiments.build_spec``."""
+        """Stand in for ``stabilitykit.lab.probe.build_spec``."""
         self.built = arch, recipe, list(overrides), dict(flags)
         if self.spec_error:
             raise self.spec_error
         return SimpleNamespace(arch=arch or "from_recipe", seed=1, optimizer=SimpleNamespace(lr=0.01))
 
     def probe(self, spec: Any, logdir: Path | None = None, listener: Any = None) -> Any:
-        """Stand in for ``stabilitykit.experiments.probe``."""
+        """Stand in for ``stabilitykit.lab.probe.probe``."""
         self.logdir = logdir
         play(listener, a_plan(spec=spec))
         if self.error:
@@ -135,7 +133,7 @@ class FakeLibrary:
         )
 
     def replay(self, path: Path, **settings: Any) -> Any:
-        """Stand in for ``stabilitykit.replay.replay``."""
+        """Stand in for ``stabilitykit.afterwards.replay.replay``."""
         settings.pop("on_progress")
         self.replayed.append((path, settings))
         found = self.logs[str(path)]
@@ -148,18 +146,15 @@ class FakeLibrary:
 def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     """The library behind the commands, with nothing of it run."""
     fake = FakeLibrary()
-    modules: dict[str, dict[str, Callable[..., Any]]] = {
-        "stabilitykit.experiments": {"build_spec": fake.build_spec, "probe": fake.probe},
-        "stabilitykit.replay": {"replay": fake.replay, "ColumnNames": ColumnNames},
-        "stabilitykit.store.tensorboard": {
-            "tensorboard_command": lambda folder: f"tensorboard at {folder}",
-            "tensorboard_url": lambda: "http://localhost:6006/",
-        },
-    }
-    for name, contents in modules.items():
-        module = ModuleType(name)
-        vars(module).update(contents)
-        monkeypatch.setitem(sys.modules, name, module)
+    # Each in its real place: a function that has moved fails here.
+    for place, stand_in in {
+        "stabilitykit.lab.probe.build_spec": fake.build_spec,
+        "stabilitykit.lab.probe.probe": fake.probe,
+        "stabilitykit.afterwards.replay.replay": fake.replay,
+        "stabilitykit.store.tensorboard.tensorboard_command": lambda folder: f"tensorboard at {folder}",
+        "stabilitykit.store.tensorboard.tensorboard_url": lambda: "http://localhost:6006/",
+    }.items():
+        monkeypatch.setattr(place, stand_in)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "100")
     return fake

@@ -2,13 +2,12 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stabilitykit.experiments.checks import CheckFinding, CheckReport
+from stabilitykit.lab.probe.checks import CheckFinding, CheckReport
 from stabilitykit.records import Severity
 
 RATE = CheckFinding(
@@ -27,9 +26,7 @@ GROWTH = CheckFinding("residual_growth", Severity.INFO, 0.5, 2.0, "the line grow
 def checked(library: Any, monkeypatch: pytest.MonkeyPatch) -> list[CheckReport]:
     """The report that the faked library gives; one may be put in its place."""
     reports = [CheckReport("unstable", (RATE, LOGITS, GROWTH), {"seed": 1})]
-    monkeypatch.setattr(
-        sys.modules["stabilitykit.experiments"], "check", lambda spec: reports[-1], raising=False
-    )
+    monkeypatch.setattr("stabilitykit.lab.probe.check", lambda spec: reports[-1])
     return reports
 
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from stabilitykit.cost import COMPARISONS, Peaks
+from stabilitykit.lab.cost import COMPARISONS, Peaks
 
 
 @pytest.fixture(autouse=True)
 def known_peaks(monkeypatch):
     """Put peaks in place of this machine's: what is tested is what becomes of them."""
-    monkeypatch.setattr("stabilitykit.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
+    monkeypatch.setattr("stabilitykit.lab.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
 
 
 def test_the_table_tells_every_operation_and_the_shares_of_the_classes(stabilitykit, monkeypatch):
@@ -43,7 +43,7 @@ def test_json_has_what_scripts_rely_on(stabilitykit):
 
 
 def test_measured_time_stands_beside_flops_and_bytes(stabilitykit, monkeypatch):
-    monkeypatch.setattr("stabilitykit.cost.measured.rounds.FEWEST", 1)
+    monkeypatch.setattr("stabilitykit.lab.cost.measured.rounds.FEWEST", 1)
     monkeypatch.setenv("COLUMNS", "110")
     ended = stabilitykit("cost", "--arch", "llama2", "--batch", "1", "--seconds", "0")
     assert ended.status == 0
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_folded_cells(stabilitykit, 
 
 @pytest.mark.slow
 def test_measured_ratios_have_intervals(stabilitykit, monkeypatch):
-    monkeypatch.setattr("stabilitykit.cost.measured.rounds.FEWEST", 1)
+    monkeypatch.setattr("stabilitykit.lab.cost.measured.rounds.FEWEST", 1)
     asked = ("cost", "--compare", "glu", "--batch", "1", "--seconds", "0")
     (other,) = json.loads(stabilitykit(*asked, "--json").out)["compared"]
     assert set(other["measured_ratios"]["step"]) == {"median", "low", "high"}

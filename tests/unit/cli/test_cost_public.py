@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig, T5Config
 
-from stabilitykit.cost import Peaks
+from stabilitykit.lab.cost import Peaks
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -28,7 +28,7 @@ HUGE = LlamaConfig(
 @pytest.fixture(autouse=True)
 def known_peaks(monkeypatch):
     """Put peaks in place of this machine's: what is tested is what becomes of them."""
-    monkeypatch.setattr("stabilitykit.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
+    monkeypatch.setattr("stabilitykit.lab.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(stabilitykit, con
 
 
 def test_short_memory_is_refused_before_anything_is_built(stabilitykit, configs, devices, monkeypatch):
-    monkeypatch.setattr("stabilitykit.cost.public.memory_available", lambda: 100_000)
+    monkeypatch.setattr("stabilitykit.lab.cost.public.memory_available", lambda: 100_000)
     ended = stabilitykit("cost", "--hf", configs["llama"])
     assert (ended.status, ended.out, devices) == (1, "", ["meta"])
     assert "error: memory: needs " in ended.err
@@ -142,7 +142,7 @@ def test_what_runs_only_with_numbers_is_measured_and_not_counted_alone(
 
 
 def test_without_transformers_the_extra_is_named(stabilitykit, configs, monkeypatch):
-    monkeypatch.setattr("stabilitykit.cost.public.find_spec", lambda name: None)
+    monkeypatch.setattr("stabilitykit.lab.cost.public.find_spec", lambda name: None)
     ended = stabilitykit("cost", "--hf", configs["llama"])
     assert (ended.status, ended.out) == (1, "")
     assert ended.err == "error: --hf: needs the package transformers: pip install 'stabilitykit[hf]'\n"

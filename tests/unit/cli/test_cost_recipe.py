@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stabilitykit.cost import Peaks
-from stabilitykit.experiments.cost_claims import read_cost_recipe
+from stabilitykit.lab.claims.costs import read_cost_recipe
+from stabilitykit.lab.cost import Peaks
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "cost_shares.yaml"
 SMALL = """
@@ -24,7 +24,7 @@ claims:
 @pytest.fixture(autouse=True)
 def known_peaks(monkeypatch):
     """Put peaks in place of this machine's."""
-    monkeypatch.setattr("stabilitykit.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
+    monkeypatch.setattr("stabilitykit.lab.cost.peaks.measure_peaks", lambda dtype: Peaks(1e11, 1e10))
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stabilitykit.afterwards.replay import ColumnNames
 from stabilitykit.errors import ConfigError, DataError
 from stabilitykit.records import Severity
-from stabilitykit.replay import ColumnNames
 from stabilitykit_cli.diagnose import badness
 
 from .conftest import a_verdict, an_incident

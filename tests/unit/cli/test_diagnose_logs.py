@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stabilitykit.replay import Replay, replay
+from stabilitykit.afterwards.replay import Replay, replay
 from stabilitykit.store import RunWriter
 
 
@@ -72,7 +72,7 @@ def test_an_interrupted_reading_tells_what_there_is(tmp_path: Path, stabilitykit
             raise KeyboardInterrupt
         return replay(path, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("stabilitykit.replay.replay", interrupted)
+    monkeypatch.setattr("stabilitykit.afterwards.replay.replay", interrupted)
     ended = stabilitykit("diagnose", *map(str, paths))
     assert ended.status == 130
     assert "a.csv" in ended.out

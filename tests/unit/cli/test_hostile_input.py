@@ -192,7 +192,7 @@ def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _specified(arch: str, recipe: Path, overrides: list[str], flags: dict[str, object], _: object) -> bool:
-    from stabilitykit.experiments import build_spec
+    from stabilitykit.lab.probe import build_spec
 
     build_spec(arch, recipe, overrides, flags)
     return True

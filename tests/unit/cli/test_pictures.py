@@ -41,7 +41,7 @@ def diagnose(stabilitykit, library, monkeypatch):
         verdict = library.logs[str(path)]
         return SimpleNamespace(verdict=verdict, notes=(), source="csv", curves=curves(path.name == "a.csv"))
 
-    monkeypatch.setattr(sys.modules["stabilitykit.replay"], "replay", replay)
+    monkeypatch.setattr("stabilitykit.afterwards.replay.replay", replay)
     return lambda *arguments: stabilitykit("diagnose", *arguments)
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stabilitykit.model import ARCHS, TransformerConfig
-from stabilitykit.model.presets import PRESETS, columns, preset
+from stabilitykit.lab.model import ARCHS, TransformerConfig
+from stabilitykit.lab.model.presets import PRESETS, columns, preset
 
 
 def test_the_table_lists_every_wiring_and_preset(stabilitykit):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stabilitykit.experiments.grid import CellResult, SweepPlan, open_sweep, write_plan, write_result
-from stabilitykit.experiments.inventory import take_inventory
+from stabilitykit.lab.sweep.grid import CellResult, SweepPlan, open_sweep, write_plan, write_result
+from stabilitykit.lab.sweep.inventory import take_inventory
 from stabilitykit.records import StepRecord
 from stabilitykit.store import RunWriter
 from stabilitykit_cli.render.runs import inventory_table

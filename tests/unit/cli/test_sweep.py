@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stabilitykit.experiments.claims import ClaimResult
-from stabilitykit.experiments.compare import summarise
-from stabilitykit.experiments.grid import CellResult, IncidentBrief, Sweep, SweepPlan, SweepRun, load_plan
+from stabilitykit.lab.claims import ClaimResult
+from stabilitykit.lab.sweep.compare import summarise
+from stabilitykit.lab.sweep.grid import CellResult, IncidentBrief, Sweep, SweepPlan, SweepRun, load_plan
 from stabilitykit.records import Severity
 from stabilitykit_cli import sweep as command
 from stabilitykit_cli.app import main
@@ -171,7 +171,7 @@ def tell(listener: PlainSweep, runs: Sequence[SweepRun]) -> None:
 
 
 def test_a_plans_file_is_one_that_can_be_loaded(tmp_path: Path) -> None:
-    from stabilitykit.experiments.grid import write_plan
+    from stabilitykit.lab.sweep.grid import write_plan
 
     plan = made().plan
     assert load_plan(write_plan(tmp_path, plan)) == plan

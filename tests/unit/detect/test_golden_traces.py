@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stabilitykit.diagnosis import Diagnosis
+from stabilitykit.detect.diagnosis import Diagnosis
 
 from .conftest import LOSS, UNIGRAM, falling, noise, records, with_values
 

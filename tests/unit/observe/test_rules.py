@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.model import Transformer, TransformerConfig
+from stabilitykit.lab.model import Transformer, TransformerConfig
 from stabilitykit.observe import Collector, SiteRules
 
 

@@ -11,9 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from stabilitykit import Statistic, watch
+from stabilitykit.afterwards.replay import replay
 from stabilitykit.errors import ConfigError
 from stabilitykit.observe import Collector
-from stabilitykit.replay import replay
 from stabilitykit.store import open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from stabilitykit import watch
 from stabilitykit.errors import ConfigError
-from stabilitykit.loop import LoopMonitor
+from stabilitykit.live.loop import LoopMonitor
 from stabilitykit.observe.optimizer_tap import OptimizerTap
 from stabilitykit.observe.steppers import Listener, Stepper, optimizers_of
 from stabilitykit.observe.watched import Watched

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stabilitykit.errors import RunFolderError
+from stabilitykit.lab.sweep.hparam_events import write_hparam_columns
 from stabilitykit.records import StepRecord
 from stabilitykit.store.contents import own_files
 from stabilitykit.store.disk import AppendFile, read_file, replace_file
-from stabilitykit.store.hparams import write_hparam_columns
 from stabilitykit.store.removal import remove_run
 from stabilitykit.store.run_folder import RunWriter
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_runs import made_up
 
-from stabilitykit.diagnosis import Diagnosis
-from stabilitykit.experiments import build_spec, probe
-from stabilitykit.experiments.grid import CellResult, write_result
+from stabilitykit.detect.diagnosis import Diagnosis
+from stabilitykit.lab.probe import build_spec, probe
+from stabilitykit.lab.sweep.grid import CellResult, write_result
 from stabilitykit.records import KINDS, Severity
 
 N = 90

@@ -12,9 +12,9 @@ from alarms.locked import read_limits
 from alarms.series import RULES
 from alarms.signals import SIGNALS
 
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.explanation import explanation
 from stabilitykit.detect.measured import measured
-from stabilitykit.diagnosis import Diagnosis
 from stabilitykit.records import KINDS
 
 RUNS = read_dataset(Path(frozen.__file__).with_name("frozen"))

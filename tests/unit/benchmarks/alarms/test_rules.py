@@ -10,7 +10,7 @@ from alarms.peers import PEERS, SCORES, clip_share, loss_slope, trainscope_cross
 from made_up_runs import made_up
 
 from stabilitykit.detect import VanishingGradient, default_detectors
-from stabilitykit.diagnosis import Diagnosis
+from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.records import Finding, Severity
 
 

@@ -9,7 +9,7 @@ from alarms.runs import in_one_order
 from made_up_runs import config, made_up
 
 from stabilitykit.errors import DataError, RunFolderError
-from stabilitykit.experiments.grid import CellResult, SweepPlan, write_plan, write_result
+from stabilitykit.lab.sweep.grid import CellResult, SweepPlan, write_plan, write_result
 from stabilitykit.records import StepRecord
 from stabilitykit.store import RunWriter
 

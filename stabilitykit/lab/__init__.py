@@ -1,0 +1,1 @@
+"""What builds, trains, compares and prices transformers, watched by the instruments beside it."""

@@ -461,27 +461,6 @@ def _episodes(given: Iterable[Any]) -> dict[tuple[str, str], tuple[Finding, int]
     return {(finding.kind, finding.site): (finding, seen) for finding, seen in episodes}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LossSummary:
-    """A run's losses in two numbers, in nats."""
-
-    final: float
-    """Mean of the last 5 % of the steps."""
-    best: float
-    """Lowest mean over as many steps in a row."""
-
-
-def loss_summary(losses: Sequence[float]) -> LossSummary:
-    """Return the final and the best loss of a run; NaN where there is none."""
-    if not len(losses):
-        return LossSummary(math.nan, math.nan)
-    values = np.asarray(losses, dtype=np.float64)
-    width = max(1, len(values) // 20)
-    means = np.convolve(np.where(np.isfinite(values), values, np.inf), np.full(width, 1 / width), "valid")
-    best = float(means.min())
-    return LossSummary(float(values[-width:].mean()), best if math.isfinite(best) else math.nan)
-
-
 def _check(detectors: Sequence[Detector]) -> None:
     kinds: list[str] = []
     for detector in detectors:

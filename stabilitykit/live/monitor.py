@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from stabilitykit.detect import Detector, all_detectors
-from stabilitykit.detect.diagnosis import Diagnosis, LossSummary, loss_summary
+from stabilitykit.detect.diagnosis import Diagnosis
+from stabilitykit.detect.loss_means import LossMeans, LossSummary
 from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
 from stabilitykit.guard import PATIENCE, Guard, described, say
 from stabilitykit.live.cadence import cadence
@@ -150,7 +151,7 @@ class Monitor:
         self._is_adaptive = budget is not None
         self._scaler, self._given = scaler, tuple(sinks)
         self._sinks: list[tuple[Sink, Guard]] = []
-        self._losses: list[float] = []
+        self._losses = LossMeans()
         self._observed = 0
         self._latest: StepRecord | None = None
         self._parts: dict[str, Guard] = {}
@@ -288,7 +289,7 @@ class Monitor:
         """Return what is watched and how: one row a site; none where that cannot be told."""
         none: list[Coverage] = []
         rows = self._answer("the coverage", lambda: self._collector.coverage(), none)
-        if self._losses and not self._has_loss:
+        if self._latest and not self._has_loss:
             rows.append(missing(f"no loss is recorded: {self.why_no_loss}"))
         return rows
 
@@ -305,7 +306,7 @@ class Monitor:
     def summary(self, complete: bool = True) -> dict[str, Any]:
         """Return the run's JSON document: verdict, incidents, final and best loss."""
         none = LossSummary(math.nan, math.nan)
-        losses = self._answer("the losses", lambda: loss_summary(self._losses), none)
+        losses = self._answer("the losses", lambda: self._losses.summary(), none)
         verdict = self.verdict(complete)
         bare = {"verdict": "unknown", "reason": "the verdict cannot be written", "complete": complete}
         document = self._answer(
@@ -341,6 +342,7 @@ class Monitor:
             "version": _VERSION,
             "steps": self.steps,
             "observed": self._observed,
+            "losses": self._answer("the state of the losses", lambda: self._losses.state_dict(), nothing),
             "diagnosis": self._answer("the diagnosis's state", lambda: self._diagnosis.state_dict(), nothing),
             "collector": self._answer("the collector's state", lambda: self._collector.state_dict(), nothing),
             "folder": str(self.folder) if self.folder else None,
@@ -367,6 +369,7 @@ class Monitor:
             say("the monitor's state in the checkpoint is another version's; what can be read is taken up")
         take("steps", self._take_steps)
         take("observed", self._take_observed)
+        take("losses", self._losses.load_state_dict)
         if self._goes_on or not self.folder or self.disk_failed:
             take("diagnosis", self._diagnosis.load_state_dict)
         take("collector", self._collector.load_state_dict)
@@ -463,7 +466,7 @@ class Monitor:
         self._observed += 1
         self._latest = record
         self._has_loss = self._has_loss or "train/loss" in record.tags
-        self._losses.append(record.readings.get("train/loss", math.nan))
+        self._losses.push(record.readings.get("train/loss", math.nan))
         known = set(self._diagnosis.failed)
         changes = list(self._diagnosis.update(record))
         for kind in self._diagnosis.failed.keys() - known:

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from stabilitykit.detect.diagnosis import Diagnosis, loss_summary
+from stabilitykit.detect.diagnosis import Diagnosis
+from stabilitykit.detect.loss_means import LossMeans
 from stabilitykit.records import Severity, StepRecord
 
 LOSS, UNIGRAM = "train/loss", "train/unigram_cross_entropy"
@@ -146,13 +147,13 @@ def test_what_was_announced_up_to_a_step_does_not_depend_on_what_comes_after():
 
 
 def test_the_summary_of_losses():
-    assert repr(loss_summary([])) == "LossSummary(final=nan, best=nan)"
-    assert loss_summary([3.0, 1.0, 2.0]).final == 2.0
-    assert loss_summary([3.0, 1.0, 2.0]).best == 1.0
+    assert repr(LossMeans([]).summary()) == "LossSummary(final=nan, best=nan)"
+    assert LossMeans([3.0, 1.0, 2.0]).summary().final == 2.0
+    assert LossMeans([3.0, 1.0, 2.0]).summary().best == 1.0
     falling = [100.0 - i for i in range(100)]
-    assert loss_summary(falling).final == pytest.approx(3.0)
-    assert loss_summary(falling).best == pytest.approx(3.0)
-    spoiled = loss_summary([*falling, *([math.nan] * 5)])
+    assert LossMeans(falling).summary().final == pytest.approx(3.0)
+    assert LossMeans(falling).summary().best == pytest.approx(3.0)
+    spoiled = LossMeans([*falling, *([math.nan] * 5)]).summary()
     assert math.isnan(spoiled.final)
     assert spoiled.best == pytest.approx(3.0)
-    assert math.isnan(loss_summary([math.nan] * 40).best)
+    assert math.isnan(LossMeans([math.nan] * 40).summary().best)

@@ -264,3 +264,11 @@ def test_the_two_processes_that_take_one_folder_get_one_each(tmp_path: Path) -> 
     with pytest.raises(RunFolderError, match="not empty"):
         RunWriter(tmp_path / "run", {})
     first.close()
+
+
+def test_the_best_loss_of_an_earlier_part_of_the_run_counts():
+    first = run(monitor(), [3.0, 0.5, 0.5, 2.0])
+    second = monitor()
+    second.load_state_dict(first.state_dict())
+    document = run(second, [2.5] * 16).summary()
+    assert (document["best_loss"], document["final_loss"]) == (0.5, 2.5)

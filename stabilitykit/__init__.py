@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stabilitykit.lab.probe import probe
     from stabilitykit.lab.training import TextDataModule, TransformerModule
     from stabilitykit.live.callbacks import StabilityMonitor, StabilityTrainerCallback
+    from stabilitykit.live.listener import Listener
     from stabilitykit.live.loop import watch
     from stabilitykit.live.reactions import Command, WebAddress
     from stabilitykit.observe import SiteRules, Statistic
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Command",
+    "Listener",
     "SiteRules",
     "StabilityMonitor",
     "StabilityTrainerCallback",
@@ -52,6 +54,7 @@ _ROOMS = {
     "lab.probe": ("probe",),
     "lab.training": ("TextDataModule", "TransformerModule"),
     "live.callbacks": ("StabilityMonitor", "StabilityTrainerCallback"),
+    "live.listener": ("Listener",),
     "live.loop": ("watch",),
     "live.reactions": ("Command", "WebAddress"),
     "observe": ("SiteRules", "Statistic"),

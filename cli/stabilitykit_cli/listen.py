@@ -9,11 +9,11 @@ from rich.console import Console
 from stabilitykit_cli.consoles import can_redraw
 
 if TYPE_CHECKING:
-    from stabilitykit.lab.probe import ProbeListener
+    from stabilitykit.live.listener import Listener
 
 
 @contextmanager
-def listener_for(arch: str, console: Console) -> "Iterator[ProbeListener]":
+def listener_for(arch: str, console: Console) -> "Iterator[Listener]":
     """Yield the listener that suits stderr, and leave the terminal as it was found.
 
     Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.live import Live
 
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit_cli.progress import RunProgress
 from stabilitykit_cli.render import LiveFrame, starting_line
@@ -19,7 +20,7 @@ FRAME_SECONDS = 0.25
 """Time between two frames at least."""
 
 
-class LiveListener:
+class LiveListener(Listener):
     """Draws the run while it trains, from the training thread itself.
 
     A refresh thread would take the interpreter from the training loop at moments of its own choosing.
@@ -60,7 +61,7 @@ class LiveListener:
         self._progress = RunProgress(plan, self._clock)
         self._draw()
 
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         """Keep the record; draw where a frame is due."""
         if self._progress is None:
             return
@@ -68,7 +69,7 @@ class LiveListener:
         if self._clock() >= self._due:
             self._draw()
 
-    def changed(self, change: IncidentChange) -> None:
+    def incident(self, change: IncidentChange) -> None:
         """Keep the incident's newest state; the next frame shows it."""
         if self._progress is not None:
             self._progress.change(change)

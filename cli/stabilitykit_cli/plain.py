@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import IO, TYPE_CHECKING
 
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit_cli.line_writer import LineWriter
 from stabilitykit_cli.progress import LOSS, RunProgress
@@ -16,7 +17,7 @@ LINES = 10
 """Progress lines a run, or one a step where there are fewer steps."""
 
 
-class PlainListener:
+class PlainListener(Listener):
     """Writes a start line, one line about every tenth of the steps, and one line a change of an incident.
 
     Args:
@@ -37,7 +38,7 @@ class PlainListener:
         self._write(f"corpus: {plan.corpus}")
         self._write(f"folder: {plan.logdir}")
 
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         """Keep the record; write a line where a tenth of the steps is full."""
         progress = self._progress
         if progress is None:
@@ -48,7 +49,7 @@ class PlainListener:
             self._told = due
             self._write(_progress_line(progress))
 
-    def changed(self, change: IncidentChange) -> None:
+    def incident(self, change: IncidentChange) -> None:
         """Write what happened to the incident; an update only where it grew worse or moved."""
         incident = change.incident
         if self._progress is not None:

@@ -2,25 +2,23 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from stabilitykit.detect import Detector
 from stabilitykit.errors import ConfigError
 from stabilitykit.guard import Guard
 from stabilitykit.live.monitor import Monitor
-from stabilitykit.live.reactions import Policy
-from stabilitykit.observe import Coverage, SiteRules, Statistic
+from stabilitykit.live.options import WatchKeywords
+from stabilitykit.observe import Coverage
 from stabilitykit.observe.backward import AfterBackward
 from stabilitykit.observe.steppers import Listener, Removable, Stepper, optimizers_of
 from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import FOLDER_MB
 
 _CALLERS = 12
 """How far up the stack a loss scaler is looked for."""
@@ -87,15 +85,8 @@ def watch(
     optimizer: Any,
     logdir: str | Path | None = None,
     *,
-    every_n_steps: int = 1,
-    budget: float | None = None,
-    on_incident: Policy = "log",
-    sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
     scaler: torch.amp.GradScaler | None = None,
-    statistics: Sequence[Statistic] = (),
-    detectors: Sequence[Detector] = (),
-    config: Mapping[str, Any] | None = None,
-    folder_mb: float = FOLDER_MB,
+    **options: Unpack[WatchKeywords],
 ) -> Iterator[LoopMonitor]:
     """Watch a plain training loop.
 
@@ -113,19 +104,10 @@ def watch(
             ``step`` and ``param_groups`` is accepted, wrappers of other libraries too. With None, gradients
             are read, and what weights move from a backward pass to the end of a step.
         logdir: Folder of the run, new or empty; nothing is kept on disk without it.
-        every_n_steps: Observe every n-th optimizer step.
-        budget: Share of the time that observing may take, such as 0.02; None for no limit.
-        on_incident: What happens when an incident opens: ``"log"``, ``"stop"`` (sets ``should_stop``),
-            ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
-        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
         scaler: The loss scaler, where there is one: readings of gradients are divided by its scale, and a
             step that it skips is recorded with ``optim/skipped`` 1. One that is not named is found when it
             first calls the optimizer.
-        statistics: Statistics of the user's own, beside the built-in ones.
-        detectors: Detectors of the user's own, beside the built-in ones.
-        config: What is written to the run's ``config.yaml``.
-        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
-            within it; infinity keeps every step.
+        **options: How it is watched: the fields of ``WatchOptions``.
 
     Yields:
         The monitor; call its ``step`` after each optimizer step.
@@ -141,15 +123,8 @@ def watch(
         model,
         optimizers,
         folder=Path(logdir) if logdir else None,
-        config=config,
-        every_n_steps=every_n_steps,
-        budget=budget,
-        on_incident=on_incident,
-        sites=sites,
-        folder_mb=folder_mb,
         scaler=scaler,
-        statistics=statistics,
-        detectors=detectors,
+        **options,
     )
     guard = Guard("watching", limit=None)
     hooks = guard(lambda: list(hook_gradients(monitor, optimizers)), none)

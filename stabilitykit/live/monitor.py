@@ -14,25 +14,27 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stabilitykit.detect import Detector, all_detectors
+from stabilitykit.detect import all_detectors
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.loss_means import LossMeans, LossSummary
 from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
 from stabilitykit.guard import PATIENCE, Guard, described, say
 from stabilitykit.live.cadence import cadence
-from stabilitykit.live.reactions import Policy, react, reactions
-from stabilitykit.observe import Collector, Coverage, SiteRules, Statistic
+from stabilitykit.live.listener import Listener
+from stabilitykit.live.options import WatchKeywords, WatchOptions
+from stabilitykit.live.reactions import react, reactions
+from stabilitykit.observe import Collector, Coverage, SiteRules
 from stabilitykit.observe.coverage import missing, silences, summary
 from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.observe.statistic import all_statistics
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
-from stabilitykit.store import FOLDER_MB, RunWriter, check_folder_mb, open_run, write_coverage
+from stabilitykit.store import RunWriter, open_run, write_coverage
 from stabilitykit.store.tensorboard import TensorBoardWriter
 
 log = logging.getLogger("stabilitykit")
@@ -48,25 +50,23 @@ _NAMES = 1_000
 T = TypeVar("T")
 
 
-class Sink(Protocol):
-    """Something that is told of every step, in order."""
-
-    def record(self, record: StepRecord) -> None:
-        """Take a step's readings."""
-
-    def incident(self, change: IncidentChange) -> None:
-        """Take what happened to an incident at the step just recorded."""
-
-    def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
-        """Take the end of the run: its verdict, and the JSON document that is kept of it."""
-
-
-class _RunFolder:
+class _RunFolder(Listener):
     """Keeps a run in its folder."""
 
     def __init__(self, writer: RunWriter) -> None:
         self._writer = writer
-        self.record, self.incident, self.flush = writer.record, writer.incident, writer.flush
+
+    def record(self, record: StepRecord) -> None:
+        """Keep a step's readings."""
+        self._writer.record(record)
+
+    def incident(self, change: IncidentChange) -> None:
+        """Keep what happened to an incident."""
+        self._writer.incident(change)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        self._writer.flush()
 
     def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
         """Write the verdict last."""
@@ -74,12 +74,19 @@ class _RunFolder:
         self._writer.verdict(document)
 
 
-class _TensorBoard:
+class _TensorBoard(Listener):
     """Shows a run in TensorBoard."""
 
     def __init__(self, writer: TensorBoardWriter) -> None:
         self._writer = writer
-        self.record, self.incident = writer.record, writer.incident
+
+    def record(self, record: StepRecord) -> None:
+        """Show a step's readings."""
+        self._writer.record(record)
+
+    def incident(self, change: IncidentChange) -> None:
+        """Show what happened to an incident."""
+        self._writer.incident(change)
 
     def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
         """Write the last pictures and the verdict."""
@@ -100,21 +107,10 @@ class Monitor:
         model: The model to watch.
         optimizers: Its optimizers: anything with ``step`` and ``param_groups``, several of such, or None.
         folder: Where to keep the run; nothing is kept on disk without it.
-        config: What is written to the run's ``config.yaml``.
-        every_n_steps: Observe every n-th optimizer step.
-        budget: Share of the time that observing may take, such as 0.02; the cadence then follows what is
-            measured, on the first process, and is recorded. None for no limit.
-        on_incident: What happens when a warning or critical incident opens: ``"log"``, ``"stop"`` (sets
-            ``should_stop``), ``"raise"``, a function, a ``Command``, a ``WebAddress``, or a list of these.
-        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
-        statistics: Statistics of the user's own, beside the built-in ones.
-        detectors: Detectors of the user's own, beside the built-in ones.
         scaler: What scales the loss, if something does.
-        sinks: Told of every step, beside the folder; the first process's alone.
         resume: Go on in a folder that holds an earlier part of the same run.
-        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
-            within it; infinity keeps every step.
         beside: Where the folder holds something else, keep the run in a numbered one beside it.
+        **options: How the run is watched: the fields of ``WatchOptions``.
 
     Raises:
         ConfigError: An argument is not accepted, or other processes that train the model have no monitor.
@@ -128,18 +124,10 @@ class Monitor:
         optimizers: Any,
         *,
         folder: Path | None = None,
-        config: Mapping[str, Any] | None = None,
-        every_n_steps: int = 1,
-        budget: float | None = None,
-        on_incident: Policy = "log",
-        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
-        statistics: Sequence[Statistic] = (),
-        detectors: Sequence[Detector] = (),
         scaler: torch.amp.GradScaler | None = None,
-        sinks: Sequence[Sink] = (),
         resume: bool = False,
-        folder_mb: float = FOLDER_MB,
         beside: bool = False,
+        **options: Unpack[WatchKeywords],
     ) -> None:
         self._run_id = ""
         self.folder, self.should_stop, self.disk_failed = folder, False, False
@@ -148,9 +136,10 @@ class Monitor:
         self.why_no_loss = "none was given"
         """What ``coverage()`` says of it where no observed step has had a loss."""
         self._has_loss = False
-        self._is_adaptive = budget is not None
-        self._scaler, self._given = scaler, tuple(sinks)
-        self._sinks: list[tuple[Sink, Guard]] = []
+        how = WatchOptions(**options)
+        self._is_adaptive = how.budget is not None
+        self._scaler, self._folder_mb = scaler, how.folder_mb
+        self._sinks: list[tuple[Listener, Guard]] = []
         self._losses = LossMeans()
         self._observed = 0
         self._latest: StepRecord | None = None
@@ -166,20 +155,20 @@ class Monitor:
 
         def build() -> None:
             self._run_id = new_run_id()
-            self._cadence = cadence(every_n_steps, budget)
-            check_folder_mb(folder_mb)
-            self._reactions = reactions(on_incident)
-            self._diagnosis = Diagnosis(all_detectors(detectors))
-            rules, own = SiteRules.of(sites), all_statistics(statistics)
-            self._collector = Collector(model, optimizers, rules, own)
+            checked = how.checked()
+            self._cadence = cadence(how.every_n_steps, how.budget)
+            self._reactions = reactions(how.on_incident)
+            self._diagnosis = Diagnosis(all_detectors(how.detectors))
+            statistics = all_statistics(how.statistics)
+            self._collector = Collector(model, optimizers, SiteRules.of(checked.sites), statistics)
             self._patience = PATIENCE if self._collector.is_alone else 1
             self._is_first = self._collector.rank == 0
             if self._is_first:
-                self._sinks = [(each, self._of_sink(each)) for each in self._given]
+                self._sinks = [(sink, self._of_sink(sink)) for sink in how.sinks]
             try:
                 if folder and self._is_first:
                     kept = {"environment": environment(), "detectors": self._diagnosis.settings}
-                    self._keep_in(folder, {**(config or {}), **_in_words(kept)}, beside, folder_mb)
+                    self._keep_in(folder, {**(how.config or {}), **_in_words(kept)}, beside)
             except Exception as error:
                 self._collector.refuse(is_off=not isinstance(error, ConfigError | FolderTakenError))
                 raise
@@ -336,7 +325,7 @@ class Monitor:
 
         Numbers, texts, lists, mappings and tensors alone. What cannot be kept is left out, and said.
         """
-        self._tell(_flush)
+        self._tell(lambda sink: sink.flush())
         nothing: dict[str, Any] = {}
         state = {
             "version": _VERSION,
@@ -386,22 +375,22 @@ class Monitor:
     def _take_observed(self, observed: Any) -> None:
         self._observed = whole_number(observed)
 
-    def _keep_in(self, folder: Path, config: Mapping[str, Any], beside: bool, folder_mb: float) -> None:
+    def _keep_in(self, folder: Path, config: Mapping[str, Any], beside: bool) -> None:
         """Keep the run on disk; where the disk refuses, it is watched all the same."""
         guard = Guard(
             "the run's folder", limit=1, passes=(ConfigError, FolderTakenError), on_off=self._off_disk
         )
-        writer = guard(lambda: self._writer(folder, config, beside, folder_mb), None)
+        writer = guard(lambda: self._writer(folder, config, beside), None)
         if writer is None:
             return
         self.folder = writer.folder
-        sinks: list[Sink] = [_RunFolder(writer)]
+        sinks: list[Listener] = [_RunFolder(writer)]
         guard = Guard("TensorBoard's files", limit=1, on_off=self._off_disk)
-        board = guard(lambda: _TensorBoard(TensorBoardWriter(writer.folder, folder_mb=folder_mb)), None)
+        board = guard(lambda: _TensorBoard(TensorBoardWriter(writer.folder, folder_mb=self._folder_mb)), None)
         sinks += [board] if board else []
         self._sinks = [*((each, self._of_sink(each)) for each in sinks), *self._sinks]
 
-    def _writer(self, folder: Path, config: Mapping[str, Any], beside: bool, folder_mb: float) -> RunWriter:
+    def _writer(self, folder: Path, config: Mapping[str, Any], beside: bool) -> RunWriter:
         # A step is diagnosed before it is kept, so that the state is the one after it.
         state = self._diagnosis.snapshot
         if self._goes_on:
@@ -414,7 +403,7 @@ class Monitor:
                     {**config, **_in_words(more)},
                     resume=self._goes_on,
                     state=state,
-                    folder_mb=folder_mb,
+                    folder_mb=self._folder_mb,
                 )
             except FolderTakenError as error:
                 if not beside:
@@ -523,12 +512,12 @@ class Monitor:
         guard = self._parts.setdefault("coverage.json", Guard("coverage.json", 1, on_off=self._off_disk))
         guard(lambda: write_coverage(folder, [asdict(row) for row in self.coverage()]), None)
 
-    def _tell(self, say_it: Callable[[Sink], None]) -> None:
+    def _tell(self, say_it: Callable[[Listener], None]) -> None:
         """Say something to every sink; one that fails is dropped, and that is said once."""
         for sink, guard in self._sinks:
             guard(partial(say_it, sink), None)
 
-    def _of_sink(self, sink: Sink) -> Guard:
+    def _of_sink(self, sink: Listener) -> Guard:
         """Return what keeps a sink's errors from the rest; one of the user's own may raise anything."""
 
         def off(error: Exception) -> None:
@@ -589,12 +578,7 @@ class Monitor:
         self.should_stop = react(self._reactions, incident, self._is_first) or self.should_stop
 
 
-def _flush(sink: Sink) -> None:
-    if isinstance(sink, _RunFolder):
-        sink.flush()
-
-
-def _incident(change: IncidentChange, sink: Sink) -> None:
+def _incident(change: IncidentChange, sink: Listener) -> None:
     sink.incident(change)
 
 

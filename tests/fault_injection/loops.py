@@ -15,6 +15,7 @@ from torch.overrides import _pop_mode
 
 from stabilitykit import Statistic, watch
 from stabilitykit.detect import Detector
+from stabilitykit.live.listener import Listener
 from stabilitykit.live.loop import LoopMonitor
 from stabilitykit.records import Finding, Incident, IncidentChange, StepRecord, Verdict
 
@@ -75,7 +76,7 @@ class OwnDetector(Detector):
         """Take it."""
 
 
-class OwnSink:
+class OwnSink(Listener):
     """Takes everything."""
 
     def record(self, record: StepRecord) -> None:

@@ -162,9 +162,10 @@ def test_a_detector(bare: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_sink(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from stabilitykit.live.listener import Listener
     from stabilitykit.live.monitor import Monitor
 
-    class Broken:
+    class Broken(Listener):
         record = Harm()
         incident = verdict = Harm()
 

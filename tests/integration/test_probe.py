@@ -16,6 +16,7 @@ import torch
 
 from stabilitykit.afterwards.replay import replay
 from stabilitykit.lab.probe import ProbeSpec, probe
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store import open_run, read_scalars
 
@@ -24,7 +25,7 @@ FAILING = ("optimizer.lr=0.5", "schedule.warmup=0", "trainer.steps=60")
 """Post-norm fails at this rate whatever the seed."""
 
 
-class Recorder:
+class Recorder(Listener):
     """A listener that keeps all it hears."""
 
     def __init__(self) -> None:
@@ -36,10 +37,10 @@ class Recorder:
     def started(self, plan: Any) -> None:
         self.plans.append(plan)
 
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         self.records.append(record)
 
-    def changed(self, change: IncidentChange) -> None:
+    def incident(self, change: IncidentChange) -> None:
         self.changes.append(change)
 
     def notice(self, message: str) -> None:

@@ -15,6 +15,7 @@ from stabilitykit.lab.probe import ProbeSpec, probe
 from stabilitykit.lab.sweep.backends import Job
 from stabilitykit.lab.sweep.grid import read_result
 from stabilitykit.lab.sweep.run_cell import run_cell
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import IncidentChange, StepRecord
 from stabilitykit.store import open_run
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 TWO = ("trainer.devices=2", "trainer.accelerator=cpu")
 
 
-class Heard:
+class Heard(Listener):
     """A listener that keeps all it hears."""
 
     def __init__(self) -> None:
@@ -35,10 +36,10 @@ class Heard:
     def started(self, plan: Any) -> None:
         self.plans.append(plan)
 
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         self.records.append(record)
 
-    def changed(self, change: IncidentChange) -> None:
+    def incident(self, change: IncidentChange) -> None:
         self.changes.append(change)
 
     def notice(self, message: str) -> None:
@@ -122,8 +123,8 @@ def test_ctrl_c_ends_all_processes_after_the_same_step(corpus: Path, tmp_path: P
     spec = spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"devices": 2})})
 
     class Interrupting(Heard):
-        def step(self, record: StepRecord) -> None:
-            super().step(record)
+        def record(self, record: StepRecord) -> None:
+            super().record(record)
             if record.step == 5:
                 os.kill(os.getpid(), signal.SIGINT)
 

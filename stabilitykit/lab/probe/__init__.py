@@ -6,13 +6,12 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.lab.probe.checks import CheckFinding, CheckReport, check, verdict_of
-    from stabilitykit.lab.probe.run_probe import ProbeListener, ProbePlan, ProbeResult, probe
+    from stabilitykit.lab.probe.run_probe import ProbePlan, ProbeResult, probe
     from stabilitykit.lab.probe.spec import ProbeSpec, build_spec
 
 __all__ = [
     "CheckFinding",
     "CheckReport",
-    "ProbeListener",
     "ProbePlan",
     "ProbeResult",
     "ProbeSpec",
@@ -24,7 +23,7 @@ __all__ = [
 
 _MODULES = {
     "checks": ("CheckFinding", "CheckReport", "check", "verdict_of"),
-    "run_probe": ("ProbeListener", "ProbePlan", "ProbeResult", "probe"),
+    "run_probe": ("ProbePlan", "ProbeResult", "probe"),
     "spec": ("ProbeSpec", "build_spec"),
 }
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
@@ -25,6 +25,7 @@ from stabilitykit.lab.probe.ranks import Rank, on_ranks
 from stabilitykit.lab.probe.spec import ProbeSpec
 from stabilitykit.lab.training import Corpus, FaultInjection, TextDataModule, TransformerModule
 from stabilitykit.live.callbacks import StabilityMonitor
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import IncidentChange, StepRecord, Verdict
 from stabilitykit.store import check_free
 
@@ -43,22 +44,6 @@ class ProbePlan:
     n_parameters: int
     corpus: str
     """One line: name, size, entropies."""
-
-
-class ProbeListener(Protocol):
-    """Follows a probe while it runs."""
-
-    def started(self, plan: ProbePlan) -> None:
-        """Called once, before the first step."""
-
-    def step(self, record: StepRecord) -> None:
-        """Called after every observed step."""
-
-    def changed(self, change: IncidentChange) -> None:
-        """Called when an incident opens, changes or closes."""
-
-    def notice(self, message: str) -> None:
-        """Called with one line that the user should see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +79,19 @@ class ProbeResult:
 class _Announcement(L.Callback):
     """Tells the listener of the plan once the monitor has its folder: a refused one announces nothing."""
 
-    def __init__(self, plan: ProbePlan, listener: ProbeListener | None) -> None:
+    def __init__(self, plan: ProbePlan, listener: Listener) -> None:
         self._plan = plan
         self._listener = listener
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell of the plan."""
-        if self._listener:
-            self._listener.started(self._plan)
-
-
-class _Relay:
-    """Passes what the monitor tells its sinks on to the listener."""
-
-    def __init__(self, listener: ProbeListener | None) -> None:
-        self._listener = listener
-
-    def record(self, record: StepRecord) -> None:
-        """Take a step's readings."""
-        if self._listener:
-            self._listener.step(record)
-
-    def incident(self, change: IncidentChange) -> None:
-        """Take what happened to an incident."""
-        if self._listener:
-            self._listener.changed(change)
-
-    def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
-        """Take the end of the run; the probe returns it."""
+        self._listener.started(self._plan)
 
 
 def probe(
     spec: ProbeSpec,
     logdir: Path | None = None,
-    listener: ProbeListener | None = None,
+    listener: Listener | None = None,
     *,
     stop_when_certain: bool = False,
 ) -> ProbeResult:
@@ -146,7 +110,7 @@ def probe(
         DataError: The corpus cannot be used.
         RunFolderError: The folder cannot be written, or is not empty.
     """
-    folder = _folder(spec.arch, logdir)
+    folder, listener = _folder(spec.arch, logdir), listener or Listener()
     if spec.trainer.devices == 1:
         return _train(spec, folder, listener, stop_when_certain)
     work = partial(_on_rank, spec=spec, folder=folder, stop_when_certain=stop_when_certain)
@@ -158,7 +122,7 @@ def probe(
 def _train(
     spec: ProbeSpec,
     folder: Path,
-    listener: ProbeListener | None,
+    listener: Listener,
     stop_when_certain: bool,
     rank: Rank | None = None,
 ) -> ProbeResult:
@@ -181,7 +145,7 @@ def _train(
             every_n_steps=spec.monitor.every_n_steps,
             on_incident=_no_policy,
             logdir=folder,
-            sinks=[_Relay(listener)],
+            sinks=[listener],
             config=config,
         )
         plan = _plan(spec, folder, module, data.corpus)
@@ -190,17 +154,17 @@ def _train(
         # First, so that the monitor reads what went wrong on the very step.
         faults = [FaultInjection(spec.fault)] if spec.fault else []
         callbacks = [*faults, monitor, _Announcement(plan, listener), interrupts]
-        with no_exit(), log_to(listener.notice if listener else None):
+        with no_exit(), log_to(listener.notice):
             _trainer(spec, [*callbacks, *[certainty] * stop_when_certain]).fit(module, data)
         number = interrupts.signal if isinstance(interrupts, Interruptible) else None
         return _result(monitor, folder, config, certainty.stopped, number)
 
 
 def _on_rank(rank: Rank, spec: ProbeSpec, folder: Path, stop_when_certain: bool) -> ProbeResult:
-    return _train(spec, folder, None if rank.number else _Teller(rank), stop_when_certain, rank)
+    return _train(spec, folder, Listener() if rank.number else _Sender(rank), stop_when_certain, rank)
 
 
-class _Teller:
+class _Sender(Listener):
     """The first rank's listener: what it hears goes to the process that has the real one."""
 
     def __init__(self, rank: Rank) -> None:
@@ -210,23 +174,22 @@ class _Teller:
         """Pass on the plan."""
         self._tell(("started", plan))
 
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         """Pass on a step."""
-        self._tell(("step", record))
+        self._tell(("record", record))
 
-    def changed(self, change: IncidentChange) -> None:
+    def incident(self, change: IncidentChange) -> None:
         """Pass on what happens to an incident."""
-        self._tell(("changed", change))
+        self._tell(("incident", change))
 
     def notice(self, message: str) -> None:
         """Pass on a line."""
         self._tell(("notice", message))
 
 
-def _pass_on(listener: ProbeListener | None, message: tuple[str, Any]) -> None:
+def _pass_on(listener: Listener, message: tuple[str, Any]) -> None:
     name, content = message
-    if listener:
-        getattr(listener, name)(content)
+    getattr(listener, name)(content)
 
 
 @contextmanager

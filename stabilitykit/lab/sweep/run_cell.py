@@ -12,10 +12,11 @@ from time import monotonic
 from stabilitykit.detect.loss import LOSS
 from stabilitykit.errors import RunFolderError
 from stabilitykit.lab.probe.ranks import RankLostError
-from stabilitykit.lab.probe.run_probe import ProbePlan, ProbeResult, probe
+from stabilitykit.lab.probe.run_probe import ProbeResult, probe
 from stabilitykit.lab.sweep.grid import CellResult, IncidentBrief, write_result
 from stabilitykit.lab.sweep.job import Job
-from stabilitykit.records import IncidentChange, StepRecord, number_to_json
+from stabilitykit.live.listener import Listener
+from stabilitykit.records import StepRecord, number_to_json
 from stabilitykit.store.contents import CRASH, PROGRESS
 from stabilitykit.store.disk import replace_file
 from stabilitykit.store.removal import empty
@@ -40,21 +41,21 @@ def run_cell(job: Job) -> CellResult | None:
         RunFolderError: The folder cannot be written.
     """
     _clear(job.folder)
-    teller, began = _Teller(job.folder, job.spec.trainer.steps), monotonic()
+    progress, began = _Progress(job.folder, job.spec.trainer.steps), monotonic()
     try:
-        ended = probe(job.spec, job.folder, teller, stop_when_certain=job.stop_when_certain)
+        ended = probe(job.spec, job.folder, progress, stop_when_certain=job.stop_when_certain)
     except RunFolderError:
         raise
     except RankLostError:
         return None
     except Exception as error:
-        result = _crashed(job.folder, error, teller, monotonic() - began)
+        result = _crashed(job.folder, error, progress, monotonic() - began)
     else:
         if ended.disk_failed:
             raise RunFolderError(f"{job.folder}: the disk refused to be written")
         if not ended.verdict.complete:
             return None
-        result = _result(ended, teller, monotonic() - began)
+        result = _result(ended, progress, monotonic() - began)
     with suppress(OSError):
         (job.folder / PROGRESS).unlink()
     _settle(job.folder)
@@ -64,7 +65,7 @@ def run_cell(job: Job) -> CellResult | None:
     return result
 
 
-class _Teller:
+class _Progress(Listener):
     """Follows a run: keeps its first loss, and writes now and then how far it is."""
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -74,10 +75,7 @@ class _Teller:
         self._planned = steps
         self._due = -math.inf
 
-    def started(self, plan: ProbePlan) -> None:
-        """Called before the first step."""
-
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         """Keep the first loss; write the progress where that is due."""
         self.steps += 1
         if self.steps == 1:
@@ -87,12 +85,6 @@ class _Teller:
             text = json.dumps({"step": record.step + 1, "steps": self._planned})
             with suppress(OSError):
                 replace_file(self._folder / PROGRESS, text, sync=False)
-
-    def changed(self, change: IncidentChange) -> None:
-        """Called when something happens to an incident; the verdict has them all."""
-
-    def notice(self, message: str) -> None:
-        """Called with a line for the user; the run's folder has it."""
 
 
 def _clear(folder: Path) -> None:
@@ -105,11 +97,11 @@ def _clear(folder: Path) -> None:
         )
 
 
-def _result(ended: ProbeResult, teller: _Teller, seconds: float) -> CellResult:
+def _result(ended: ProbeResult, progress: _Progress, seconds: float) -> CellResult:
     return CellResult(
         outcome=ended.verdict.outcome,
         reason=ended.verdict.reason,
-        first_loss=teller.first_loss,
+        first_loss=progress.first_loss,
         final_loss=ended.final_loss,
         best_loss=ended.best_loss,
         steps=ended.steps,
@@ -119,12 +111,12 @@ def _result(ended: ProbeResult, teller: _Teller, seconds: float) -> CellResult:
     )
 
 
-def _crashed(folder: Path, error: Exception, teller: _Teller, seconds: float) -> CellResult:
+def _crashed(folder: Path, error: Exception, progress: _Progress, seconds: float) -> CellResult:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / CRASH, "".join(traceback.format_exception(error)))
     line = " ".join(f"{type(error).__name__}: {error}".split())
-    return CellResult("crashed", line, teller.first_loss, steps=teller.steps, seconds=round(seconds, 3))
+    return CellResult("crashed", line, progress.first_loss, steps=progress.steps, seconds=round(seconds, 3))
 
 
 def _settle(folder: Path) -> None:

@@ -49,7 +49,8 @@ class StabilityMonitor(WatchedRun, Callback):
     ``train_loss``) is taken; else none is recorded, and ``coverage()`` says so. A second fit by a Trainer
     that goes on goes on with the run; any other gets a folder of its own.
 
-    The arguments are those of ``WatchedRun``.
+    Keyword arguments are the fields of ``WatchOptions``, and ``logdir``: the run's folder, new or empty,
+    instead of the default one.
     """
 
     _resumed: dict[str, Any] | None = None
@@ -59,7 +60,7 @@ class StabilityMonitor(WatchedRun, Callback):
     @property
     def state_key(self) -> str:
         """Name of the state in a checkpoint; two monitors with other arguments keep theirs apart."""
-        return f"StabilityMonitor{{every_n_steps={self._options['every_n_steps']}, logdir={self._logdir}}}"
+        return f"StabilityMonitor{{every_n_steps={self._options.every_n_steps}, logdir={self._logdir}}}"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach to the model and its optimizers, before any forward runs."""

@@ -41,7 +41,8 @@ class StabilityTrainerCallback(WatchedRun, TrainerCallback):
     while it trains, by replacing them on this one Trainer with what calls them. A run that an exception or an
     interrupt ends has its verdict and is not complete; no hook and no replaced method stays.
 
-    The arguments are those of ``WatchedRun``.
+    Keyword arguments are the fields of ``WatchOptions``, and ``logdir``: the run's folder, new or empty,
+    instead of the default one.
     """
 
     _hooks: Sequence[Removable] = ()

@@ -1,19 +1,17 @@
 """What the callbacks of every trainer share: their arguments, and what they say of the run."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from stabilitykit.detect import Detector
-from stabilitykit.live.cadence import cadence
 from stabilitykit.live.callbacks.run_folders import Place
-from stabilitykit.live.monitor import Monitor, Sink
-from stabilitykit.live.reactions import Policy, reactions
-from stabilitykit.observe import Coverage, SiteRules, Statistic
+from stabilitykit.live.monitor import Monitor
+from stabilitykit.live.options import WatchKeywords, WatchOptions
+from stabilitykit.observe import Coverage
 from stabilitykit.records import Incident, StepRecord, Verdict
-from stabilitykit.store import FOLDER_MB, check_folder_mb
 
 log = logging.getLogger("stabilitykit")
 
@@ -35,19 +33,8 @@ class WatchedRun:
     """A run that a callback watches.
 
     Args:
-        every_n_steps: Observe every n-th optimizer step.
-        on_incident: ``"log"``, ``"stop"`` (the trainer stops), ``"raise"``, a function of the incident, a
-            ``Command``, a ``WebAddress``, or a list of these.
         logdir: Folder of the run, new or empty, instead of the default one.
-        sites: Sites to add, rename and leave out: rules, or the path of a YAML file of them.
-        statistics: Statistics of the user's own, beside the built-in ones.
-        detectors: Detectors of the user's own, beside the built-in ones.
-        sinks: Told of every step as well.
-        config: What is written to the run's ``config.yaml``.
-        budget: Share of the time that observing may take, such as 0.02: the cadence then follows what is
-            measured, and is recorded as ``monitor/every_n_steps``. None for no limit.
-        folder_mb: What the folder may take, in megabytes, from 1 on: the oldest steps are thinned to stay
-            within it; infinity keeps every step.
+        **options: How it is watched: the fields of ``WatchOptions``.
 
     Raises:
         ConfigError: An argument is not accepted.
@@ -56,34 +43,9 @@ class WatchedRun:
     interrupted = False
     """Set it to mark the run as not complete when it ends."""
 
-    def __init__(
-        self,
-        every_n_steps: int = 1,
-        on_incident: Policy = "log",
-        logdir: str | Path | None = None,
-        sites: SiteRules | str | Path | Mapping[str, Any] | None = None,
-        statistics: Sequence[Statistic] = (),
-        detectors: Sequence[Detector] = (),
-        sinks: Sequence[Sink] = (),
-        config: Mapping[str, Any] | None = None,
-        budget: float | None = None,
-        folder_mb: float = FOLDER_MB,
-    ) -> None:
-        cadence(every_n_steps, budget)
-        reactions(on_incident)
-        check_folder_mb(folder_mb)
+    def __init__(self, *, logdir: str | Path | None = None, **options: Unpack[WatchKeywords]) -> None:
         self._logdir = Path(logdir) if logdir else None
-        self._options: dict[str, Any] = {
-            "every_n_steps": every_n_steps,
-            "budget": budget,
-            "on_incident": on_incident,
-            "sites": SiteRules.of(sites),
-            "statistics": tuple(statistics),
-            "detectors": tuple(detectors),
-            "sinks": tuple(sinks),
-            "config": dict(config or {}),
-            "folder_mb": folder_mb,
-        }
+        self._options = WatchOptions(**options).checked()
         self._monitor: Monitor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -128,10 +90,10 @@ class WatchedRun:
 
     def _keeping(self, place: Place) -> dict[str, Any]:
         """Return the monitor's arguments with which the run is kept in a place."""
-        own = self._options
-        config = {**own["config"], "continues": place.continues} if place.continues else own["config"]
-        more = {"folder": place.folder, "resume": place.resume, "beside": True, "config": config}
-        return {**own, **more}
+        options = self._options
+        if place.continues:
+            options = replace(options, config={**options.config, "continues": place.continues})
+        return {**options.keywords(), "folder": place.folder, "resume": place.resume, "beside": True}
 
     def _watching(self) -> Monitor:
         if self._monitor is None:

@@ -87,9 +87,9 @@ def play(listener: Any, plan: SimpleNamespace, steps: int = STEPS) -> None:
     tags = tuple(readings(0))
     for step in range(steps):
         record = StepRecord.of(step, readings(step))
-        listener.step(StepRecord(step, tags, record.values))
+        listener.record(StepRecord(step, tags, record.values))
         if step == 5:
-            listener.changed(IncidentChange("opened", step, an_incident()))
+            listener.incident(IncidentChange("opened", step, an_incident()))
 
 
 @dataclass

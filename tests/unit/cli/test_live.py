@@ -168,7 +168,7 @@ def test_nothing_is_drawn_between_frames():
         listener.started(a_plan(steps=100))
         for step in range(100):
             now[0] += FRAME_SECONDS / 10
-            listener.step(StepRecord.of(step, readings(step)))
+            listener.record(StepRecord.of(step, readings(step)))
     times = draws[:-1]  # the last one belongs to the end
     assert len(times) == pytest.approx(10, abs=1)
     assert all(later - sooner >= FRAME_SECONDS * 0.99 for sooner, later in pairwise(times))

@@ -39,7 +39,7 @@ def test_a_run_that_is_not_observed_at_every_step_is_told_of_too(stream):
     listener = PlainListener(stream)
     listener.started(a_plan(steps=300))
     for step in range(0, 300, 10):
-        listener.step(StepRecord.of(step, readings(step)))
+        listener.record(StepRecord.of(step, readings(step)))
     assert stream.getvalue().count("loss") == 9
 
 
@@ -51,7 +51,7 @@ def test_fewer_steps_than_lines(stream):
 def test_readings_may_be_missing_or_nan(stream):
     listener = PlainListener(stream)
     listener.started(a_plan(steps=1))
-    listener.step(StepRecord.of(0, {"train/loss": float("nan")}))
+    listener.record(StepRecord.of(0, {"train/loss": float("nan")}))
     assert "loss nan, lr -, grad norm -," in stream.getvalue()
 
 
@@ -66,7 +66,7 @@ def test_incidents_are_told_when_they_open_grow_worse_and_close(stream):
         ("closed", an_incident(severity=Severity.CRITICAL, end=9)),
     ]
     for step, (what, incident) in enumerate(changes):
-        listener.changed(IncidentChange(what, step, incident))
+        listener.incident(IncidentChange(what, step, incident))
     told = stream.getvalue().splitlines()[3:]
     assert [line.split()[2] for line in told] == ["opened", "updated", "closed"]
     assert told[0].endswith("vanishing_gradient at blocks.00 (warning): gradient share 0.002 [below 0.01]")
@@ -98,5 +98,5 @@ def test_a_file_is_not_drawn_on_even_where_colour_is_forced(monkeypatch):
 
 
 def test_records_before_the_start_are_ignored(stream):
-    PlainListener(stream).step(StepRecord.of(0, readings(0)))
+    PlainListener(stream).record(StepRecord.of(0, readings(0)))
     assert stream.getvalue() == ""

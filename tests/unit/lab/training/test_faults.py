@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from stabilitykit.lab.probe import build_spec, probe
 from stabilitykit.lab.training import FaultConfig, FaultInjection
 from stabilitykit.lab.training.faults import _Rounded, _shuffled
+from stabilitykit.live.listener import Listener
 from stabilitykit.records import StepRecord
 
 AT, STEPS = 4, 7
@@ -25,20 +26,14 @@ UPDATE, RATIO, CLIP = "optim/update_norm/head", "optim/update_ratio/head", "opti
 Readings = list[dict[str, float]]
 
 
-class Listener:
+class Reader(Listener):
     """Keeps the readings of every step."""
 
     def __init__(self) -> None:
         self.readings: Readings = []
 
-    def started(self, plan: object) -> None: ...
-
-    def step(self, record: StepRecord) -> None:
+    def record(self, record: StepRecord) -> None:
         self.readings.append(dict(record.readings))
-
-    def changed(self, change: object) -> None: ...
-
-    def notice(self, message: str) -> None: ...
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def run(tmp_path: Path) -> Callable[..., Readings]:
     """Return a maker of runs: overrides to the readings of each step."""
 
     def train(*overrides: str) -> Readings:
-        listener, folder = Listener(), tmp_path / str(len(list(tmp_path.iterdir())))
+        listener, folder = Reader(), tmp_path / str(len(list(tmp_path.iterdir())))
         probe(build_spec("pre_norm", overrides=[*TINY, *overrides]), folder, listener)
         return listener.readings
 

@@ -330,7 +330,7 @@ class Copying(TrainerCallback):  # type: ignore[misc]
         monitor = next(c for c in handler.callbacks if isinstance(c, StabilityTrainerCallback))
         for made in (copy.deepcopy(monitor), pickle.loads(pickle.dumps(monitor))):
             assert made.latest() is None
-            assert made._options["every_n_steps"] == 1
+            assert made._options.every_n_steps == 1
         step = vars(self.trainer)["training_step"]
         assert copy.copy(step) == step.__wrapped__
         assert step.__name__ == "training_step"

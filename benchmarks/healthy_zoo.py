@@ -76,7 +76,7 @@ def folder_of(root: Path, name: str, seed: int) -> Path:
 
 def verdicts(name: str, options: argparse.Namespace) -> Iterator[tuple[int, Verdict]]:
     """Yield each seed with what is said of its run."""
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         if options.read:
             yield seed, replay(folder_of(options.read, name, seed)).verdict
         else:
@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--kinds", nargs="+", default=[""], help="kinds whose name holds one of these")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="others than those that rules were made on")
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--keep", type=Path, help="folder for the runs' readings")
     parser.add_argument("--read", type=Path, help="folder with the readings of an earlier call")

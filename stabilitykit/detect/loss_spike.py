@@ -4,10 +4,12 @@ import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
+from stabilitykit.detect.gradient_spike import GRADIENT_NORM
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.recurrence import Recurrence
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.witness import GradientWitness
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
@@ -27,7 +29,7 @@ class LossSpike(Detector):
     """
 
     kind: ClassVar[str] = "loss_spike"
-    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
+    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY, GRADIENT_NORM)
     quiet: ClassVar[int] = 4
 
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
@@ -46,6 +48,7 @@ class LossSpike(Detector):
         self._base = Window(self.BASE)
         self._flagged = Window(self.LEVEL)
         self._recurrence = Recurrence()
+        self._witness = GradientWitness()
         self._seen = 0
         self._first = math.nan
         self._lowest = math.inf
@@ -53,6 +56,7 @@ class LossSpike(Detector):
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""
+        self._witness.read(record)
         loss = self._losses.read(record)
         if loss is None:
             return []
@@ -110,6 +114,9 @@ class LossSpike(Detector):
             f"{limit:.3g} is the limit"
         )
         severity = Severity.CRITICAL if rise > 3 * limit else Severity.WARNING
+        if len(self._flagged) == 1 and self._witness.is_ordinary:
+            severity = Severity.INFO
+            message += "; the gradient norm is an ordinary one, as at a hard batch"
         threshold = loss.difficulty + base + limit
         return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
 
@@ -121,6 +128,7 @@ class LossSpike(Detector):
             "base": list(self._base.values),
             "flagged": list(self._flagged.values),
             "recurrence": self._recurrence.state_dict(),
+            "witness": self._witness.state_dict(),
             "seen": self._seen,
             "range": [self._first, self._lowest],
             "since": self._since,
@@ -133,6 +141,7 @@ class LossSpike(Detector):
         self._base.load(state["base"])
         self._flagged.load(state["flagged"])
         self._recurrence.load_state_dict(state["recurrence"])
+        self._witness.load_state_dict(state["witness"])
         self._seen = state["seen"]
         self._first, self._lowest = state["range"]
         self._since = state["since"]

@@ -27,7 +27,9 @@ def bumped(at):
 
 CLEAN = trace(LEARNING)
 SPIKE = trace(bumped({80: 2.0, 81: 1.2, 82: 0.6})) | {"optim/grad_norm": with_values(NORM, {80: 60.0})}
-DOUBLE_SPIKE = trace(bumped({80: 2.0, 81: 1.2, 95: 1.5, 96: 3.0}))
+DOUBLE_SPIKE = trace(bumped({80: 2.0, 81: 1.2, 95: 1.5, 96: 3.0})) | {
+    "optim/grad_norm": with_values(NORM, {80: 6.0, 95: 6.0})
+}
 DIVERGENCE = trace(bumped({i: 0.02 * (i - 90) for i in range(90, N)}))
 NAN_AT_0 = trace(with_values(LEARNING, {0: math.nan}))
 NAN_IN_BETWEEN = trace(with_values(LEARNING, dict.fromkeys((70, 71), math.nan)))
@@ -110,6 +112,7 @@ def test_the_noise_of_the_batches_alone_would_hide_or_make_incidents():
     alone = {tag: column for tag, column in DOUBLE_SPIKE.items() if tag != UNIGRAM}
     assert len(diagnosed(alone).incidents) <= 2
     hard = trace([x + (i in (80, 95)) for i, x in enumerate(LEARNING)])
+    hard["optim/grad_norm"] = with_values(NORM, {80: 6.0, 95: 6.0})
     explained = hard | {UNIGRAM: [x + (i in (80, 95)) for i, x in enumerate(UNI)]}
     assert [i.start for i in diagnosed(hard).incidents] == [80, 95]
     assert diagnosed(explained).incidents == ()

@@ -58,6 +58,8 @@ class StepRecord:
     """What was read, in forward order."""
     values: NDArray[np.float32]
     """One value a tag, rounded to float32 so that live and replayed records are the same."""
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Conventional names of the sites to which the user has given other ones: what a site is in its block."""
 
     @classmethod
     def of(cls, step: int, readings: Mapping[str, float]) -> "StepRecord":
@@ -74,7 +76,7 @@ class StepRecord:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the read-only mapping, which does not pickle.
-        return StepRecord, (self.step, self.tags, self.values)
+        return StepRecord, (self.step, self.tags, self.values, dict(self.renamed))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StepRecord):

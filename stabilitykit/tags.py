@@ -3,8 +3,9 @@
 A tag is ``<family>/<statistic>`` or ``<family>/<statistic>/<site>``, in ``[a-z0-9_./]``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Merge = Literal["norm", "max", "min", "mean", "sum", "last"]
@@ -311,6 +312,30 @@ def split(tag: str) -> tuple[str, str]:
 def site_of(tag: str) -> str:
     """Return the site that a finding on ``tag`` names: its site, or the tag itself where it has none."""
     return split(tag)[1] or tag
+
+
+def role_of(site: str, renamed: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return what a site is in its block: ``resid_post`` of ``blocks.03.resid_post``, whatever it is called.
+
+    Args:
+        site: The site.
+        renamed: Conventional names of renamed sites, as a step record has them.
+    """
+    return renamed.get(site, site).rpartition(".")[2]
+
+
+def by_conventional_site(
+    tags: Iterable[str], name: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return the tags of a family by their site's conventional name, in order.
+
+    Args:
+        tags: All tags.
+        name: The family.
+        renamed: Conventional names of renamed sites, as a step record has them.
+    """
+    sites = [(split(tag)[1], tag) for tag in select(tags, name)]
+    return {renamed.get(site, site): tag for site, tag in sites}
 
 
 def block_site(index: int, n_blocks: int) -> str:

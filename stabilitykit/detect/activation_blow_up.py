@@ -30,10 +30,10 @@ class ActivationBlowUp(Growth):
         self._inside = math.log(inside)
 
     def _limit_at(self, site: str, view: int) -> float:
-        return self._limit if _on_line(site) else self._inside
+        return self._limit if self._is_on_stream(site) else self._inside
 
     def _severity(self, site: str, value: float, reference: float) -> Severity:
-        if not _on_line(site):
+        if not self._is_on_stream(site):
             return Severity.INFO
         return Severity.CRITICAL if value * 8 > HALF_MAX else Severity.WARNING
 
@@ -43,7 +43,6 @@ class ActivationBlowUp(Growth):
             f"within {self.LAG} steps"
         )
 
-
-def _on_line(site: str) -> bool:
-    """Return whether a site is on the residual line behind a sublayer; embeddings may grow as they like."""
-    return site.endswith(("resid_mid", "resid_post"))
+    def _is_on_stream(self, site: str) -> bool:
+        """Return whether a site is on the residual stream behind a sublayer; an embedding may grow."""
+        return self._columns.role(site) in ("resid_mid", "resid_post")

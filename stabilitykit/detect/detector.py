@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stabilitykit.records import Finding, StepRecord
-from stabilitykit.tags import select, site_of
+from stabilitykit.tags import role_of, select, site_of
 
 Row = NDArray[np.float64]
 """One value a site."""
@@ -102,6 +102,11 @@ class SiteColumns:
         """Whether the record at hand holds every site, in the order of their places."""
         self._known: dict[tuple[str, ...], tuple[NDArray[np.intp], NDArray[np.intp], bool]] = {}
         self.tags: list[str] = []
+        self._renamed: dict[str, str] = {}
+
+    def role(self, site: str) -> str:
+        """Return what a site is in its block, whatever it is called."""
+        return role_of(site, self._renamed)
 
     @property
     def sites(self) -> list[str]:
@@ -116,6 +121,7 @@ class SiteColumns:
     def row(self, record: StepRecord) -> Row:
         """Return one value a site; NaN where a site was not read, nothing where none was."""
         if record.tags is not self._schema:
+            self._renamed.update(record.renamed)
             self._look_up(record.tags)
         if not self._columns.size:
             return np.empty(0)

@@ -18,9 +18,11 @@ class GradientWitness:
 
     WINDOW, ARMED = 32, 8
     SIGMAS = 4.0
-    """Noise widths of the log norm (1.4826 MAD) above its median up to which it is ordinary. Of 57 single
-    high losses of healthy runs (``benchmarks/healthy_zoo.py``) 42 stand within 2.5 and two further out than 4;
-    the spikes of public runs that were looked at begin at 4.6."""
+    """Noise widths of the log norm (1.4826 MAD) above its median up to which it is ordinary.
+
+    Of 57 single high losses of healthy runs (``benchmarks/healthy_zoo.py``) 42 stand within 2.5 and two
+    further out than 4; the spikes of public runs that were looked at begin at 4.6.
+    """
 
     def __init__(self) -> None:
         self._past = Window(self.WINDOW)

@@ -65,7 +65,7 @@ class Assembly:
         ]
         tags = tuple(name for names, _ in columns for name in names)
         values = np.concatenate([column for _, column in columns])
-        return StepRecord(step, self._one(tags), values.astype(np.float32))
+        return StepRecord(step, self._one(tags), values.astype(np.float32), schema.plan.renamed)
 
     def _one(self, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return the tuple that stands for all that equal it."""

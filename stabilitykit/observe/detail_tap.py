@@ -70,7 +70,7 @@ class DetailTap:
         self.turn = Turn(site, None)
         """Which calls of the module are the site's."""
         self._place = site.place
-        self._is_hidden = site.name.endswith("mlp_hidden")
+        self._is_hidden = site.block_role == "mlp_hidden"
         self._armed = armed
         self._on_error = on_error
         self.fired = 0
@@ -128,7 +128,7 @@ class DetailTap:
 
 def detail_sites(layout: Layout) -> list[Site]:
     """Return the sites of details: the line behind each block, and what its hidden units enter."""
-    lines = {site.name: site for site in layout.sites if site.name.endswith(".resid_post")}
+    lines = {site.name: site for site in layout.sites if site.block_role == "resid_post"}
     return list({**lines, **layout.hidden}.values())
 
 

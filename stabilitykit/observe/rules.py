@@ -88,7 +88,7 @@ def applied(rules: SiteRules, layout: Layout, model: nn.Module) -> Layout:
         ConfigError: A pattern of ``add`` fits no module.
     """
     sites = [*layout.sites, *(site for name, path in rules.add.items() for site in _added(name, path, model))]
-    renamed = [replace(site, name=_renamed(rules, site.name)) for site in sites]
+    renamed = [_with_name(site, _renamed(rules, site.name)) for site in sites]
     return replace(
         layout,
         sites=tuple(site for site in renamed if not rules.muted(site.name)),
@@ -105,6 +105,10 @@ def _added(name: str, pattern: str, model: nn.Module) -> list[Site]:
     if not fits:
         raise ConfigError(f"sites.add.{name}: got {pattern!r}, no module's path; {closest(pattern, paths)}")
     return [Site(_filled(name, match.groups()), path, Role.ACTIVATION) for path, match in fits]
+
+
+def _with_name(site: Site, name: str) -> Site:
+    return site if name == site.name else replace(site, name=name, renamed_from=site.name)
 
 
 def _renamed(rules: SiteRules, name: str) -> str:

@@ -39,6 +39,8 @@ class Plan:
     """The place in ``groups`` of each watched parameter's group."""
     gains: Mapping[str, int] = field(compare=False)
     """The place of each norm's gain among the watched parameters."""
+    renamed: Mapping[str, str] = field(compare=False)
+    """Conventional names of renamed sites."""
     digest: str
     """Equal where sites, groups and gains are."""
 
@@ -62,6 +64,7 @@ class Plan:
             watched.groups,
             watched.group_of,
             {norm: places[id(p)] for norm, p in gains.items() if id(p) in places},
+            layout.renamed,
             hashlib.sha256(text.encode()).hexdigest(),
         )
 

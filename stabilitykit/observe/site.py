@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from stabilitykit.observe.handed import Place
 from stabilitykit.observe.statistic import Statistic
+from stabilitykit.tags import role_of
 
 
 class Role(StrEnum):
@@ -39,8 +40,15 @@ class Site:
     """Where in what the module is given or returns the tensor lies; empty for the first one."""
     dim: int = -1
     """Of logits, the dimension that holds the classes, from the end."""
+    renamed_from: str = ""
+    """Its conventional name, where the user has given it another."""
     statistic: Statistic | None = None
     """The statistic of the user's own that is taken here, if the site is there for one."""
+
+    @property
+    def block_role(self) -> str:
+        """What it is in its block, whatever its name: ``resid_post``."""
+        return role_of(self.renamed_from or self.name)
 
     @property
     def key(self) -> str:
@@ -78,6 +86,11 @@ class Layout:
     """The input of the module that a feed-forward's hidden units enter, by name: ``blocks.03.mlp_hidden``."""
     routers: Mapping[str, Router] = field(default_factory=dict)
     """Routers of mixtures of experts by block."""
+
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """Conventional names of renamed sites."""
+        return {site.name: site.renamed_from for site in self.sites if site.renamed_from}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -14,7 +15,7 @@ from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 
 from stabilitykit.records import Incident
-from stabilitykit.tags import REGISTRY, select, split
+from stabilitykit.tags import REGISTRY, by_conventional_site, role_of, split
 
 DEPTHS = 6
 """A chart tells at most six lines apart."""
@@ -32,28 +33,34 @@ _DEPTH_CHARTS = (
 )
 
 
-def is_charted(tag: str) -> bool:
-    """Return whether TensorBoard gets ``tag`` as a scalar: few, readable charts."""
+def is_charted(tag: str, renamed: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """Return whether TensorBoard gets ``tag`` as a scalar: few, readable charts.
+
+    Args:
+        tag: What is read.
+        renamed: Conventional names of renamed sites.
+    """
     name, site = split(tag)
     if name == "act/rms":
-        return site.endswith((".resid_post", "_norm_in"))
+        return role_of(site, renamed) == "resid_post" or role_of(site, renamed).endswith("_norm_in")
     return name in REGISTRY and REGISTRY[name].chart
 
 
-def layout(tags: Iterable[str]) -> Summary.Value:
+def layout(tags: Iterable[str], renamed: Mapping[str, str] = MappingProxyType({})) -> Summary.Value:
     """Return the custom scalars' layout: one chart for the loss and one a statistic, with depths as lines.
 
     Args:
         tags: What is read; a chart that would stay empty is left out, each stack of blocks has its own, and
             of more than six depths six, from the first to the last, are shown.
+        renamed: Conventional names of renamed sites.
     """
     tags = tuple(tags)
     charts = [_chart("Loss", [r"^train/(loss|unigram_cross_entropy)$"])]
     for title, name, end in _DEPTH_CHARTS:
-        sites = [split(tag)[1] for tag in select(tags, name)]
-        blocks = [site.removesuffix(end) for site in sites if site.endswith(end)]
-        for stack, found in _by_stack(blocks).items():
-            shown = [f"^{re.escape(f'{name}/{block}{end}')}$" for block in _spread(found)]
+        by_name = by_conventional_site(tags, name, renamed)
+        blocks = [site.removesuffix(end) for site in by_name if site.endswith(end)]
+        for stack, members in _by_stack(blocks).items():
+            shown = [f"^{re.escape(by_name[block + end])}$" for block in _spread(members)]
             charts.append(_chart(f"{title}, {stack}" if stack else title, shown))
     document = layout_pb2.Layout(category=[layout_pb2.Category(title="Stability", chart=charts)])
     return Summary.Value(

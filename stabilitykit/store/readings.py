@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stabilitykit.records import StepRecord
 from stabilitykit.store.segments import (
+    RENAMED,
     STATE,
     SegmentFile,
     segment_files,
@@ -117,6 +118,8 @@ class ReadingsWriter:
         """Take one record into the present segment; it is written with the next batch."""
         self._rows.append(record)
         if self._segment is None and len(self._rows) == 1:
+            if record.renamed:
+                self._metadata[RENAMED] = json.dumps(dict(record.renamed)).encode()
             self._keep_state()
         if self._since_state is not None:
             self._since_state += 1

@@ -79,6 +79,11 @@ class Run:
         """Every tag that has readings, in the order of its first turning up."""
         return tuple(dict.fromkeys(tag for segment, _ in self._spans() for tag in segment.tags))
 
+    @cached_property
+    def renamed(self) -> Mapping[str, str]:
+        """Conventional names of the sites to which the user has given others."""
+        return {site: name for segment in self._segments for site, name in segment.renamed.items()}
+
     @property
     def last_step(self) -> int | None:
         """The last step on disk, or None where there is none."""
@@ -226,7 +231,7 @@ class Run:
         if not any(column.null_count for column in batch.columns[1:]):
             shared = self._shared(tags)
             for step, row in zip(steps.tolist(), values, strict=False):
-                yield StepRecord(step, shared, row)
+                yield StepRecord(step, shared, row, self.renamed)
             return
         read = np.stack([_valid(column) for column in batch.columns[1:]], axis=1)
         patterns: dict[bytes, tuple[str, ...]] = {}
@@ -234,7 +239,7 @@ class Run:
             pattern = there.tobytes()
             if pattern not in patterns:
                 patterns[pattern] = self._shared(tuple(np.array(tags, object)[there]))
-            yield StepRecord(step, patterns[pattern], row[there])
+            yield StepRecord(step, patterns[pattern], row[there], self.renamed)
 
     def _shared(self, tags: tuple[str, ...]) -> tuple[str, ...]:
         return self._tuples.setdefault(tags, tags)

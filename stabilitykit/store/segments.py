@@ -22,6 +22,8 @@ STATE = b"state"
 """The detectors' state after the segment's first step, as JSON."""
 EVERY = b"every"
 """Only in a rewritten segment: away from incidents one row in so many steps is left."""
+RENAMED = b"renamed"
+"""Conventional names of renamed sites, as JSON; absent where there are none."""
 DAMAGE = b"damage"
 """Only in a rewritten segment: what had been lost of the original."""
 
@@ -160,6 +162,15 @@ class Segment:
         except (KeyError, ValueError):
             return None
         return state if isinstance(state, dict) else None
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Conventional names of the sites to which the user has given others."""
+        try:
+            names = parse_json(self.metadata[RENAMED])
+        except (KeyError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {}
 
     def batches(self, tags: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield the batches, none of them empty, with the columns ``step`` and ``tags``."""

@@ -5,7 +5,7 @@ import math
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from stabilitykit.store.contents import event_bytes, folder_bytes
 from stabilitykit.store.depth_history import DepthHistory
 from stabilitykit.store.disk import reason
 from stabilitykit.store.event_file import EventFile
-from stabilitykit.tags import REGISTRY, select, split
+from stabilitykit.tags import REGISTRY, by_conventional_site
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +58,19 @@ _HEAT_MAPS = (
 class _Plan:
     """Where in a record of certain tags the charted values are, and when they are due."""
 
-    def __init__(self, tags: tuple[str, ...], histories: dict[_HeatMap, DepthHistory]) -> None:
+    def __init__(
+        self, tags: tuple[str, ...], renamed: Mapping[str, str], histories: dict[_HeatMap, DepthHistory]
+    ) -> None:
         self.due = 0
-        self.charted = [(at, tag) for at, tag in enumerate(tags) if charts.is_charted(tag)]
+        self.charted = [(at, tag) for at, tag in enumerate(tags) if charts.is_charted(tag, renamed)]
         self.heat: list[tuple[DepthHistory, NDArray[np.intp], NDArray[np.intp]]] = []
         where = {tag: at for at, tag in enumerate(tags)}
         for kind, history in histories.items():
-            chosen = [tag for tag in select(tags, kind.family) if tag.endswith(kind.suffix)]
+            by_name = by_conventional_site(tags, kind.family, renamed)
+            chosen = [name for name in by_name if name.endswith(kind.suffix)]
             if chosen:
-                sites = [split(tag)[1].removesuffix(kind.suffix) for tag in chosen]
-                places = np.array([where[tag] for tag in chosen], np.intp)
+                sites = [name.removesuffix(kind.suffix) for name in chosen]
+                places = np.array([where[by_name[name]] for name in chosen], np.intp)
                 self.heat.append((history, history.rows(sites), places))
 
 
@@ -188,7 +191,7 @@ class TensorBoardWriter:
                 self._histories = {kind: DepthHistory(first, span) for kind in _HEAT_MAPS}
                 self._image_due = first + span * SPANS_PER_IMAGE
             if record.tags not in self._plans:
-                self._plans[record.tags] = _Plan(record.tags, self._histories)
+                self._plans[record.tags] = _Plan(record.tags, record.renamed, self._histories)
             self._plan = record.tags, self._plans[record.tags]
         return self._plan[1]
 
@@ -199,7 +202,7 @@ class TensorBoardWriter:
         new = [tag for _, tag in plan.charted if tag not in self._known]
         if new:
             self._known.update(dict.fromkeys(new))
-            scalars.append(charts.layout(self._known))
+            scalars.append(charts.layout(self._known, record.renamed))
         return scalars
 
     def _interval(self, step: int) -> int:

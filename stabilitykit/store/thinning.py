@@ -4,6 +4,7 @@ A segment that is no longer written to is replaced by a smaller one: written bes
 over it. So at any moment, and after ``kill -9`` at any moment, one of the two is there as a whole.
 """
 
+import json
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -23,6 +24,7 @@ from stabilitykit.store.disk import part_of
 from stabilitykit.store.segments import (
     DAMAGE,
     EVERY,
+    RENAMED,
     STATE,
     Segment,
     SegmentFile,
@@ -240,6 +242,8 @@ class Thinner:
         metadata = {EVERY: str(every).encode()}
         if damage := "; ".join(each.damage for each in segments if each.damage is not None):
             metadata[DAMAGE] = damage.encode()
+        if renamed := segments[0].renamed | segments[1].renamed:
+            metadata[RENAMED] = json.dumps(renamed).encode()
         schema = segment_schema(table.column_names[1:], metadata)
         with self._copy_of(one.path, schema) as file:
             for batch in table.to_batches(_ROWS):
@@ -266,6 +270,8 @@ class Thinner:
         metadata = {EVERY: str(every).encode()}
         if every == 1 and STATE in segment.metadata:
             metadata[STATE] = segment.metadata[STATE]
+        if RENAMED in segment.metadata:
+            metadata[RENAMED] = segment.metadata[RENAMED]
         damage = segment.damage
         if damage is not None:
             metadata[DAMAGE] = damage.encode()

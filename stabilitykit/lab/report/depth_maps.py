@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stabilitykit.figures.depth_map import DepthMap
 from stabilitykit.store import Run
-from stabilitykit.tags import select, split
+from stabilitykit.tags import by_conventional_site
 
 _SPANS = 400
 """Columns at most."""
@@ -41,8 +41,9 @@ def depth_maps(run: Run) -> list[DepthMap]:
     markers = tuple(sorted({incident.start for incident in run.incidents}))
     found = []
     for kind in _KINDS:
-        tags = [tag for tag in select(run.tags, kind.family) if tag.endswith(kind.suffix)]
-        columns = {split(tag)[1].removesuffix(kind.suffix): run.column(tag) for tag in tags}
+        by_name = by_conventional_site(run.tags, kind.family, run.renamed)
+        names = [name for name in by_name if name.endswith(kind.suffix)]
+        columns = {name.removesuffix(kind.suffix): run.column(by_name[name]) for name in names}
         if any(len(steps) > 1 for steps, _ in columns.values()):
             found.append(_map(kind, columns, markers))
     return found

@@ -25,7 +25,7 @@ from stabilitykit.lab.cost.measured.spread import paired_ratio
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.model.config import TransformerConfig, validated
 from stabilitykit.lab.model.presets import preset_fields
-from stabilitykit.lab.model.presets.entry import merged
+from stabilitykit.lab.nested import merged
 
 FILE = Path(__file__).parent / "cost_figures.json"
 SECONDS = 8.0

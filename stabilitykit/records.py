@@ -220,6 +220,30 @@ def number_to_json(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def finite_json(value: Any) -> Any:
+    """Return a document in which every number that JSON has none for is None.
+
+    Args:
+        value: Mappings, lists, tuples and what JSON takes.
+    """
+    if isinstance(value, float):
+        return number_to_json(value)
+    if isinstance(value, Mapping):
+        return {str(key): finite_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_json(entry) for entry in value]
+    return value
+
+
+LOSS_KINDS = ("loss_spike", "divergence", "stuck")
+"""Kinds of incidents that are of the loss itself."""
+
+
+def is_of_loss(kind: str, site: str) -> bool:
+    """Return whether an incident was seen in the loss itself, and says nothing of where in the model it began."""
+    return kind in LOSS_KINDS or site.startswith("train/")
+
+
 _NUMBERS = ("value", "threshold")
 
 

@@ -12,6 +12,10 @@ Merge = Literal["norm", "max", "min", "mean", "sum", "last"]
 """How partials of microbatches, ranks and shards become one; ``norm`` is the root of summed squares."""
 
 
+FLOAT16_MAX = 65_504.0
+"""The largest float16 number: what headroom is a share of."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagFamily:
     """All tags that share ``<family>/<statistic>``."""

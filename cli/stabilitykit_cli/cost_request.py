@@ -12,7 +12,7 @@ from stabilitykit.lab.cost.pricing import OnProgress
 from stabilitykit.lab.cost.workload import MODES, DType, check_workload
 from stabilitykit.lab.model.config import ARCHS, TransformerConfig, validated
 from stabilitykit.lab.model.presets import arch_fields, arch_names, preset_fields
-from stabilitykit.lab.model.presets.entry import Fields, merged
+from stabilitykit.lab.nested import Fields, merged
 from stabilitykit.lab.probe.spec import parse_override
 
 

@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from stabilitykit.detect.growth import Growth
 from stabilitykit.records import Severity
-
-HALF_MAX = 65504.0
-"""The largest float16 number."""
+from stabilitykit.tags import FLOAT16_MAX
 
 
 class ActivationBlowUp(Growth):
@@ -35,7 +33,7 @@ class ActivationBlowUp(Growth):
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         if not self._is_on_stream(site):
             return Severity.INFO
-        return Severity.CRITICAL if value * 8 > HALF_MAX else Severity.WARNING
+        return Severity.CRITICAL if value * 8 > FLOAT16_MAX else Severity.WARNING
 
     def _message(self, site: str, value: float, reference: float) -> str:
         return (

@@ -15,6 +15,7 @@ from stabilitykit.detect.knowledge import explained
 from stabilitykit.detect.loss import LOSS
 from stabilitykit.errors import ConfigError
 from stabilitykit.records import (
+    LOSS_KINDS,
     Finding,
     Incident,
     IncidentChange,
@@ -36,8 +37,6 @@ _SCHEMAS = 8
 
 _INSIDE = ("act/", "grad/", "optim/update_ratio/")
 """How the tags begin that tell of a model's inside."""
-
-_LOSS_KINDS = ("loss_spike", "divergence", "stuck")
 
 T = TypeVar("T")
 
@@ -198,7 +197,7 @@ class Diagnosis:
             return "diverged", self._open["divergence"].incident.message
         if "stuck" in self._open:
             return "stuck", self._open["stuck"].incident.message
-        past = [i for i in self.incidents if i.kind in _LOSS_KINDS or (i.kind, i.site) == ("nonfinite", LOSS)]
+        past = [i for i in self.incidents if i.kind in LOSS_KINDS or (i.kind, i.site) == ("nonfinite", LOSS)]
         if past:
             words = ", ".join(f"{i.kind} at step {i.start}" for i in past[:3])
             more = f" and {len(past) - 3} more" if len(past) > 3 else ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stabilitykit.records import Incident, Severity
+from stabilitykit.records import Incident, Severity, is_of_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ def mark(incident: Incident) -> Mark:
     return Mark(incident.start, incident.end, incident.detected, incident.severity)
 
 
-def is_of_loss(incident: Incident) -> bool:
-    """Return whether the incident was seen in the loss itself, and not inside the model."""
-    return incident.site.startswith("train/")
-
-
 def is_of_gradient_norm(incident: Incident) -> bool:
     """Return whether the incident was seen in the gradient norm of all parameters."""
     return incident.site == "optim/grad_norm"
@@ -50,6 +45,6 @@ def is_of_gradient_norm(incident: Incident) -> bool:
 def incident_lanes(incidents: Iterable[Incident]) -> list[Lane]:
     """Return one lane a kind: those of the loss first, then in the order in which they began."""
     kinds: dict[str, list[Incident]] = {}
-    for incident in sorted(incidents, key=lambda each: (not is_of_loss(each), each.start)):
+    for incident in sorted(incidents, key=lambda each: (not is_of_loss(each.kind, each.site), each.start)):
         kinds.setdefault(incident.kind, []).append(incident)
     return [Lane(kind, tuple(mark(each) for each in found)) for kind, found in kinds.items()]

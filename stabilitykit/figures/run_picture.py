@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from stabilitykit.figures.lanes import Mark, is_of_gradient_norm, is_of_loss, mark
+from stabilitykit.figures.lanes import Mark, is_of_gradient_norm, mark
 from stabilitykit.figures.loss_curve import LossCurve
-from stabilitykit.records import Incident, StepRecord, Verdict
+from stabilitykit.records import Incident, StepRecord, Verdict, is_of_loss
 
 _LOSS = ("train/cross_entropy", "train/loss")
 """Tags of the loss; the first that is there is what the detectors judge."""
@@ -56,7 +56,7 @@ class RunPicture:
     def panels(self) -> list["Panel"]:
         """What is drawn above each other: the loss, and the gradient norm where there is one."""
         incidents = self.verdict.incidents
-        panels = [Panel("loss", self.curves.loss, tuple(i for i in incidents if is_of_loss(i)))]
+        panels = [Panel("loss", self.curves.loss, tuple(i for i in incidents if is_of_loss(i.kind, i.site)))]
         if self.curves.grad_norm.points:
             seen = tuple(i for i in incidents if is_of_gradient_norm(i))
             panels.append(Panel("gradient norm", self.curves.grad_norm, seen))

@@ -53,7 +53,7 @@ def validated(cls: type[ConfigT], mapping: object, where: str = "model") -> Conf
         cls: The section's class.
         mapping: Field names to values, nested as the section is, as they came out of a file or a command
             line; text is parsed by the field's type.
-        where: The section's name, with which every message begins.
+        where: The section's name, with which every message begins; empty where fields stand alone.
 
     Raises:
         ConfigError: Something is unknown, missing or out of range. One line, for example
@@ -68,7 +68,9 @@ def validated(cls: type[ConfigT], mapping: object, where: str = "model") -> Conf
 def _one_line(error: ValidationError, cls: type[BaseModel], where: str) -> str:
     by_path: dict[str, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        by_path.setdefault(".".join([where, *_fields(details["loc"], cls)]), []).append(details)
+        by_path.setdefault(".".join([*([where] if where else []), *_fields(details["loc"], cls)]), []).append(
+            details
+        )
     path, errors = next(iter(by_path.items()))
     line = " ".join(_describe(errors, path).split())
     return f"{line} (and {len(by_path) - 1} more)" if len(by_path) > 1 else line
@@ -95,7 +97,7 @@ def _describe(errors: list[ErrorDetails], path: str) -> str:
     error = errors[0]
     context = error.get("ctx", {})
     if error["type"] == _REFUSAL:
-        return f"{path}.{context['path']}: {context['reason']}"
+        return f"{path}.{context['path']}: {context['reason']}".removeprefix(".")
     if error["type"] == "missing":
         return f"{path}: is required"
     reasons = [_reason(each) for each in errors]

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-Numbers = NDArray[np.float64]
+from stabilitykit.tags import FLOAT16_MAX
 
-_FLOAT16_MAX = 65_504.0
+Numbers = NDArray[np.float64]
 
 
 def write_norm_and_range(
@@ -60,7 +60,7 @@ def fp16_headroom(largest: Numbers) -> Numbers:
     Args:
         largest: Absolute values; of none there is no headroom.
     """
-    return _FLOAT16_MAX / largest.max(keepdims=True) if largest.size else largest
+    return FLOAT16_MAX / largest.max(keepdims=True) if largest.size else largest
 
 
 def nonfinite(minimum: Numbers, maximum: Numbers) -> Numbers:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
-from stabilitykit.records import IncidentChange, StepRecord
+from stabilitykit.records import IncidentChange, StepRecord, finite_json
 from stabilitykit.store.contents import (
     CONFIG,
     COVERAGE,
@@ -169,7 +169,7 @@ class RunWriter:
             RunFolderError: The disk did not take it; names the last step kept.
         """
         self._flush()
-        text = self._verdict_text(_finite(dict(document)))
+        text = self._verdict_text(finite_json(dict(document)))
         with self._disk("the verdict"):
             self._make_room(len(text))
             replace_file(self.folder / VERDICT, text)
@@ -371,11 +371,3 @@ def _line_break(path: Path) -> str:
             file.seek(-1, 2)
             return "" if file.read() == b"\n" else "\n"
     return ""
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

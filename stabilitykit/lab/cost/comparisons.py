@@ -9,7 +9,7 @@ from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.workload import Mode
 from stabilitykit.lab.model.config import TransformerConfig, validated
-from stabilitykit.lab.model.presets.entry import Fields, merged
+from stabilitykit.lab.nested import Fields, merged
 
 
 class Change(NamedTuple):

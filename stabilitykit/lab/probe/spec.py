@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.lab.model.config import Config, TransformerConfig, refusal, validated
 from stabilitykit.lab.model.presets import arch_fields
+from stabilitykit.lab.nested import merged
 from stabilitykit.lab.training.config import (
     DataConfig,
     FaultConfig,
@@ -190,7 +191,7 @@ def spec_of(arch: str, fields: Mapping[str, Any], settings: Mapping[str, Any]) -
 
 def _with(base: dict[str, Any], settings: Mapping[str, Any]) -> ProbeSpec:
     for path, value in settings.items():
-        base = _merged(base, _nested(path, value))
+        base = merged(base, _nested(path, value))
     return _validated(base)
 
 
@@ -210,7 +211,7 @@ def naming(recipe: Path | None) -> Iterator[None]:
 def _based_on(arch: str, fields: Mapping[str, Any], source: Path | None) -> dict[str, Any]:
     """Return the fields on top of what the architecture's name stands for."""
     with naming(source):
-        return _merged({"model": arch_fields(arch)}, {**fields, "arch": arch})
+        return merged({"model": arch_fields(arch)}, {**fields, "arch": arch})
 
 
 def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
@@ -232,10 +233,7 @@ def _validated(fields: Mapping[str, Any]) -> ProbeSpec:
 
 
 def _whole(checked: Mapping[str, Any]) -> ProbeSpec:
-    try:
-        return validated(ProbeSpec, checked, where="probe")
-    except ConfigError as error:
-        raise ConfigError(str(error).removeprefix("probe.")) from None
+    return validated(ProbeSpec, checked, where="")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -301,11 +299,3 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
     for key in reversed(path.split(".")):
         value = {key: value}
     return dict(value)
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    both = dict(base)
-    for key, value in over.items():
-        old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both

@@ -135,10 +135,7 @@ def read_cost_recipe(path: Path) -> CostRecipe:
                 str(name): validated(CostWorkload, each, f"workloads.{name}")
                 for name, each in workloads.items()
             }
-        try:
-            recipe = validated(CostRecipe, fields, "recipe")
-        except ConfigError as error:
-            raise ConfigError(str(error).removeprefix("recipe.")) from None
+        recipe = validated(CostRecipe, fields, where="")
         for n, claim in enumerate(recipe.claims, start=1):
             if claim.workload not in recipe.workloads:
                 known = closest(claim.workload, recipe.workloads)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from stabilitykit.lab.model.huggingface.reading import activation, common, heads, require
-from stabilitykit.lab.model.huggingface.rope import Fields, rope
+from stabilitykit.lab.model.huggingface.rope import rope
+from stabilitykit.lab.nested import Fields
 
 
 def gpt1(config: Any) -> Fields:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stabilitykit.lab.model.huggingface import classic, gated, layernorms, llama_like, more_names, names
-from stabilitykit.lab.model.huggingface.rope import Fields
 from stabilitykit.lab.model.huggingface.weights import Names
+from stabilitykit.lab.nested import Fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from stabilitykit.lab.model.huggingface.reading import (
     repeating,
     require,
 )
-from stabilitykit.lab.model.huggingface.rope import Fields, rope, rope_by_span
+from stabilitykit.lab.model.huggingface.rope import rope, rope_by_span
+from stabilitykit.lab.nested import Fields
 
 
 def llama(config: Any) -> Fields:

@@ -6,7 +6,8 @@ from stabilitykit.errors import ConfigError
 from stabilitykit.lab.model.huggingface.classic import gpt2, gptj, layernorm, plain
 from stabilitykit.lab.model.huggingface.gated import gated
 from stabilitykit.lab.model.huggingface.reading import common, heads, one_window, repeating, require
-from stabilitykit.lab.model.huggingface.rope import Fields, rope
+from stabilitykit.lab.model.huggingface.rope import rope
+from stabilitykit.lab.nested import Fields
 
 
 def gpt_bigcode(config: Any) -> Fields:

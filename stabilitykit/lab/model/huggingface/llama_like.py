@@ -6,7 +6,8 @@ from stabilitykit.errors import ConfigError
 from stabilitykit.lab.model.huggingface.classic import plain
 from stabilitykit.lab.model.huggingface.gated import gated, gemma2, llama, qwen3
 from stabilitykit.lab.model.huggingface.reading import every, layers, one_window, repeating, require
-from stabilitykit.lab.model.huggingface.rope import Fields, rope
+from stabilitykit.lab.model.huggingface.rope import rope
+from stabilitykit.lab.nested import Fields
 
 
 def ministral(config: Any) -> Fields:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.lab.model.huggingface.rope import Fields, context_length
+from stabilitykit.lab.model.huggingface.rope import context_length
+from stabilitykit.lab.nested import Fields
 
 _ACTIVATIONS: dict[str, Fields] = {
     "gelu": {"activation": "gelu"},

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stabilitykit.errors import ConfigError, closest
-
-Fields = dict[str, Any]
-"""Nested fields of ``TransformerConfig``."""
+from stabilitykit.lab.nested import Fields
 
 _OURS = {
     "factor": "factor",

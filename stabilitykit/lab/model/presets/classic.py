@@ -1,6 +1,7 @@
 """Presets from 2017 to PaLM: mostly LayerNorm and plain feed-forward sublayers."""
 
-from stabilitykit.lab.model.presets.entry import Fields, Preset, Sizes, merged
+from stabilitykit.lab.model.presets.entry import Preset, Sizes
+from stabilitykit.lab.nested import Fields, merged
 
 _LAYERNORM: Fields = {"kind": "layernorm", "eps": 1e-5, "bias": True}
 _BIASES: Fields = {"qkv_bias": True, "out_bias": True}

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Fields = dict[str, Any]
-"""Nested fields of ``TransformerConfig``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -43,17 +40,3 @@ class Preset:
     """Whether embeddings are drawn with d_model^-½."""
     first_quarter: str | None = None
     """The wiring of the first quarter of all layers, where it differs."""
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Fields:
-    """Return nested fields with others laid over them.
-
-    Args:
-        base: The fields below.
-        over: The fields that win.
-    """
-    both = dict(base)
-    for key, value in over.items():
-        old = both.get(key)
-        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both

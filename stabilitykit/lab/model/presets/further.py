@@ -1,6 +1,7 @@
 """Further presets since 2022: each has one trait or two that the others lack."""
 
-from stabilitykit.lab.model.presets.entry import Fields, Preset, Sizes, merged
+from stabilitykit.lab.model.presets.entry import Preset, Sizes
+from stabilitykit.lab.nested import Fields, merged
 
 _NORMAL: Fields = {"initialization": {"scheme": "normal"}}
 _RMS: Fields = {"norm": {"kind": "rmsnorm", "eps": 1e-5}, "position": {"kind": "rope"}, **_NORMAL}

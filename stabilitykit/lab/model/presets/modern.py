@@ -1,6 +1,7 @@
 """Presets since LLaMA: rope and gated feed-forward sublayers nearly everywhere."""
 
-from stabilitykit.lab.model.presets.entry import Fields, Preset, Sizes, merged
+from stabilitykit.lab.model.presets.entry import Preset, Sizes
+from stabilitykit.lab.nested import Fields, merged
 
 _NORMAL: Fields = {"initialization": {"scheme": "normal"}}
 _LLAMA: Fields = {"norm": {"kind": "rmsnorm", "eps": 1e-5}, "position": {"kind": "rope"}, **_NORMAL}

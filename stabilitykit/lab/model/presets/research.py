@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from stabilitykit.lab.model.presets.entry import Preset, Sizes, merged
+from stabilitykit.lab.model.presets.entry import Preset, Sizes
 from stabilitykit.lab.model.presets.modern import MODERN
+from stabilitykit.lab.nested import merged
 
 _LLAMA2 = next(each for each in MODERN if each.name == "llama2")
 

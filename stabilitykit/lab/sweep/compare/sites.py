@@ -3,15 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from stabilitykit.detect.loss import LOSS
 from stabilitykit.lab.sweep.grid import IncidentBrief, SweepRun
-
-_LOSS_KINDS = ("loss_spike", "divergence", "stuck")
-
-
-def is_of_loss(incident: IncidentBrief) -> bool:
-    """Return whether an incident is one of the loss itself, and says nothing of where it began."""
-    return incident.kind in _LOSS_KINDS or incident.site == LOSS
+from stabilitykit.records import is_of_loss
 
 
 def first_incidents(run: SweepRun) -> tuple[IncidentBrief, ...]:
@@ -20,7 +13,9 @@ def first_incidents(run: SweepRun) -> tuple[IncidentBrief, ...]:
     Of those that started at the same step the one announced first counts; of those announced at the same
     step all do, since nothing tells them apart.
     """
-    inside = [each for each in (run.result.incidents if run.result else ()) if not is_of_loss(each)]
+    inside = [
+        each for each in (run.result.incidents if run.result else ()) if not is_of_loss(each.kind, each.site)
+    ]
     if not inside:
         return ()
     first = min((each.start, each.detected) for each in inside)

@@ -21,8 +21,8 @@ from stabilitykit.lab.cost.workload import Mode
 from stabilitykit.lab.model import TransformerConfig, validated
 from stabilitykit.lab.model.norms import build_norm
 from stabilitykit.lab.model.presets import arch_fields, arch_names
-from stabilitykit.lab.model.presets.entry import merged
 from stabilitykit.lab.model.sections import NormConfig
+from stabilitykit.lab.nested import merged
 
 QUICK = (("llama2", "train"), ("llama2", "decode"), ("gemma2", "train"))
 """A fused kernel; behind a cache; capped logits, windows and shared keys."""

@@ -15,8 +15,8 @@ from stabilitykit.lab.model import KVCache, Transformer, TransformerConfig, vali
 from stabilitykit.lab.model.config import WIRINGS
 from stabilitykit.lab.model.initialization import SCHEMES
 from stabilitykit.lab.model.norms import NORMS
-from stabilitykit.lab.model.presets.entry import merged
 from stabilitykit.lab.model.sections import Activation, RescaleKind
+from stabilitykit.lab.nested import merged
 
 some = st.sampled_from
 maybe = st.booleans()

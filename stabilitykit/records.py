@@ -240,7 +240,7 @@ LOSS_KINDS = ("loss_spike", "divergence", "stuck")
 
 
 def is_of_loss(kind: str, site: str) -> bool:
-    """Return whether an incident was seen in the loss itself, and says nothing of where in the model it began."""
+    """Return whether an incident was seen in the loss itself, and not inside the model."""
     return kind in LOSS_KINDS or site.startswith("train/")
 
 

@@ -13,9 +13,8 @@ def first_incidents(run: SweepRun) -> tuple[IncidentBrief, ...]:
     Of those that started at the same step the one announced first counts; of those announced at the same
     step all do, since nothing tells them apart.
     """
-    inside = [
-        each for each in (run.result.incidents if run.result else ()) if not is_of_loss(each.kind, each.site)
-    ]
+    incidents = run.result.incidents if run.result else ()
+    inside = [incident for incident in incidents if not is_of_loss(incident.kind, incident.site)]
     if not inside:
         return ()
     first = min((each.start, each.detected) for each in inside)

@@ -8,6 +8,7 @@ from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.recurrence import Recurrence
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.witness import GradientWitness
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
@@ -18,6 +19,9 @@ class LossSpike(Detector):
     differences to it (``LossNoise``). Only rises count. Noise of batches that is one-sided reaches further
     (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up
     for 20 records is a new level and no longer a spike: ``divergence`` has it.
+
+    A first high loss at which the gradient norm is ordinary (``GradientWitness``) is evidence only: a hard
+    batch. If the next loss is high as well, it lasts, and is an alarm whatever the gradient.
 
     Args:
         sigmas: How many noise widths above the base.
@@ -46,6 +50,7 @@ class LossSpike(Detector):
         self._base = Window(self.BASE)
         self._flagged = Window(self.LEVEL)
         self._recurrence = Recurrence()
+        self._witness = GradientWitness()
         self._seen = 0
         self._first = math.nan
         self._lowest = math.inf
@@ -56,6 +61,7 @@ class LossSpike(Detector):
         loss = self._losses.read(record)
         if loss is None:
             return []
+        self._witness.push(record)
         self._seen += 1
         if math.isnan(self._first):
             self._first = loss.adjusted
@@ -109,7 +115,11 @@ class LossSpike(Detector):
             f"loss {loss.value:.4g} is {rise:.3g} above the median of its last {self.BASE} steps; "
             f"{limit:.3g} is the limit"
         )
-        severity = Severity.CRITICAL if rise > 3 * limit else Severity.WARNING
+        if len(self._flagged) == 1 and self._witness.is_calm():
+            severity = Severity.INFO
+            message += "; the gradient norm is ordinary"
+        else:
+            severity = Severity.CRITICAL if rise > 3 * limit else Severity.WARNING
         threshold = loss.difficulty + base + limit
         return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
 
@@ -121,6 +131,7 @@ class LossSpike(Detector):
             "base": list(self._base.values),
             "flagged": list(self._flagged.values),
             "recurrence": self._recurrence.state_dict(),
+            "witness": self._witness.state_dict(),
             "seen": self._seen,
             "range": [self._first, self._lowest],
             "since": self._since,
@@ -133,6 +144,7 @@ class LossSpike(Detector):
         self._base.load(state["base"])
         self._flagged.load(state["flagged"])
         self._recurrence.load_state_dict(state["recurrence"])
+        self._witness.load_state_dict(state["witness"])
         self._seen = state["seen"]
         self._first, self._lowest = state["range"]
         self._since = state["since"]

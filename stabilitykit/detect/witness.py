@@ -43,19 +43,19 @@ class GradientWitness:
     def is_calm(self) -> bool:
         """Return whether the norms of this step and the one before are known and ordinary."""
         *past, now = self._norms.values or [math.nan]
-        logs = [math.log(norm) for norm in past if 0 < norm < math.inf]
+        logs = [log for log in map(_log, past) if math.isfinite(log)]
         if len(logs) < self.FEWEST:
             return False
         usual = median(logs)
         width = MAD_TO_SIGMA * median(abs(log - usual) for log in logs)
-        most = math.exp(usual + self.SIGMAS * width)
-        # Written so that NaN is not ordinary.
-        ordinary = width >= self.NARROWEST and now <= most and past[-1] <= most
-        return ordinary and not self._is_clipped(now, past)
+        if width < self.NARROWEST or self._is_clipped(now, past):
+            return False
+        # NaN is not ordinary.
+        return all(_log(norm) <= usual + self.SIGMAS * width for norm in (now, past[-1]))
 
     def _is_clipped(self, now: float, past: list[float]) -> bool:
         """Return whether a norm is as large as any, and others are just as large."""
-        largest = max(past)
+        largest = max(norm for norm in past if norm < math.inf)
         return now >= (1 - self.SAME) * largest and any(abs(n - now) <= self.SAME * now for n in past)
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,3 +66,8 @@ class GradientWitness:
         """Take up the state that ``state_dict`` returned."""
         self._norms.load(state["norms"])
         self._step = state["step"]
+
+
+def _log(norm: float) -> float:
+    """Return the logarithm of a norm, which may be zero; NaN of what is none."""
+    return math.log(norm) if norm > 0 else (-math.inf if norm == 0 else math.nan)

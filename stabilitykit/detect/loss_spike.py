@@ -4,7 +4,6 @@ import math
 from typing import Any, ClassVar
 
 from stabilitykit.detect.detector import Detector
-from stabilitykit.detect.gradient_spike import GRADIENT_NORM
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.recurrence import Recurrence
@@ -21,6 +20,9 @@ class LossSpike(Detector):
     (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up
     for 20 records is a new level and no longer a spike: ``divergence`` has it.
 
+    A high loss at which the gradient norm is ordinary (``GradientWitness``) is a hard batch, and evidence
+    only, unless the next loss shows that it lasts: one that is not back within half of the limit is an alarm.
+
     Args:
         sigmas: How many noise widths above the base.
         relative: Least rise as a share of the loss.
@@ -29,7 +31,7 @@ class LossSpike(Detector):
     """
 
     kind: ClassVar[str] = "loss_spike"
-    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY, GRADIENT_NORM)
+    statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
     quiet: ClassVar[int] = 4
 
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
@@ -53,13 +55,15 @@ class LossSpike(Detector):
         self._first = math.nan
         self._lowest = math.inf
         self._since = -1
+        self._back = math.inf
+        """What the next loss must not exceed for the last one to be a hard batch; Inf where it was none."""
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""
-        self._witness.read(record)
         loss = self._losses.read(record)
         if loss is None:
             return []
+        self._witness.push(record)
         self._seen += 1
         if math.isnan(self._first):
             self._first = loss.adjusted
@@ -78,7 +82,7 @@ class LossSpike(Detector):
         self._noise.push_at(rise, base)
         self._base.push(loss.adjusted)
         self._flagged.values.clear()
-        return []
+        return self._lasting(record.step, loss)
 
     def _limit(self, rise: float, base: float, least: float) -> float:
         """Return the rise above a base that counts."""
@@ -114,10 +118,24 @@ class LossSpike(Detector):
             f"{limit:.3g} is the limit"
         )
         severity = Severity.CRITICAL if rise > 3 * limit else Severity.WARNING
-        if len(self._flagged) == 1 and self._witness.is_ordinary:
+        self._back = math.inf
+        if len(self._flagged) == 1 and self._witness.is_calm():
             severity = Severity.INFO
-            message += "; the gradient norm is an ordinary one, as at a hard batch"
+            message += "; the gradient norm is ordinary"
+            self._back = base + 0.5 * limit
         threshold = loss.difficulty + base + limit
+        return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
+
+    def _lasting(self, step: int, loss: Loss) -> list[Finding]:
+        """Return a finding where a loss, no spike itself, shows that the one before was no single one."""
+        back, self._back = self._back, math.inf
+        if loss.adjusted <= back:
+            return []
+        threshold = loss.difficulty + back
+        message = (
+            f"loss {loss.value:.4g} is not back below {threshold:.4g} after the spike of the step before"
+        )
+        severity = Severity.WARNING
         return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,6 +150,7 @@ class LossSpike(Detector):
             "seen": self._seen,
             "range": [self._first, self._lowest],
             "since": self._since,
+            "back": self._back,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,3 +164,4 @@ class LossSpike(Detector):
         self._seen = state["seen"]
         self._first, self._lowest = state["range"]
         self._since = state["since"]
+        self._back = state["back"]

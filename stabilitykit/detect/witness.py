@@ -1,4 +1,4 @@
-"""What the gradient norm says of a loss that stands high for one step."""
+"""The gradient norm as a witness: whether a step was out of the ordinary in more than its loss."""
 
 import math
 from typing import Any
@@ -9,47 +9,68 @@ from stabilitykit.records import StepRecord
 
 
 class GradientWitness:
-    """Tells a hard batch from an instability by the gradient norm of the same step.
+    """Remembers the gradient norms of the last steps, and says whether those around a step were ordinary.
 
-    A batch of a rarer kind has a high loss on weights that are as good as ever; its gradient is larger too,
-    but seldom beyond what gradients of this run are. Weights that have become bad show in the gradient at
-    once, or in the loss of the next batch. Norms are compared as logarithms, since they scatter by factors.
+    A batch that is hard for what it is has a high loss and about the gradient of any other: the parameters
+    are where they were. Where a step has thrown them out of place the surface is steep and the gradient is
+    large, and where one gradient has thrown them, it was large a step earlier. Norms scatter by factors, so
+    their logarithms are compared. What is no witness stays silent: a norm of another step than the loss's, as
+    in logs of every tenth step, whose losses are means; and one that was logged after clipping.
     """
 
-    WINDOW, ARMED = 32, 8
+    WINDOW, FEWEST = 32, 16
     SIGMAS = 4.0
-    """Noise widths of the log norm (1.4826 MAD) above its median up to which it is ordinary.
-
-    Of 57 single high losses of healthy runs (``benchmarks/healthy_zoo.py``) 42 stand within 2.5 and two
-    further out than 4; the spikes of public runs that were looked at begin at 4.6.
-    """
+    """Widths of the log norm, 1.4826 MAD, above its median up to which it is ordinary."""
+    NARROWEST = 0.01
+    """Width of the log norm below which it is held in place by something and says nothing."""
+    SAME = 0.001
+    """Relative difference up to which the two largest norms are what both were clipped at."""
 
     def __init__(self) -> None:
         self._past = Window(self.WINDOW)
-        self.is_ordinary = False
-        """Whether the gradient norm of the record read last is known to be an ordinary one."""
+        """Logarithms of the norms of steps in a row before the one at hand; of zero there is none."""
+        self._before = math.nan
+        self._now = math.nan
+        """Logarithms at the step before and the step at hand; NaN where there is none."""
+        self._step = -1
 
-    def read(self, record: StepRecord) -> None:
-        """Take a record; one without a gradient norm says nothing."""
-        norm = record.readings.get(GRADIENT_NORM, math.nan)
-        if not (math.isfinite(norm) and norm > 0):
-            self.is_ordinary = False
-            return
-        log = math.log(norm)
-        known = len(self._past) >= self.ARMED and not self._is_at_cap(log)
-        rise = log - self._past.median() if known else math.inf
-        self.is_ordinary = rise <= self.SIGMAS * self._past.sigma()
-        self._past.push(log)
+    def push(self, record: StepRecord) -> None:
+        """Take the record of the step at hand."""
+        norm = record.readings.get(GRADIENT_NORM)
+        if record.step != self._step + 1 or norm is None:
+            self._past.values.clear()
+            self._now = math.nan
+        elif math.isfinite(self._now):
+            self._past.push(self._now)
+        self._before, self._now = self._now, math.nan if norm is None else _log(norm)
+        self._step = record.step
 
-    def _is_at_cap(self, log: float) -> bool:
-        """Return whether a norm is the largest of several equal ones, as what is logged after clipping is."""
-        largest = max(self._past.values)
-        return log >= largest and self._past.values.count(largest) > 1
+    def is_calm(self) -> bool:
+        """Return whether the norms of this step and the one before are known and ordinary."""
+        if len(self._past) < self.FEWEST or self._is_clipped():
+            return False
+        width = self._past.sigma()
+        most = self._past.median() + self.SIGMAS * width
+        # Written so that NaN is not ordinary.
+        return width >= self.NARROWEST and self._before <= most and self._now <= most
+
+    def _is_clipped(self) -> bool:
+        """Return whether the norm is as large as any, and others are just as large."""
+        largest = max(self._past.values) <= self._now + self.SAME
+        return largest and any(abs(log - self._now) <= self.SAME for log in self._past.values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"past": list(self._past.values)}
+        last = [self._before, self._now]
+        return {"past": list(self._past.values), "last": last, "step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
         self._past.load(state["past"])
+        self._before, self._now = state["last"]
+        self._step = state["step"]
+
+
+def _log(norm: float) -> float:
+    """Return the logarithm of a norm, which may be zero; NaN of what is none."""
+    return math.log(norm) if norm > 0 else (-math.inf if norm == 0 else math.nan)

@@ -200,36 +200,3 @@ def test_noise_that_grows_and_falls_with_the_schedule_is_followed():
     late = losses(LossSpike(relative=0.0), values)
     assert late
     assert all(400 <= finding.step < 450 for finding in late)
-
-
-GRADIENT = "optim/grad_norm"
-NORMS = [math.exp(0.3 * x) for x in noise(120)]
-
-
-def told(bumps, norms=None):
-    """Return step, start and severity of what is found in a loss with bumps."""
-    values = [3.0 + x + bumps.get(i, 0.0) for i, x in enumerate(noise(120, 0.05))]
-    columns = {LOSS: values} | ({} if norms is None else {GRADIENT: norms})
-    return [(f.step, f.since, str(f.severity)) for f in run(LossSpike(), records(columns))]
-
-
-def test_a_single_high_loss_with_an_ordinary_gradient_is_a_hard_batch_and_no_alarm():
-    assert told({80: 0.7}) == [(80, 80, "warning")]
-    assert told({80: 0.7}, NORMS) == [(80, 80, "info")]
-    assert told({80: 0.7}, with_values(NORMS, {80: 8.0})) == [(80, 80, "warning")]
-
-
-def test_a_loss_that_stays_high_is_an_alarm_whatever_the_gradient_is():
-    assert told({80: 0.7, 81: 0.7}, NORMS) == [(80, 80, "info"), (81, 80, "warning")]
-
-
-def test_a_gradient_norm_that_is_missing_or_new_says_nothing():
-    few = [math.nan] * 75 + NORMS[:45]
-    assert told({80: 0.7}, few) == [(80, 80, "warning")]
-    assert told({80: 0.7}, with_values(NORMS, {80: math.nan})) == [(80, 80, "warning")]
-
-
-def test_a_norm_that_was_clipped_before_it_was_logged_says_nothing():
-    clipped = [min(norm, 1.0) for norm in NORMS]
-    assert told({80: 0.7}, with_values(clipped, {80: 1.0})) == [(80, 80, "warning")]
-    assert told({80: 0.7}, [1.0] * 120) == [(80, 80, "warning")]

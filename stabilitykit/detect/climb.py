@@ -3,12 +3,13 @@
 import math
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.state import Stateful
 
 
-class Climb:
+class Climb(Stateful):
     """Counts for how many records the median of the last ``smooth`` values has stood far above its best.
 
     A climb begins when the rise exceeds the limit, and ends when it is back within half of that.
@@ -16,6 +17,8 @@ class Climb:
     Args:
         smooth: Values that the median is taken of, an odd number.
     """
+
+    state: ClassVar[tuple[str, ...]] = ("recent", "best", "smoothed", "since", "length")
 
     def __init__(self, smooth: int) -> None:
         self._recent = Window(smooth)
@@ -29,6 +32,10 @@ class Climb:
         """Step at which the present climb began, if there is one."""
         self.length = 0
         """Records that it has lasted."""
+
+    def restored(self) -> None:
+        """Sort the values that were taken up."""
+        self._ordered = sorted(self._recent.values)
 
     def push(self, value: float) -> None:
         """Let the next value in."""
@@ -60,20 +67,3 @@ class Climb:
             return
         self.since = step if self.since is None else self.since
         self.length += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "recent": list(self._recent.values),
-            "best": self.best,
-            "smoothed": self.smoothed,
-            "since": self.since,
-            "length": self.length,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._recent.load(state["recent"])
-        self._ordered = sorted(state["recent"])
-        self.best, self.smoothed = state["best"], state["smoothed"]
-        self.since, self.length = state["since"], state["length"]

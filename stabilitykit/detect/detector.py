@@ -3,11 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stabilitykit.detect.state import Stateful
 from stabilitykit.records import Finding, StepRecord
 from stabilitykit.tags import role_of, select, site_of
 
@@ -38,11 +39,12 @@ def widened(row: Row, n_sites: int) -> Row:
     return np.concatenate([row, np.full(missing, math.nan)]) if missing else row
 
 
-class Detector(ABC):
+class Detector(Stateful, ABC):
     """Consumes step records in order and yields findings.
 
     A detector is pure and deterministic: its findings depend on the records it was given and on nothing
-    else, never on later ones. It never acts and never sees a tensor.
+    else, never on later ones. It never acts and never sees a tensor. What it remembers from record to record
+    it names in ``state``, so that a resumed run goes on as if unbroken.
     """
 
     kind: ClassVar[str]
@@ -74,20 +76,12 @@ class Detector(ABC):
             record: The next step's record; steps ascend, and may leave gaps.
         """
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-
 
 _SCHEMAS = 8
 """Tuples of tags whose columns are kept."""
 
 
-class SiteColumns:
+class SiteColumns(Stateful):
     """Where the sites of some statistics stand in a record; follows tags that come and go.
 
     Sites are numbered in the order in which they first appear, so state kept per site stays aligned.
@@ -113,9 +107,13 @@ class SiteColumns:
         """The site of each place."""
         return [site_of(tag) for tag in self.tags]
 
-    def load(self, tags: list[str]) -> None:
+    def state_dict(self) -> list[str]:
+        """Return the tags of sites that have appeared, in the order of their places."""
+        return list(self.tags)
+
+    def load_state_dict(self, state: list[str]) -> None:
         """Take up the tags of sites that have appeared, in the order of their places."""
-        self._schema, self.tags = None, list(tags)
+        self._schema, self.tags = None, list(state)
         self._known.clear()
 
     def row(self, record: StepRecord) -> Row:

@@ -1,7 +1,7 @@
 """A loss that climbs away from its best and stays there."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stabilitykit.detect.climb import Climb
 from stabilitykit.detect.detector import Detector
@@ -31,6 +31,7 @@ class Divergence(Detector):
     statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
     quiet: ClassVar[int] = 5
 
+    state: ClassVar[tuple[str, ...]] = ("losses", "sudden", "slow", "differences", "first", "seen")
     NOISE, ARMED = 64, 8
     SUDDEN, SLOW = 7, 31
     """Losses that the two medians are taken of."""
@@ -84,22 +85,3 @@ class Divergence(Detector):
         since = step if climb.since is None else climb.since
         threshold = loss.difficulty + climb.best + limit
         return Finding(self.kind, LOSS, step, since, smoothed, threshold, severity, message)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "losses": self._losses.state_dict(),
-            "sudden": self._sudden.state_dict(),
-            "slow": self._slow.state_dict(),
-            "differences": list(self._differences.values),
-            "first": self._first,
-            "seen": self._seen,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._losses.load_state_dict(state["losses"])
-        self._sudden.load_state_dict(state["sudden"])
-        self._slow.load_state_dict(state["slow"])
-        self._differences.load(state["differences"])
-        self._first, self._seen = state["first"], state["seen"]

@@ -1,10 +1,12 @@
 """What the largest of many sites reaches while nothing happens, and the limit that this leaves to each."""
 
 from collections import deque
-from typing import Any
+from typing import ClassVar
+
+from stabilitykit.detect.state import Stateful
 
 
-class Extremes:
+class Extremes(Stateful):
     """Calibrates the maximum over sites by the run's own history of it.
 
     Each site has a limit of its own, and its score is 1 there. Of many sites one is beyond its limit sooner
@@ -33,6 +35,8 @@ class Extremes:
 
     FEWEST = 4
 
+    state: ClassVar[tuple[str, ...]] = ("maxima", "largest", "records")
+
     def __init__(
         self, block: int, blocks: int, spare: int, stretch: float, before: float, fresh: int = 1
     ) -> None:
@@ -56,6 +60,10 @@ class Extremes:
         self._largest, self._records = 0.0, 0
         self.limit = self._limit()
 
+    def restored(self) -> None:
+        """Work out the limit that the blocks which were taken up leave."""
+        self.limit = self._limit()
+
     def _limit(self) -> float:
         ordered = sorted(list(self._maxima)[: -self._fresh])
         n = len(ordered)
@@ -63,14 +71,3 @@ class Extremes:
             return self._before
         middle, rank = ordered[(n - 1) // 2], 1 + n // self._spare
         return max(1.0, middle + self._stretch * (ordered[-rank] - middle))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"maxima": list(self._maxima), "largest": self._largest, "records": self._records}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._maxima.clear()
-        self._maxima.extend(state["maxima"])
-        self._largest, self._records = state["largest"], state["records"]
-        self.limit = self._limit()

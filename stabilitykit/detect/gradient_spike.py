@@ -1,7 +1,7 @@
 """A jump of the global gradient norm."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.noise import Noise
@@ -28,6 +28,7 @@ class GradientSpike(Detector):
     statistics: ClassVar[tuple[str, ...]] = (GRADIENT_NORM,)
     quiet: ClassVar[int] = 5
 
+    state: ClassVar[tuple[str, ...]] = ("past", "noise")
     WINDOW, ARMED = 32, 16
 
     def __init__(self, sigmas: float = 7.0, factor: float = 4.0, alarm: float = 100.0) -> None:
@@ -62,12 +63,3 @@ class GradientSpike(Detector):
         severity = Severity.WARNING if math.log(norm) - usual > self._alarm else Severity.INFO
         threshold = math.exp(usual + limit)
         return Finding(self.kind, GRADIENT_NORM, step, step, norm, threshold, severity, message)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"past": list(self._past.values), "noise": self._noise.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._past.load(state["past"])
-        self._noise.load_state_dict(state["noise"])

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Growth(Detector):
         settings: What the limits were made from.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("columns", "recent", "past", "left", "streak", "extremes", "seen")
     VIEWS: ClassVar[int] = 1
     """Rows that are made of one: two where both directions are looked at."""
     SMOOTH: ClassVar[int] = 5
@@ -172,29 +173,10 @@ class Growth(Detector):
     def _severity(self, site: str, value: float, reference: float) -> Severity:
         return Severity.INFO
 
+    def restored(self) -> None:
+        """Have the limits worked out anew for the sites that were taken up."""
+        self._limits = np.empty(0)
+
     @abstractmethod
     def _message(self, site: str, value: float, reference: float) -> str:
         """Return what is said of a site: the numbers and what they mean."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "tags": list(self._columns.tags),
-            "recent": self._recent.state_dict(),
-            "past": self._past.state_dict(),
-            "left": self._left.tolist(),
-            "streak": self._streak.state_dict(),
-            "extremes": self._extremes.state_dict(),
-            "seen": self._seen,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._columns.load(state["tags"])
-        self._limits = np.empty(0)
-        self._recent.load_state_dict(state["recent"])
-        self._past.load_state_dict(state["past"])
-        self._left = np.array(state["left"], dtype=np.float64)
-        self._streak.load_state_dict(state["streak"])
-        self._extremes.load_state_dict(state["extremes"])
-        self._seen = state["seen"]

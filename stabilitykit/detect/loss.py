@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
+from stabilitykit.detect.state import Stateful
 from stabilitykit.records import StepRecord
 
 LOSS = "train/loss"
@@ -32,7 +33,7 @@ class Loss(NamedTuple):
         return self.value - self.adjusted
 
 
-class LossSeries:
+class LossSeries(Stateful):
     """The losses of a run, each adjusted for how hard its batch is.
 
     Most of the noise of a loss is its batch: at small batches a bump of 0.9 nat is data, not training. A
@@ -41,6 +42,8 @@ class LossSeries:
     batches by heart no longer does. Where a log holds no unigram cross-entropy, the loss is left as it is;
     at a step that lacks it, the last one known stands in, so that the series has no jump.
     """
+
+    state: ClassVar[tuple[str, ...]] = ("mean", "unigram", "seen", "follows")
 
     def __init__(self) -> None:
         self._mean = 0.0
@@ -63,16 +66,6 @@ class LossSeries:
         adjusted = loss - self._follows.slope * (self._unigram - self._mean)
         self._follows.push(self._unigram, loss)
         return Loss(loss, adjusted)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        own = [self._mean, self._unigram, self._seen]
-        return {"unigram": own, "follows": dataclasses.asdict(self._follows)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._mean, self._unigram, self._seen = state["unigram"]
-        self._follows = _Regression(**state["follows"])
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,7 +1,7 @@
 """A jump of the loss above its own recent past."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
@@ -34,6 +34,10 @@ class LossSpike(Detector):
     statistics: ClassVar[tuple[str, ...]] = (LOSS, CROSS_ENTROPY)
     quiet: ClassVar[int] = 4
 
+    state: ClassVar[tuple[str, ...]] = (
+        *("losses", "noise", "base", "flagged", "recurrence", "witness"),
+        *("seen", "first", "lowest", "since", "back"),
+    )
     BASE, YOUNG, ARMED, LEVEL = 7, 3, 6, 20
     QUIET = 0.7
     """Largest limit of the noise, as a share of the loss, beside which single high values are of one kind."""
@@ -137,31 +141,3 @@ class LossSpike(Detector):
         )
         severity = Severity.WARNING
         return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "losses": self._losses.state_dict(),
-            "noise": self._noise.state_dict(),
-            "base": list(self._base.values),
-            "flagged": list(self._flagged.values),
-            "recurrence": self._recurrence.state_dict(),
-            "witness": self._witness.state_dict(),
-            "seen": self._seen,
-            "range": [self._first, self._lowest],
-            "since": self._since,
-            "back": self._back,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._losses.load_state_dict(state["losses"])
-        self._noise.load_state_dict(state["noise"])
-        self._base.load(state["base"])
-        self._flagged.load(state["flagged"])
-        self._recurrence.load_state_dict(state["recurrence"])
-        self._witness.load_state_dict(state["witness"])
-        self._seen = state["seen"]
-        self._first, self._lowest = state["range"]
-        self._since = state["since"]
-        self._back = state["back"]

@@ -1,13 +1,14 @@
 """How much a series scatters about its own recent level."""
 
 import math
-from typing import Any
+from typing import ClassVar
 
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.state import Stateful
 from stabilitykit.detect.tail import tail
 
 
-class Noise:
+class Noise(Stateful):
     """The width of the differences between values and the level before them, robust against outliers.
 
     Widths are 1.4826 MAD, about the median, so that a steady fall is not taken for noise. 256 differences
@@ -18,6 +19,7 @@ class Noise:
         sigmas: Noise widths that make a limit.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("differences",)
     SHORT, LONG = 64, 256
     AGREE = 1.2
     """Ratio to the short window's width within which the long one counts."""
@@ -47,14 +49,6 @@ class Noise:
         """Return how much wider a limit from ``n`` differences is."""
         return 1 + self.FEW / n if n < self.SHORT else 1.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"differences": list(self._differences.values)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._differences.load(state["differences"])
-
 
 class LossNoise(Noise):
     """Noise that knows of a loss falling through decades.
@@ -63,6 +57,7 @@ class LossNoise(Noise):
     of it: where the relative width is small, it counts instead, if it is the smaller one.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("relative", "positive")
     SMOOTH = 2.0
     """Largest limit, as a share of the level, up to which noise is taken to follow the level."""
 
@@ -95,14 +90,3 @@ class LossNoise(Noise):
 
     def _proportional(self, level: float) -> float:
         return self._sigmas * self._relative.sigma() * self._widening(len(self._relative)) * level
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        mine = {"relative": list(self._relative.values), "positive": self._positive}
-        return {**super().state_dict(), **mine}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        super().load_state_dict(state)
-        self._relative.load(state["relative"])
-        self._positive = state["positive"]

@@ -1,7 +1,7 @@
 """NaN or Inf in any reading."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class NonFinite(Detector):
     LISTED = 8
     SKIPS = 10
     """Steps skipped in a row from which on gradients count although a loss scaler skips for them."""
+
+    state: ClassVar[tuple[str, ...]] = ("since", "skips")
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,14 +78,6 @@ class NonFinite(Detector):
             Severity.INFO if tag == RATE else Severity.CRITICAL,
             message,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"since": dict(self._since), "skips": self._skips}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._since, self._skips = dict(state["since"]), state["skips"]
 
 
 _FEW = 8

@@ -1,7 +1,7 @@
 """Output logits whose log-sum-exp runs away from where it began."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class OutputLogitDrift(Growth):
     kind: ClassVar[str] = "output_logit_drift"
     statistics: ClassVar[tuple[str, ...]] = ("output/log_z",)
     VIEWS: ClassVar[int] = 2
+    state: ClassVar[tuple[str, ...]] = ("first",)
 
     def __init__(self, nats: float = 10.0) -> None:
         super().__init__(nats, nats=nats)
@@ -48,12 +49,3 @@ class OutputLogitDrift(Growth):
 
     def _message(self, site: str, value: float, reference: float) -> str:
         return f"mean log Z of the output has moved from {reference:.3g} to {value:.3g} nats"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {**super().state_dict(), "first": self._first.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        super().load_state_dict(state)
-        self._first = np.array(state["first"], dtype=np.float64)

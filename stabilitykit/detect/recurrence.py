@@ -1,10 +1,12 @@
 """Single high values that keep coming back: no event, but a part of what the series is."""
 
 from collections import deque
-from typing import Any
+from typing import ClassVar
+
+from stabilitykit.detect.state import Stateful
 
 
-class Recurrence:
+class Recurrence(Stateful):
     """Remembers single high values, and says how high the next one may be.
 
     A batch of a rarer, harder task stands far above the others, and the next one is ordinary again. The first
@@ -13,6 +15,7 @@ class Recurrence:
     batch's and are not remembered.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("bumps", "last")
     MANY, WITHIN = 3, 64
     """So many within so many values are a habit."""
     ALIKE = 1.5
@@ -56,15 +59,3 @@ class Recurrence:
         elif self._bumps and self._bumps[-1][0] == self._last:
             self._bumps.pop()
         self._last = place
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"bumps": [list(bump) for bump in self._bumps], "last": self._last}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._bumps.clear()
-        self._bumps.extend(
-            (int(place), float(height), float(value)) for place, height, value in state["bumps"]
-        )
-        self._last = state["last"]

@@ -3,12 +3,13 @@
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stabilitykit.detect.detector import Row
+from stabilitykit.detect.state import Stateful
 
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
@@ -26,7 +27,7 @@ def _middle(ordered: Sequence[float]) -> float:
     return ordered[n // 2] if n % 2 else 0.5 * (ordered[n // 2 - 1] + ordered[n // 2])
 
 
-class Window:
+class Window(Stateful):
     """The last ``size`` values that were let in."""
 
     def __init__(self, size: int) -> None:
@@ -64,13 +65,17 @@ class Window:
         # Of ordered values the distances fall and then rise, which takes no time to sort.
         return MAD_TO_SIGMA * _middle(sorted([abs(value - center) for value in ordered]))
 
-    def load(self, values: Iterable[float]) -> None:
+    def state_dict(self) -> list[float]:
+        """Return the values, oldest first."""
+        return list(self.values)
+
+    def load_state_dict(self, state: Iterable[float]) -> None:
         """Hold these values, oldest first, and no others."""
         self.values.clear()
-        self.values.extend(values)
+        self.values.extend(state)
 
 
-class RowWindow:
+class RowWindow(Stateful):
     """The last ``size`` rows of sites, in a ring; widens when sites appear."""
 
     def __init__(self, size: int) -> None:
@@ -126,8 +131,10 @@ class RowWindow:
         self._pushed = len(state)
 
 
-class Streak:
+class Streak(Stateful):
     """For each site, since which step its condition has held without a break."""
+
+    state: ClassVar[tuple[str, ...]] = ("since", "length")
 
     def __init__(self) -> None:
         self._since: list[int | None] = []
@@ -150,15 +157,6 @@ class Streak:
         """Return the first step of the present stretch at a site whose condition holds."""
         step = self._since[place]
         return -1 if step is None else step
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {"since": list(self._since), "length": self.length.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._since = list(state["since"])
-        self.length = np.array(state["length"], dtype=np.float64)
 
 
 def _median(rows: Row) -> Row:

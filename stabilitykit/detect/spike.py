@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Spike(Detector):
         factor: Least ratio to the median.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("columns", "past", "reach", "renewal", "extremes")
     WINDOW: ClassVar[int] = 32
     FEWEST: ClassVar[int] = 8
     """Values of a site from which on it counts among what sites usually do."""
@@ -97,20 +98,3 @@ class Spike(Detector):
     @abstractmethod
     def _message(self, site: str, value: float, usual: float) -> str:
         """Return what is said of a site: the numbers and what they mean."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "tags": list(self._columns.tags),
-            "past": self._past.state_dict(),
-            "reach": self._reach.tolist(),
-            "renewal": self._renewal,
-            "extremes": self._extremes.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._columns.load(state["tags"])
-        self._past.load_state_dict(state["past"])
-        self._reach, self._renewal = np.array(state["reach"], dtype=np.float64), state["renewal"]
-        self._extremes.load_state_dict(state["extremes"])

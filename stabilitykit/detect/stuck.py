@@ -1,7 +1,7 @@
 """A loss parked at what the unigram law alone would give."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.loss import LOSS, UNIGRAM, cross_entropy
@@ -29,6 +29,8 @@ class Stuck(Detector):
     SMOOTH = 7
     NEAR = 0.3
     """Nats above the unigram law from which on a run counts as having come to it."""
+
+    state: ClassVar[tuple[str, ...]] = ("recent", "smooth", "at", "since", "near")
 
     def __init__(self, steps: int = 40, margin: float = 0.1, progress: float = 0.05) -> None:
         super().__init__(steps=steps, margin=margin, progress=progress)
@@ -85,19 +87,3 @@ class Stuck(Detector):
         )
         limit = unigram - self._margin
         return Finding(self.kind, LOSS, step, since, loss, limit, Severity.WARNING, message)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {
-            "recent": list(self._recent.values),
-            "smooth": list(self._smooth.values),
-            "at": list(self._at.values),
-            "since": self._since,
-            "near": self._near,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        for window, name in ((self._recent, "recent"), (self._smooth, "smooth"), (self._at, "at")):
-            window.load(state[name])
-        self._since, self._near = state["since"], state["near"]

@@ -1,7 +1,7 @@
 """A jump of an update relative to its weights, or of the learning rate itself."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from stabilitykit.detect.rolling import Window
 from stabilitykit.detect.spike import Spike
@@ -24,6 +24,8 @@ class UpdateSpike(Spike):
 
     kind: ClassVar[str] = "update_spike"
     statistics: ClassVar[tuple[str, ...]] = ("optim/update_ratio",)
+
+    state: ClassVar[tuple[str, ...]] = ("rates",)
 
     def __init__(self, sigmas: float = 7.0, factor: float = 4.0) -> None:
         super().__init__(sigmas, factor)
@@ -60,12 +62,3 @@ class UpdateSpike(Spike):
 
     def _message(self, site: str, value: float, usual: float) -> str:
         return f"updates of {site} are {value:.3g} of its weights, {value / usual:.3g} times the usual"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {**super().state_dict(), "rates": list(self._rates.values)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        super().load_state_dict(state)
-        self._rates.load(state["rates"])

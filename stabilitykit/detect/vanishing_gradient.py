@@ -2,7 +2,7 @@
 
 import math
 import sys
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class VanishingGradient(Growth):
     statistics: ClassVar[tuple[str, ...]] = ("grad/share",)
     direction: ClassVar[int] = -1
     FORGET: ClassVar[int] = sys.maxsize  # A block that is starved for long is not healthy by that.
+
+    state: ClassVar[tuple[str, ...]] = ("losses", "largest")
 
     def __init__(
         self, factor: float = 5.0, share: float = 0.01, behind: float = 30.0, rest: float = 0.02
@@ -86,13 +88,3 @@ class VanishingGradient(Growth):
         times = reference / value
         less = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
         return f"{site} gets {value:.2g} of the gradient, {less} times less than before: it hardly learns"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        return {**super().state_dict(), "losses": list(self._losses.values), "largest": self._largest}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        super().load_state_dict(state)
-        self._losses.load(state["losses"])
-        self._largest = state["largest"]

@@ -1,14 +1,15 @@
 """The gradient norm as a witness: whether a step was out of the ordinary in more than its loss."""
 
 import math
-from typing import Any
+from typing import ClassVar
 
 from stabilitykit.detect.gradient_spike import GRADIENT_NORM
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.state import Stateful
 from stabilitykit.records import StepRecord
 
 
-class GradientWitness:
+class GradientWitness(Stateful):
     """Remembers the gradient norms of the last steps, and says whether those around a step were ordinary.
 
     A batch that is hard for what it is has a high loss and about the gradient of any other: the parameters
@@ -18,6 +19,7 @@ class GradientWitness:
     in logs of every tenth step, whose losses are means; and one that was logged after clipping.
     """
 
+    state: ClassVar[tuple[str, ...]] = ("past", "before", "now", "step")
     WINDOW, FEWEST = 32, 16
     SIGMAS = 4.0
     """Widths of the log norm, 1.4826 MAD, above its median up to which it is ordinary."""
@@ -58,17 +60,6 @@ class GradientWitness:
         """Return whether the norm is as large as any, and others are just as large."""
         largest = max(self._past.values) <= self._now + self.SAME
         return largest and any(abs(log - self._now) <= self.SAME for log in self._past.values)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state as plain JSON types."""
-        last = [self._before, self._now]
-        return {"past": list(self._past.values), "last": last, "step": self._step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that ``state_dict`` returned."""
-        self._past.load(state["past"])
-        self._before, self._now = state["last"]
-        self._step = state["step"]
 
 
 def _log(norm: float) -> float:

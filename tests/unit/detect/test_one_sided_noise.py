@@ -20,7 +20,7 @@ def draw(n, seed=0):
 
 def window(values):
     held = Window(256)
-    held.load(list(map(float, values)))
+    held.load_state_dict(list(map(float, values)))
     return held
 
 

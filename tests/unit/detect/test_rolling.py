@@ -133,7 +133,7 @@ def test_places_that_are_taken_up_hold_at_once():
     columns = SiteColumns("act/rms")
     record = StepRecord.of(0, {tag: VALUE[tag] for tag in SITES})
     assert columns.row(record).tolist() == [0, 1, 2]
-    columns.load([SITES[2], SITES[0]])
+    columns.load_state_dict([SITES[2], SITES[0]])
     assert columns.row(record).tolist() == [2, 0, 1]
 
 

@@ -8,6 +8,7 @@ from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, Loss, LossSeries
 from stabilitykit.detect.noise import LossNoise
 from stabilitykit.detect.recurrence import Recurrence
 from stabilitykit.detect.rolling import Window
+from stabilitykit.detect.witness import GradientWitness
 from stabilitykit.records import Finding, Severity, StepRecord
 
 
@@ -18,6 +19,9 @@ class LossSpike(Detector):
     differences to it (``LossNoise``). Only rises count. Noise of batches that is one-sided reaches further
     (``tail``), and single heights that keep coming back are a habit (``Recurrence``). A loss that stays up
     for 20 records is a new level and no longer a spike: ``divergence`` has it.
+
+    A high loss at which the gradient norm is ordinary (``GradientWitness``) is a hard batch, and evidence
+    only, unless the next loss shows that it lasts: one that is not back within half of the limit is an alarm.
 
     Args:
         sigmas: How many noise widths above the base.
@@ -46,16 +50,20 @@ class LossSpike(Detector):
         self._base = Window(self.BASE)
         self._flagged = Window(self.LEVEL)
         self._recurrence = Recurrence()
+        self._witness = GradientWitness()
         self._seen = 0
         self._first = math.nan
         self._lowest = math.inf
         self._since = -1
+        self._back = math.inf
+        """What the next loss must not exceed for the last one to be a hard batch; Inf where it was none."""
 
     def update(self, record: StepRecord) -> list[Finding]:
         """Return a finding when the loss of this step stands far above its recent past."""
         loss = self._losses.read(record)
         if loss is None:
             return []
+        self._witness.push(record)
         self._seen += 1
         if math.isnan(self._first):
             self._first = loss.adjusted
@@ -74,7 +82,7 @@ class LossSpike(Detector):
         self._noise.push_at(rise, base)
         self._base.push(loss.adjusted)
         self._flagged.values.clear()
-        return []
+        return self._lasting(record.step, loss)
 
     def _limit(self, rise: float, base: float, least: float) -> float:
         """Return the rise above a base that counts."""
@@ -110,7 +118,24 @@ class LossSpike(Detector):
             f"{limit:.3g} is the limit"
         )
         severity = Severity.CRITICAL if rise > 3 * limit else Severity.WARNING
+        self._back = math.inf
+        if len(self._flagged) == 1 and self._witness.is_calm():
+            severity = Severity.INFO
+            message += "; the gradient norm is ordinary"
+            self._back = base + 0.5 * limit
         threshold = loss.difficulty + base + limit
+        return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
+
+    def _lasting(self, step: int, loss: Loss) -> list[Finding]:
+        """Return a finding where a loss, no spike itself, shows that the one before was no single one."""
+        back, self._back = self._back, math.inf
+        if loss.adjusted <= back:
+            return []
+        threshold = loss.difficulty + back
+        message = (
+            f"loss {loss.value:.4g} is not back below {threshold:.4g} after the spike of the step before"
+        )
+        severity = Severity.WARNING
         return [Finding(self.kind, LOSS, step, self._since, loss.value, threshold, severity, message)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,9 +146,11 @@ class LossSpike(Detector):
             "base": list(self._base.values),
             "flagged": list(self._flagged.values),
             "recurrence": self._recurrence.state_dict(),
+            "witness": self._witness.state_dict(),
             "seen": self._seen,
             "range": [self._first, self._lowest],
             "since": self._since,
+            "back": self._back,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -133,6 +160,8 @@ class LossSpike(Detector):
         self._base.load(state["base"])
         self._flagged.load(state["flagged"])
         self._recurrence.load_state_dict(state["recurrence"])
+        self._witness.load_state_dict(state["witness"])
         self._seen = state["seen"]
         self._first, self._lowest = state["range"]
         self._since = state["since"]
+        self._back = state["back"]

@@ -27,7 +27,11 @@ def bumped(at):
 
 CLEAN = trace(LEARNING)
 SPIKE = trace(bumped({80: 2.0, 81: 1.2, 82: 0.6})) | {"optim/grad_norm": with_values(NORM, {80: 60.0})}
-DOUBLE_SPIKE = trace(bumped({80: 2.0, 81: 1.2, 95: 1.5, 96: 3.0}))
+DOUBLE_SPIKE = trace(bumped({80: 2.0, 81: 1.2, 95: 1.5, 96: 3.0})) | {
+    "optim/grad_norm": with_values(NORM, {80: 3.0, 95: 3.0})
+}
+HARD_BATCHES = trace(bumped({80: 2.0, 95: 3.0}))
+LASTING_SPIKE = trace(bumped({80: 2.0, 81: 1.2}))
 DIVERGENCE = trace(bumped({i: 0.02 * (i - 90) for i in range(90, N)}))
 NAN_AT_0 = trace(with_values(LEARNING, {0: math.nan}))
 NAN_IN_BETWEEN = trace(with_values(LEARNING, dict.fromkeys((70, 71), math.nan)))
@@ -49,6 +53,12 @@ GOLDEN = {
         DOUBLE_SPIKE,
         "recovered",
         [("loss_spike", 80, 80, 80, 81, "critical"), ("loss_spike", 95, 95, 96, 96, "critical")],
+    ),
+    "hard batches": (HARD_BATCHES, "stable", []),
+    "spike with an ordinary gradient": (
+        LASTING_SPIKE,
+        "recovered",
+        [("loss_spike", 80, 81, 81, 81, "critical")],
     ),
     "slow divergence": (DIVERGENCE, "diverged", [("divergence", 128, 132, 158, None, "warning")]),
     "NaN at step 0": (NAN_AT_0, "recovered", [("nonfinite", 0, 0, 0, 0, "critical")]),
@@ -109,7 +119,7 @@ def test_what_left_its_band_first_is_named_as_evidence_and_as_cause():
 def test_the_noise_of_the_batches_alone_would_hide_or_make_incidents():
     alone = {tag: column for tag, column in DOUBLE_SPIKE.items() if tag != UNIGRAM}
     assert len(diagnosed(alone).incidents) <= 2
-    hard = trace([x + (i in (80, 95)) for i, x in enumerate(LEARNING)])
+    hard = {LOSS: [x + (i in (80, 95)) for i, x in enumerate(LEARNING)], UNIGRAM: UNI}
     explained = hard | {UNIGRAM: [x + (i in (80, 95)) for i, x in enumerate(UNI)]}
     assert [i.start for i in diagnosed(hard).incidents] == [80, 95]
     assert diagnosed(explained).incidents == ()

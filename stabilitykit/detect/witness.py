@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from stabilitykit.detect.gradient_spike import GRADIENT_NORM
-from stabilitykit.detect.rolling import MAD_TO_SIGMA, Window, median
+from stabilitykit.detect.rolling import Window
 from stabilitykit.records import StepRecord
 
 
@@ -24,47 +24,50 @@ class GradientWitness:
     NARROWEST = 0.01
     """Width of the log norm below which it is held in place by something and says nothing."""
     SAME = 0.001
-    """Relative difference up to which two largest norms are the limit that both were clipped at."""
+    """Relative difference up to which the two largest norms are what both were clipped at."""
 
     def __init__(self) -> None:
-        self._norms = Window(self.WINDOW + 1)
-        """Those of steps in a row; the last is that of the step at hand."""
+        self._past = Window(self.WINDOW)
+        """Logarithms of the norms of steps in a row before the one at hand; of zero there is none."""
+        self._before = math.nan
+        self._now = math.nan
+        """Logarithms at the step before and the step at hand; NaN where there is none."""
         self._step = -1
 
     def push(self, record: StepRecord) -> None:
         """Take the record of the step at hand."""
         norm = record.readings.get(GRADIENT_NORM)
         if record.step != self._step + 1 or norm is None:
-            self._norms.values.clear()
-        if norm is not None:
-            self._norms.push(norm)
+            self._past.values.clear()
+            self._now = math.nan
+        elif math.isfinite(self._now):
+            self._past.push(self._now)
+        self._before, self._now = self._now, math.nan if norm is None else _log(norm)
         self._step = record.step
 
     def is_calm(self) -> bool:
         """Return whether the norms of this step and the one before are known and ordinary."""
-        *past, now = self._norms.values or [math.nan]
-        logs = [log for log in map(_log, past) if math.isfinite(log)]
-        if len(logs) < self.FEWEST:
+        if len(self._past) < self.FEWEST or self._is_clipped():
             return False
-        usual = median(logs)
-        width = MAD_TO_SIGMA * median(abs(log - usual) for log in logs)
-        if width < self.NARROWEST or self._is_clipped(now, past):
-            return False
-        # NaN is not ordinary.
-        return all(_log(norm) <= usual + self.SIGMAS * width for norm in (now, past[-1]))
+        width = self._past.sigma()
+        most = self._past.median() + self.SIGMAS * width
+        # Written so that NaN is not ordinary.
+        return width >= self.NARROWEST and self._before <= most and self._now <= most
 
-    def _is_clipped(self, now: float, past: list[float]) -> bool:
-        """Return whether a norm is as large as any, and others are just as large."""
-        largest = max(norm for norm in past if norm < math.inf)
-        return now >= (1 - self.SAME) * largest and any(abs(n - now) <= self.SAME * now for n in past)
+    def _is_clipped(self) -> bool:
+        """Return whether the norm is as large as any, and others are just as large."""
+        largest = max(self._past.values) <= self._now + self.SAME
+        return largest and any(abs(log - self._now) <= self.SAME for log in self._past.values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state as plain JSON types."""
-        return {"norms": list(self._norms.values), "step": self._step}
+        last = [self._before, self._now]
+        return {"past": list(self._past.values), "last": last, "step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state that ``state_dict`` returned."""
-        self._norms.load(state["norms"])
+        self._past.load(state["past"])
+        self._before, self._now = state["last"]
         self._step = state["step"]
 
 

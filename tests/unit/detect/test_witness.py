@@ -92,6 +92,12 @@ def test_norms_over_all_of_float32_do_no_harm():
     assert found(bumped(9.0), with_values(norms, {AT: -1.0})) == [(AT, AT, Severity.CRITICAL)]
 
 
+def test_steps_without_a_gradient_are_no_part_of_what_is_usual():
+    norms = [norm if i % 3 == 0 else 0.0 for i, norm in enumerate(NORMS)]
+    assert found(bumped(9.0), norms) == [(AT, AT, Severity.INFO)]
+    assert found(bumped(9.0), with_values(norms, {AT: 5.0})) == [(AT, AT, Severity.CRITICAL)]
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 def test_it_knows_what_is_ordinary_after_enough_steps(missing):
     witness = GradientWitness()

@@ -13,11 +13,15 @@ from stabilitykit.detect.state import Stateful
 
 @dataclass
 class Pair:
+    """Two numbers."""
+
     x: float = 0.0
     y: float = 0.0
 
 
 class Part(Stateful):
+    """Something small."""
+
     state = ("seen", "at")
 
     def __init__(self):
@@ -26,6 +30,8 @@ class Part(Stateful):
 
 
 class Whole(Part):
+    """Holds all that state may be."""
+
     state = ("part", "window", "row", "pair", "last", "since")
 
     def __init__(self):

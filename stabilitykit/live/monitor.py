@@ -1,22 +1,15 @@
 """Live watching for any training loop: observe, diagnose, keep. No Lightning."""
 
 import contextlib
-import itertools
-import json
 import logging
 import math
 import operator
-import os
-import platform
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +19,7 @@ from stabilitykit.detect.loss_means import LossMeans, LossSummary
 from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
 from stabilitykit.guard import PATIENCE, Guard, described, say
 from stabilitykit.live.cadence import cadence
+from stabilitykit.live.kept_run import KeptRun, RunFolder, environment, in_words, new_run_id
 from stabilitykit.live.listener import Listener
 from stabilitykit.live.options import WatchKeywords, WatchOptions
 from stabilitykit.live.reactions import react, reactions
@@ -34,8 +28,7 @@ from stabilitykit.observe.coverage import missing, silences, summary
 from stabilitykit.observe.detail_tap import DetailTaps
 from stabilitykit.observe.statistic import all_statistics
 from stabilitykit.records import Incident, IncidentChange, StepRecord, Verdict, number_to_json
-from stabilitykit.store import RunWriter, open_run, write_coverage
-from stabilitykit.store.tensorboard import TensorBoardWriter
+from stabilitykit.store import write_coverage
 
 log = logging.getLogger("stabilitykit")
 
@@ -44,53 +37,8 @@ _VERSION = 1
 """Of the state in a checkpoint."""
 _SAID = 3
 """Parts of a state that a line names, at most."""
-_NAMES = 1_000
-"""Names tried beside a folder that is taken."""
 
 T = TypeVar("T")
-
-
-class _RunFolder(Listener):
-    """Keeps a run in its folder."""
-
-    def __init__(self, writer: RunWriter) -> None:
-        self._writer = writer
-
-    def record(self, record: StepRecord) -> None:
-        """Keep a step's readings."""
-        self._writer.record(record)
-
-    def incident(self, change: IncidentChange) -> None:
-        """Keep what happened to an incident."""
-        self._writer.incident(change)
-
-    def flush(self) -> None:
-        """Write what is held back."""
-        self._writer.flush()
-
-    def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
-        """Write the verdict last."""
-        self._writer.close()
-        self._writer.verdict(document)
-
-
-class _TensorBoard(Listener):
-    """Shows a run in TensorBoard."""
-
-    def __init__(self, writer: TensorBoardWriter) -> None:
-        self._writer = writer
-
-    def record(self, record: StepRecord) -> None:
-        """Show a step's readings."""
-        self._writer.record(record)
-
-    def incident(self, change: IncidentChange) -> None:
-        """Show what happened to an incident."""
-        self._writer.incident(change)
-
-    def verdict(self, verdict: Verdict, document: Mapping[str, Any]) -> None:
-        """Write the last pictures and the verdict."""
-        self._writer.close(f"**{verdict.outcome}**: {verdict.reason}")
 
 
 class Monitor:
@@ -129,8 +77,7 @@ class Monitor:
         beside: bool = False,
         **options: Unpack[WatchKeywords],
     ) -> None:
-        self._run_id = ""
-        self.folder, self.should_stop, self.disk_failed = folder, False, False
+        self.should_stop = False
         self.steps = 0
         """Optimizer steps finished."""
         self.why_no_loss = "none was given"
@@ -138,7 +85,8 @@ class Monitor:
         self._has_loss = False
         how = WatchOptions(**options)
         self._is_adaptive = how.budget is not None
-        self._scaler, self._folder_mb = scaler, how.folder_mb
+        self._scaler = scaler
+        self._kept = KeptRun(folder, resume=resume, beside=beside, folder_mb=how.folder_mb)
         self._sinks: list[tuple[Listener, Guard]] = []
         self._losses = LossMeans()
         self._observed = 0
@@ -148,13 +96,11 @@ class Monitor:
         self._is_off = self._is_attached = self._is_closed = self._is_covered = False
         self._owes_leave = False
         self._is_first = self._is_due = True
-        self._goes_on = resume
-        """Whether the record that is kept goes on with an earlier part of the run."""
         self._told_dark: set[str] = set()
         self._told_missed: set[str] = set()
 
         def build() -> None:
-            self._run_id = new_run_id()
+            self._kept.run_id = new_run_id()
             checked = how.checked()
             self._cadence = cadence(how.every_n_steps, how.budget)
             self._reactions = reactions(how.on_incident)
@@ -166,9 +112,13 @@ class Monitor:
             if self._is_first:
                 self._sinks = [(sink, self._of_sink(sink)) for sink in how.sinks]
             try:
-                if folder and self._is_first:
-                    kept = {"environment": environment(), "detectors": self._diagnosis.settings}
-                    self._keep_in(folder, {**(how.config or {}), **_in_words(kept)}, beside)
+                if self._is_first:
+                    about = {"environment": environment(), "detectors": self._diagnosis.settings}
+                    # A step is diagnosed before it is kept, so that the state is the one after it.
+                    opened = self._kept.open(
+                        {**(how.config or {}), **in_words(about)}, self._diagnosis.snapshot
+                    )
+                    self._sinks = [*((sink, self._of_sink(sink)) for sink in opened), *self._sinks]
             except Exception as error:
                 self._collector.refuse(is_off=not isinstance(error, ConfigError | FolderTakenError))
                 raise
@@ -183,6 +133,16 @@ class Monitor:
     def model(self) -> nn.Module:
         """What is watched."""
         return self._collector.model
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is kept, if it is."""
+        return self._kept.folder
+
+    @property
+    def disk_failed(self) -> bool:
+        """Whether the run could not be kept to its end."""
+        return self._kept.has_failed
 
     @property
     def is_observed(self) -> bool:
@@ -335,7 +295,7 @@ class Monitor:
             "diagnosis": self._answer("the diagnosis's state", lambda: self._diagnosis.state_dict(), nothing),
             "collector": self._answer("the collector's state", lambda: self._collector.state_dict(), nothing),
             "folder": str(self.folder) if self.folder else None,
-            "run": self._run_id,
+            "run": self._kept.run_id,
         }
         self._tell_unkept()
         return state
@@ -359,7 +319,7 @@ class Monitor:
         take("steps", self._take_steps)
         take("observed", self._take_observed)
         take("losses", self._losses.load_state_dict)
-        if self._goes_on or not self.folder or self.disk_failed:
+        if self._kept.goes_on or not self.folder or self.disk_failed:
             take("diagnosis", self._diagnosis.load_state_dict)
         take("collector", self._collector.load_state_dict)
         if unread:
@@ -374,45 +334,6 @@ class Monitor:
 
     def _take_observed(self, observed: Any) -> None:
         self._observed = whole_number(observed)
-
-    def _keep_in(self, folder: Path, config: Mapping[str, Any], beside: bool) -> None:
-        """Keep the run on disk; where the disk refuses, it is watched all the same."""
-        guard = Guard(
-            "the run's folder", limit=1, passes=(ConfigError, FolderTakenError), on_off=self._off_disk
-        )
-        writer = guard(lambda: self._writer(folder, config, beside), None)
-        if writer is None:
-            return
-        self.folder = writer.folder
-        sinks: list[Listener] = [_RunFolder(writer)]
-        guard = Guard("TensorBoard's files", limit=1, on_off=self._off_disk)
-        board = guard(lambda: _TensorBoard(TensorBoardWriter(writer.folder, folder_mb=self._folder_mb)), None)
-        sinks += [board] if board else []
-        self._sinks = [*((each, self._of_sink(each)) for each in sinks), *self._sinks]
-
-    def _writer(self, folder: Path, config: Mapping[str, Any], beside: bool) -> RunWriter:
-        # A step is diagnosed before it is kept, so that the state is the one after it.
-        state = self._diagnosis.snapshot
-        if self._goes_on:
-            self._run_id = run_id(folder) or self._run_id
-        more: dict[str, Any] = {"run": self._run_id}
-        for place in numbered(folder):
-            try:
-                return RunWriter(
-                    place,
-                    {**config, **_in_words(more)},
-                    resume=self._goes_on,
-                    state=state,
-                    folder_mb=self._folder_mb,
-                )
-            except FolderTakenError as error:
-                if not beside:
-                    raise
-                if self._goes_on:
-                    self._goes_on, self._run_id = False, new_run_id()
-                    more = {"run": self._run_id, "continues": {"folder": str(folder)}}
-                say(f"{error}; the run is kept in a folder beside it")
-        raise RunFolderError(f"{folder}: no name beside it is free")
 
     def _find_scaler(self, scaler: torch.amp.GradScaler) -> None:
         if self._scaler is None:
@@ -509,7 +430,7 @@ class Monitor:
         if not (self.folder and self._is_first) or self.disk_failed:
             return
         folder = self.folder
-        guard = self._parts.setdefault("coverage.json", Guard("coverage.json", 1, on_off=self._off_disk))
+        guard = self._parts.setdefault("coverage.json", Guard("coverage.json", 1, on_off=self._kept.fail))
         guard(lambda: write_coverage(folder, [asdict(row) for row in self.coverage()]), None)
 
     def _tell(self, say_it: Callable[[Listener], None]) -> None:
@@ -522,17 +443,12 @@ class Monitor:
 
         def off(error: Exception) -> None:
             self._sinks = [each for each in self._sinks if each[0] is not sink]
-            if isinstance(error, RunFolderError) or isinstance(sink, _RunFolder):
-                self._off_disk(error)
+            if isinstance(error, RunFolderError) or isinstance(sink, RunFolder):
+                self._kept.fail(error)
             else:
                 say(f"{type(sink).__name__} is off: {described(error)}")
 
         return Guard(type(sink).__name__, limit=1, on_off=off)
-
-    def _off_disk(self, error: Exception) -> None:
-        self.disk_failed = True
-        text = str(error) if isinstance(error, RunFolderError) else f"{self.folder}: {described(error)}"
-        say(f"{text}; training goes on without it")
 
     def _run(self, part: str, work: Callable[[], T], limit: int | None = None) -> T | None:
         """Return what a part of watching returns, None where it fails; then all of it may go off."""
@@ -582,27 +498,6 @@ def _incident(change: IncidentChange, sink: Listener) -> None:
     sink.incident(change)
 
 
-def new_run_id() -> str:
-    """Return what tells a run from every other; it draws from no random state of training's."""
-    return uuid.uuid4().hex
-
-
-def run_id(folder: Path) -> str | None:
-    """Return which run a folder holds; None where it does not say.
-
-    Raises:
-        RunFolderError: It is no run's folder, or cannot be read.
-    """
-    found = open_run(folder).config.get("run")
-    return found if isinstance(found, str) else None
-
-
-def numbered(base: Path) -> Iterator[Path]:
-    """Yield a folder's name, and then that name with numbers from 2 on."""
-    yield base
-    yield from (base.with_name(f"{base.name}-{n}") for n in itertools.islice(itertools.count(2), _NAMES))
-
-
 def whole_number(given: Any) -> int:
     """Return a number of steps.
 
@@ -614,27 +509,3 @@ def whole_number(given: Any) -> int:
     if isinstance(given, bool) or number < 0:
         raise ValueError(f"got {given!r}; must be a whole number from 0 on")
     return number
-
-
-def _in_words(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what YAML has words for: a detector of somebody's own may have anything among its settings."""
-
-    def in_words(value: Any) -> Any:
-        return value.item() if isinstance(value, np.generic) else str(value)
-
-    words: dict[str, Any] = json.loads(json.dumps(document, default=in_words))
-    return words
-
-
-def environment() -> dict[str, Any]:
-    """Return what bit-equality holds for: versions, CPU capability, threads and what changes kernels."""
-    names = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
-    return {
-        "stabilitykit": version("stabilitykit"),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "variables": {name: os.environ[name] for name in names if name in os.environ},
-    }

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-ROOMS = ("observe", "stats", "detect", "store", "live.monitor", "live.loop", "live.cadence", "live.reactions")
+ROOMS = (
+    *("observe", "stats", "detect", "store"),
+    *("live.monitor", "live.kept_run", "live.options", "live.loop", "live.cadence", "live.reactions"),
+)
 DOORS = ("live.loop.LoopMonitor", "live.loop.watch")
 """What the loop itself calls: what is raised there is the caller's."""
 

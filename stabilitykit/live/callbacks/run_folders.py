@@ -9,7 +9,8 @@ from typing import Any
 
 from stabilitykit.errors import RunFolderError
 from stabilitykit.guard import say
-from stabilitykit.live.monitor import numbered, run_id, whole_number
+from stabilitykit.live.kept_run import numbered, run_id
+from stabilitykit.live.monitor import whole_number
 from stabilitykit.store import is_run_folder, open_run
 from stabilitykit.store.writer_lock import is_being_written
 

@@ -181,7 +181,7 @@ def test_a_long_loop_is_thinned_and_replays_as_it_was_lived(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A folder so small that 300 steps do not fit.
-    monkeypatch.setattr("stabilitykit.live.monitor.check_folder_mb", lambda folder_mb: None)
+    monkeypatch.setattr("stabilitykit.live.options.check_folder_mb", lambda folder_mb: None)
     monkeypatch.setattr("stabilitykit.store.run_folder.check_folder_mb", lambda folder_mb: None)
     monkeypatch.setattr("stabilitykit.store.readings.MAX_ROWS", 10)
     with watch(model, optimizer, tmp_path / "run", folder_mb=0.5) as monitor:

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from alarms.curves import Curve, causal_median
-from alarms.labels import Event, Kind, at_loss_onset, count_labels, label_runs
-from alarms.onsets import divergence, leaves_for_good
-from alarms.rules import VARIANTS, Rules
-from alarms.sensitivity import under_variants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from unit.benchmarks.alarms.made import falling, made
 
+from benchmarks.alarms.curves import Curve, causal_median
+from benchmarks.alarms.labels import Event, Kind, at_loss_onset, count_labels, label_runs
+from benchmarks.alarms.onsets import divergence, leaves_for_good
+from benchmarks.alarms.rules import VARIANTS, Rules
+from benchmarks.alarms.sensitivity import under_variants
 from stabilitykit.errors import DataError
 
 

@@ -5,15 +5,16 @@ import math
 
 import numpy as np
 import pytest
-from alarms.exposure import early_steps, healthy_steps, horizon
-from alarms.labels import Event, Kind
-from alarms.matching import Ground
-from alarms.score import LEADS
-from alarms.scoring import Scorer
-from alarms.survival import kaplan_meier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.benchmarks.alarms.made import label, labels, steps
+
+from benchmarks.alarms.exposure import early_steps, healthy_steps, horizon
+from benchmarks.alarms.labels import Event, Kind
+from benchmarks.alarms.matching import Ground
+from benchmarks.alarms.score import LEADS
+from benchmarks.alarms.scoring import Scorer
+from benchmarks.alarms.survival import kaplan_meier
 
 
 def one_event(onset, announced, n=240, **fields):

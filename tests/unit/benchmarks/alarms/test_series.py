@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from alarms import series
-from alarms.signals import SIGNALS, excess, first_over_last, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_runs import made_up
 
+from benchmarks.alarms import series
+from benchmarks.alarms.signals import SIGNALS, excess, first_over_last, scores_of
 from stabilitykit.tags import REGISTRY
 
 numbers = st.one_of(st.floats(-5, 5), st.sampled_from([0.0, 1.0, float("nan"), float("inf"), float("-inf")]))
@@ -57,15 +57,6 @@ def test_the_last_reading_stands_where_there_is_none():
     missing = np.array([True, False, True, False, False, True])[:, None]
     # At step 3 there is a reading, and it is NaN.
     np.testing.assert_array_equal(series.last_known(rows, missing)[:, 0], [np.nan, 1, 1, np.nan, 2, 2])
-
-
-def test_an_alarm_is_announced_at_the_third_step_in_a_row_and_once():
-    scores = np.array([2, 2, 0, 2, 2, 2, 2, np.nan, 2, 2, 2, 1, 2, 2, 2.0])
-    assert series.announced(scores, 1.0).tolist() == [5, 10, 14]
-    assert series.announced(scores, 1.0, hold=1).tolist() == [0, 3, 8, 12]
-    assert series.announced(scores, 2.0).tolist() == []
-    assert series.announced(np.full(5, np.nan), 0.0).tolist() == []
-    assert series.announced(np.empty(0), 0.0).tolist() == []
 
 
 def slow_scores(name, run):

@@ -13,7 +13,7 @@ against the weights' change in float64.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,7 +47,7 @@ def main() -> None:
     groups = {g: [model.get_parameter(n) for n in names] for g, names in collector.layout.groups.items()}
     times: dict[str, list[float]] = {"gradient norms": [], "sampled": [], "full": [], "state": [], "step": []}
     errors: dict[str, list[float]] = {}
-    seconds = timed_hooks(collector)
+    seconds = timed_hooks(optimizers)
     for step in range(arguments.steps):
         for parameter in model.parameters():
             parameter.grad = None
@@ -112,8 +112,8 @@ def timed(call: Callable[[], object]) -> tuple[float, Tensor]:
     return time.thread_time() - start, result  # type: ignore[return-value]
 
 
-def timed_hooks(collector: Collector) -> list[float]:
-    """Make the optimizer taps' hooks note how long they take; return where they do."""
+def timed_hooks(optimizers: Sequence[torch.optim.Optimizer]) -> list[float]:
+    """Make the optimizers' hooks, all of them a collector's, note how long they take; return where."""
     seconds: list[float] = []
 
     def around(hook: Callable[..., None]) -> Callable[..., None]:
@@ -124,8 +124,8 @@ def timed_hooks(collector: Collector) -> list[float]:
 
         return run
 
-    for tap in collector._optimizer_taps:
-        for hooks in (tap._optimizer._optimizer_step_pre_hooks, tap._optimizer._optimizer_step_post_hooks):
+    for optimizer in optimizers:
+        for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
             for key, hook in hooks.items():
                 hooks[key] = around(hook)
     return seconds

@@ -41,7 +41,7 @@ def assert_causal(run, at):
             assert early == before.alarms(kind, severity).tolist(), kind
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 10_000), st.integers(1, N - 1))
 def test_a_made_up_run_cut_short_gives_the_same(seed, at):
     assert_causal(made_up(seed, n=N), at)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.benchmarks.alarms.made import label, labels, steps
 
@@ -175,7 +175,7 @@ def test_scores_are_plain_json():
     assert found["events"] == 1
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(st.integers(0, 239), max_size=12).map(lambda s: steps(*sorted(set(s)))), st.integers(0, 239))
 def test_nothing_said_at_or_after_the_onset_changes_what_came_before(announced, onset):
     run = Ground(label("run", Kind.STUCK, onset))

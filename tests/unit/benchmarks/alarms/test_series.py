@@ -28,7 +28,6 @@ def slow_median(values, place, size):
         return np.median(known) if known else np.nan
 
 
-@settings(deadline=None)
 @given(columns)
 def test_z_is_the_distance_to_the_median_of_32_values_before(values):
     found = series.z(np.array(values)[:, None])[:, 0]
@@ -36,7 +35,6 @@ def test_z_is_the_distance_to_the_median_of_32_values_before(values):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(columns)
 def test_smoothed_is_the_median_of_the_last_five(values):
     found = series.trailing_median(np.array(values)[:, None], 5)[:, 0]
@@ -93,7 +91,7 @@ def test_scores_are_those_of_the_slow_way(name):
         np.testing.assert_allclose(scores_of(run, [name])[name, rule], slow[rule], rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10_000))
 def test_a_signal_has_the_same_scores_beside_others(seed):
     run = made_up(seed, n=40)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from unit.benchmarks.alarms.made import label, labels, made, steps
@@ -38,14 +38,14 @@ def test_alarms_at_most_25_steps_apart_are_one_episode():
     assert episodes(steps()).tolist() == []
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(SCORES)
 def test_what_is_held_knows_no_later_step(scores):
     run = made("run", scores)
     assert looks_ahead(lambda r: held(r.loss - 3.0), run, range(1, len(scores))) is None
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(SCORES, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0]))
 def test_no_alarm_hangs_on_a_later_step(scores, threshold):
     whole = alarms(scores, threshold)
@@ -69,7 +69,7 @@ def test_two_witnesses():
     assert either(first, second).tolist() == [10, 25, 50, 71, 100]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(SCORES, min_size=1, max_size=4), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
 def test_the_threshold_is_the_lowest_from_which_on_the_budget_is_kept(runs, most):
     def count(threshold):

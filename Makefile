@@ -32,14 +32,14 @@ check: lint test slow
 
 # Goes on where it was interrupted; WORKERS runs at a time, one for each core unless given.
 science: $(VENV)/.installed-run
-	$(BIN)/python benchmarks/science.py $(if $(WORKERS),--workers $(WORKERS))
+	$(BIN)/python -m benchmarks.science.claims $(if $(WORKERS),--workers $(WORKERS))
 
 # Goes on where it was interrupted, like science.
 alarms: $(VENV)/.installed-run
-	$(BIN)/python benchmarks/early_warning.py train $(if $(WORKERS),--workers $(WORKERS))
-	$(BIN)/python benchmarks/early_warning.py pack
-	$(BIN)/python benchmarks/early_warning.py score
-	$(BIN)/python benchmarks/early_warning.py publish
+	$(BIN)/python -m benchmarks.alarms.early_warning train $(if $(WORKERS),--workers $(WORKERS))
+	$(BIN)/python -m benchmarks.alarms.early_warning pack
+	$(BIN)/python -m benchmarks.alarms.early_warning score
+	$(BIN)/python -m benchmarks.alarms.early_warning publish
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

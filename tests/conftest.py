@@ -1,13 +1,18 @@
-"""One thread for every test, and no file is imported that has no test of the mark asked for."""
+"""One thread for every test, no clock, and no file is imported that has no test of the mark asked for."""
 
 import os
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Two processes that spin for two cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# That an example takes long is no fault: others may work on the same cores.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 ONLY = re.compile(r"(slow|browser)($| and )")
 

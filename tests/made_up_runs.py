@@ -1,8 +1,8 @@
 """Runs put together from random numbers, with a tag of every family."""
 
 import numpy as np
-from alarms.runs import Run
 
+from benchmarks.alarms.runs import Run
 from stabilitykit.tags import REGISTRY, block_site
 
 EVERY_TENTH = ("act/massive", "act/kurtosis", "act/token_spread", "act/silent_units")

@@ -35,6 +35,11 @@ def alarms(scores: Scores, threshold: float, hold: int = HOLD) -> Alarms:
     return np.flatnonzero(held(scores, hold) > threshold).astype(np.int64)
 
 
+def begun(scores: Scores, threshold: float, hold: int = HOLD) -> Alarms:
+    """Return the first alarm of each stretch in alarm, for a rule that is to speak once."""
+    return episodes(alarms(scores, threshold, hold), merge=1)
+
+
 def episodes(announced: Alarms, merge: int = MERGE) -> Alarms:
     """Return the first steps of the episodes: of alarms at most ``merge`` steps apart."""
     if len(announced) == 0:

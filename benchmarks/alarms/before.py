@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from detection.tables import Table
-
-from alarms.labels import FAILED, Kind, Labels
-from alarms.runs import Run
+from benchmarks.alarms.labels import FAILED, Kind, Labels
+from benchmarks.alarms.runs import Run
+from benchmarks.detection.tables import Table
 from stabilitykit.lab.probe import ProbeSpec
 from stabilitykit.lab.probe.checks import verdict_of
 from stabilitykit.lab.probe.spec import spec_of

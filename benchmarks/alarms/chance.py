@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.exposure import healthy_steps, horizon
-from alarms.folds import Fold
-from alarms.labels import Event, Label, Labels
-from alarms.score import HEADLINE, LEADS
-from alarms.thresholds import BUDGET
+from benchmarks.alarms.exposure import healthy_steps, horizon
+from benchmarks.alarms.folds import Fold
+from benchmarks.alarms.labels import Event, Label, Labels
+from benchmarks.alarms.score import HEADLINE, LEADS
+from benchmarks.alarms.thresholds import BUDGET
 
 Numbers = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.announcing import Scores
-from alarms.config_only import running_maximum
-from alarms.intervals import DRAWS, percentiles
-from alarms.labels import FAILED, Kind, Label, Labels
+from benchmarks.alarms.announcing import Scores
+from benchmarks.alarms.config_only import running_maximum
+from benchmarks.alarms.intervals import DRAWS, percentiles
+from benchmarks.alarms.labels import FAILED, Kind, Label, Labels
 from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 STEPS = (5, 10, 20, 30, 40)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.announcing import Scores
-from alarms.curves import Trained
-from alarms.folds import Fold
-from alarms.intervals import Resamples, percentiles
-from alarms.labels import FAILED, Kind, Labels
-from alarms.logistic import Logistic, fit, log_likelihood
+from benchmarks.alarms.announcing import Scores
+from benchmarks.alarms.curves import Trained
+from benchmarks.alarms.folds import Fold
+from benchmarks.alarms.intervals import Resamples, percentiles
+from benchmarks.alarms.labels import FAILED, Kind, Labels
+from benchmarks.alarms.logistic import Logistic, fit, log_likelihood
 from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 Numbers = NDArray[np.float64]

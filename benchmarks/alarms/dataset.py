@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alarms.runs import Run
+from benchmarks.alarms.runs import Run
 from stabilitykit.errors import DataError
 
 SCHEMA_VERSION = 1

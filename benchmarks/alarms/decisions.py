@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alarms.conditional import Conditional
-from alarms.intervals import Resamples
-from alarms.labels import Labels
-from alarms.methods import Method
-from alarms.score import HEADLINE, Score
-from alarms.scoring import Scorer
+from benchmarks.alarms.conditional import Conditional
+from benchmarks.alarms.intervals import Resamples
+from benchmarks.alarms.labels import Labels
+from benchmarks.alarms.methods import Method
+from benchmarks.alarms.score import HEADLINE, Score
+from benchmarks.alarms.scoring import Scorer
 from stabilitykit.lab.sweep.compare.intervals import Estimate
 from stabilitykit.records import KINDS
 

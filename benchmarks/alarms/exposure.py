@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.labels import FAILED, Kind, Label
+from benchmarks.alarms.labels import FAILED, Kind, Label
 
 
 def horizon(n_steps: int) -> int:

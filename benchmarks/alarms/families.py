@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from alarms.curves import Curve, Trained
-from alarms.rules import Rules
+from benchmarks.alarms.curves import Curve, Trained
+from benchmarks.alarms.rules import Rules
 
 
 def _task(run: Trained) -> Hashable:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alarms.runs import Run, in_one_order
+from benchmarks.alarms.runs import Run, in_one_order
 from stabilitykit.errors import DataError, RunFolderError
 from stabilitykit.lab.sweep.grid import load_plan, plan_files, read_result, read_sweep
 from stabilitykit.store import Run as RunFolder

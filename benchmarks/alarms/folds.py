@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from alarms.labels import Label, Labels
+from benchmarks.alarms.labels import Label, Labels
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alarms.dataset import entry, write_dataset, write_group
-from alarms.runs import Run
+from benchmarks.alarms.dataset import entry, write_dataset, write_group
+from benchmarks.alarms.runs import Run
 from stabilitykit.errors import DataError
 
 LIMIT = 5_000_000

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alarms.curves import Values, causal_median
-from alarms.rules import Rules
+from benchmarks.alarms.curves import Values, causal_median
+from benchmarks.alarms.rules import Rules
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.labels import Label, Labels
+from benchmarks.alarms.labels import Label, Labels
 from stabilitykit.lab.sweep.compare.intervals import Estimate, wilson
 
 DRAWS = 2000

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alarms.runs import Run
-from alarms.series import Places
+from benchmarks.alarms.announcing import Alarms
+from benchmarks.alarms.runs import Run
 from stabilitykit.detect import Detector, default_detectors
 from stabilitykit.records import Finding, Severity, StepRecord
 
@@ -29,7 +29,7 @@ class Told:
         """The kinds that were found, by name."""
         return tuple(sorted({finding.kind for finding in self.findings}))
 
-    def alarms(self, kind: str, at_least: Severity = Severity.INFO) -> Places:
+    def alarms(self, kind: str, at_least: Severity = Severity.INFO) -> Alarms:
         """Return the steps at which findings of a kind newly began at some site, ascending.
 
         A finding is new where its site had none when the detector last looked: a statistic that is read at
@@ -80,7 +80,7 @@ def told(run: Run, detectors: Sequence[Detector | type[Detector] | Rule] | None 
 
 def alarms_of(
     run: Run, detector: Detector | type[Detector] | Rule, at_least: Severity = Severity.INFO
-) -> dict[str, Places]:
+) -> dict[str, Alarms]:
     """Return the steps that one detector announces on a run, by kind; the entry for a detector of one's own.
 
     Args:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from alarms.curves import Curve, Trained
-from alarms.families import Groups
-from alarms.humps import humps
-from alarms.onsets import divergence, leaves_for_good, loss_onset, upper_envelope
-from alarms.rules import Rules
+from benchmarks.alarms.curves import Curve, Trained
+from benchmarks.alarms.families import Groups
+from benchmarks.alarms.humps import humps
+from benchmarks.alarms.onsets import divergence, leaves_for_good, loss_onset, upper_envelope
+from benchmarks.alarms.rules import Rules
 from stabilitykit.errors import DataError
 
 

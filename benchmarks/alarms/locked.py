@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alarms.announcing import alarms
-from alarms.folds import Fold
-from alarms.intervals import Resamples
-from alarms.labels import Label, Labels, label_runs
-from alarms.methods import Method, Scored, fixed, kinds, signal
-from alarms.runs import Run
-from alarms.signals import SIGNALS
-from alarms.study import Row, score
+from benchmarks.alarms.announcing import alarms
+from benchmarks.alarms.folds import Fold
+from benchmarks.alarms.intervals import Resamples
+from benchmarks.alarms.labels import Label, Labels, label_runs
+from benchmarks.alarms.methods import Method, Scored, fixed, kinds, signal
+from benchmarks.alarms.runs import Run
+from benchmarks.alarms.signals import SIGNALS
+from benchmarks.alarms.study import Row, score
 from stabilitykit.errors import DataError
 
 LIMITS = Path(__file__).with_name("limits.json")

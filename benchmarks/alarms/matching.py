@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alarms.announcing import Alarms, episodes
-from alarms.exposure import early_steps, healthy_steps, horizon
-from alarms.labels import Event, Kind, Label
+from benchmarks.alarms.announcing import Alarms, episodes
+from benchmarks.alarms.exposure import early_steps, healthy_steps, horizon
+from benchmarks.alarms.labels import Event, Kind, Label
 
 MISSED = -np.inf
 """Lead of an event that nothing warned of."""

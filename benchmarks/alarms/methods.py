@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alarms.announcing import Alarms, Scores, alarms, both, either
-from alarms.config_only import ConfigOnly
-from alarms.fixed import FIXED
-from alarms.folds import Fold
-from alarms.kinds import Told, told
-from alarms.labels import Labels
-from alarms.peers import PEERS
-from alarms.peers import SCORES as PEER_SCORES
-from alarms.runs import Run
-from alarms.score import HEADLINE
-from alarms.series import RULES
-from alarms.signals import SIGNALS, scores_of
-from alarms.thresholds import calibrate
+from benchmarks.alarms.announcing import Alarms, Scores, alarms, both, either
+from benchmarks.alarms.config_only import ConfigOnly
+from benchmarks.alarms.fixed import FIXED
+from benchmarks.alarms.folds import Fold
+from benchmarks.alarms.kinds import Told, told
+from benchmarks.alarms.labels import Labels
+from benchmarks.alarms.peers import PEERS
+from benchmarks.alarms.peers import SCORES as PEER_SCORES
+from benchmarks.alarms.runs import Run
+from benchmarks.alarms.score import HEADLINE
+from benchmarks.alarms.series import RULES
+from benchmarks.alarms.signals import SIGNALS, scores_of
+from benchmarks.alarms.thresholds import calibrate
 from stabilitykit.records import KINDS, Severity
 
 LOSS_ONLY = ("loss", "loss over unigram")

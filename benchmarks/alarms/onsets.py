@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.curves import Values, causal_median
-from alarms.rules import Rules
+from benchmarks.alarms.curves import Values, causal_median
+from benchmarks.alarms.rules import Rules
 
 _MAD = 1.4826
 """Robust standard deviation over median absolute deviation, under a normal law."""

@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from detection.tables import Table, number
 
-from alarms.before import check_table
-from alarms.decisions import Decision, decisions, kinds_of
-from alarms.intervals import Resamples
-from alarms.locked import by_novelty, locked_labels, locked_rows, read_limits
-from alarms.methods import Scored
-from alarms.runs import Run
-from alarms.score import HEADLINE, Score
-from alarms.study import NATURAL, PAIRS, Row, Study, score, study
-from alarms.tables import (
+from benchmarks.alarms.before import check_table
+from benchmarks.alarms.decisions import Decision, decisions, kinds_of
+from benchmarks.alarms.intervals import Resamples
+from benchmarks.alarms.locked import by_novelty, locked_labels, locked_rows, read_limits
+from benchmarks.alarms.methods import Scored
+from benchmarks.alarms.runs import Run
+from benchmarks.alarms.score import HEADLINE, Score
+from benchmarks.alarms.study import NATURAL, PAIRS, Row, Study, score, study
+from benchmarks.alarms.tables import (
     conditional_table,
     estimate,
     faults_table,
@@ -26,6 +25,7 @@ from alarms.tables import (
     spikes_table,
     variants_table,
 )
+from benchmarks.detection.tables import Table, number
 from stabilitykit.detect import measured
 
 TEMPLATE = Path(__file__).with_name("page.md")
@@ -164,7 +164,9 @@ def _write_rows(found: Study, decided: Sequence[Decision]) -> None:
         for each in decided
     }
     text = yaml.safe_dump({"kinds": rows}, sort_keys=False, default_flow_style=None, width=120)
-    origin = "# How each kind did on the runs of docs/benchmark.md: made by benchmarks/early_warning.py.\n"
+    origin = (
+        "# How each kind did on the runs of docs/benchmark.md: made by benchmarks/alarms/early_warning.py.\n"
+    )
     Path(measured.__file__).with_name(measured.FILE).write_text(origin + text, encoding="utf-8")
 
 

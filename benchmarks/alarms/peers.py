@@ -5,15 +5,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from detection import peer_deviations as deviations
-from detection.baselines import BASELINES
-from detection.log import Log, Tool, Values
-from detection.peer_ratios import Flags
 
-from alarms.fixed import FIXED, FixedRule
-from alarms.runs import Run, Series
-from alarms.series import ARMED, LAG, Places, held_for
-from alarms.signals import known, scores_of
+from benchmarks.alarms.announcing import Alarms, begun
+from benchmarks.alarms.fixed import FIXED, FixedRule
+from benchmarks.alarms.runs import Run, Series
+from benchmarks.alarms.series import ARMED, LAG
+from benchmarks.alarms.signals import known, scores_of
+from benchmarks.detection import peer_deviations as deviations
+from benchmarks.detection.baselines import BASELINES
+from benchmarks.detection.log import Log, Tool, Values
+from benchmarks.detection.peer_ratios import Flags
 
 CLIPPED = 50
 """Steps over which the share of clipped ones is taken."""
@@ -58,7 +59,7 @@ SCORES: dict[str, Score] = {
 """Baselines whose threshold is set on other runs, as those of the signals are."""
 
 
-def trainscope_crossing(values: Values, base: int = 40, sigmas: float = 3.0, hold: int = 3) -> Places:
+def trainscope_crossing(values: Values, base: int = 40, sigmas: float = 3.0, hold: int = 3) -> Alarms:
     """Return where trainscope 1.8.1's rule for internal signals is met (``first_crossing_step``).
 
     The rule: a value above the median of the first ``base`` by ``sigmas`` times 1.4826 MAD of them, for
@@ -71,13 +72,13 @@ def trainscope_crossing(values: Values, base: int = 40, sigmas: float = 3.0, hol
     noise = 1.4826 * np.sort(np.abs(values[:base] - center))[base // 2]
     flags = np.isfinite(values) & (values > center + sigmas * noise)
     flags[:base] = False
-    return held_for(flags, hold)
+    return begun(flags.astype(float), 0.0, hold)
 
 
 def _peer(tool: Tool) -> FixedRule:
     """Return what a tool of the detectors' benchmark announces on a run."""
 
-    def announces(run: Run) -> Places:
+    def announces(run: Run) -> Alarms:
         log = Log(run.steps, run.loss, _gradient_norm(run))
         if getattr(log, tool.needs) is None:
             return np.empty(0, np.int64)
@@ -93,21 +94,21 @@ def _peer(tool: Tool) -> FixedRule:
 def _on_gradient_norm(rule: Callable[[Values], Flags]) -> FixedRule:
     """Return what a rule for the loss announces on the gradient norm, once a stretch."""
 
-    def announces(run: Run) -> Places:
+    def announces(run: Run) -> Alarms:
         norm = _gradient_norm(run)
         if norm is None:
             return np.empty(0, np.int64)
         with np.errstate(invalid="ignore", over="ignore"):
-            return run.steps[held_for(rule(norm), 1)]
+            return run.steps[begun(rule(norm).astype(float), 0.0, hold=1)]
 
     return announces
 
 
-def _crossing(run: Run, family: str) -> Places:
+def _crossing(run: Run, family: str) -> Alarms:
     rows = known(run, family)
     if not rows.shape[1]:
         return np.empty(0, np.int64)
-    places: Places = np.unique(np.concatenate([trainscope_crossing(site) for site in rows.T]))
+    places: Alarms = np.unique(np.concatenate([trainscope_crossing(site) for site in rows.T]))
     return run.steps[places]
 
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.announcing import Alarms
-from alarms.chance import at_random
-from alarms.intervals import Draws, Resamples, one_sided, percentiles, rate, share
-from alarms.labels import FAILED, Kind, Labels
-from alarms.matching import Ground, Matched, openings
-from alarms.score import HEADLINE, LEADS, FalseAlarms, Quartiles, Recall, Score
-from alarms.survival import kaplan_meier
+from benchmarks.alarms.announcing import Alarms
+from benchmarks.alarms.chance import at_random
+from benchmarks.alarms.intervals import Draws, Resamples, one_sided, percentiles, rate, share
+from benchmarks.alarms.labels import FAILED, Kind, Labels
+from benchmarks.alarms.matching import Ground, Matched, openings
+from benchmarks.alarms.score import HEADLINE, LEADS, FalseAlarms, Quartiles, Recall, Score
+from benchmarks.alarms.survival import kaplan_meier
 from stabilitykit.lab.sweep.compare.intervals import Estimate
 
 Numbers = NDArray[np.float64]

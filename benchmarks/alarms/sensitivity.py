@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from alarms.curves import Trained
-from alarms.labels import Labels, label_runs
-from alarms.rules import VARIANTS, Rules
+from benchmarks.alarms.curves import Trained
+from benchmarks.alarms.labels import Labels, label_runs
+from benchmarks.alarms.rules import VARIANTS, Rules
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.announcing import HOLD
-from alarms.runs import Rows, Series
+from benchmarks.alarms.runs import Rows
 
 Rule = Literal["z", "growth", "level"]
 RULES: tuple[Rule, ...] = ("z", "growth", "level")
@@ -26,33 +25,6 @@ _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal law over its median absolute deviation."""
 _LEAST = 1e-3
 """Scatter that any series has: one that stood still would make the least move an event."""
-
-Places = NDArray[np.int64]
-"""Places in a series."""
-
-
-def announced(scores: Series, threshold: float, hold: int = HOLD) -> Places:
-    """Return where alarms are announced: at the last of ``hold`` scores in a row above a threshold.
-
-    A stretch above the threshold is announced once. NaN is above nothing.
-
-    Args:
-        scores: One number a step.
-        threshold: What scores must exceed.
-        hold: How many in a row, 1 or more.
-
-    Returns:
-        Places in ``scores``, ascending; ``run.steps`` of them are the steps.
-    """
-    return held_for(scores > threshold, hold)
-
-
-def held_for(flags: NDArray[np.bool_], hold: int) -> Places:
-    """Return the places at which a flag has held for ``hold`` steps in a row, once a stretch."""
-    # Flags so far, less those up to the last step without one: the length of the stretch.
-    total = np.cumsum(flags)
-    length: Places = total - np.maximum.accumulate(np.where(flags, 0, total))
-    return np.flatnonzero(length == hold).astype(np.int64)
 
 
 def last_known(rows: Rows, missing: NDArray[np.bool_]) -> Rows:

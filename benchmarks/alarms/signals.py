@@ -6,8 +6,18 @@ from typing import Literal
 
 import numpy as np
 
-from alarms.runs import Rows, Run, Series
-from alarms.series import ARMED, RULES, SMOOTH, Rule, growth, largest, last_known, trailing_median, z
+from benchmarks.alarms.runs import Rows, Run, Series
+from benchmarks.alarms.series import (
+    ARMED,
+    RULES,
+    SMOOTH,
+    Rule,
+    growth,
+    largest,
+    last_known,
+    trailing_median,
+    z,
+)
 
 Direction = Literal[1, -1, 0]
 """1 where rising is alarming, -1 where falling is, 0 where either is."""

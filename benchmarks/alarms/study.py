@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from alarms.chance import StepOnly, step_only
-from alarms.conditional import Conditional, conditional_auc
-from alarms.config_only import ConfigOnly, Gain, running_maximum
-from alarms.folds import Fold, leave_one_optimizer_out, leave_one_placement_out
-from alarms.intervals import Resamples, holm
-from alarms.labels import FAILED, Kind, Label, Labels, label_runs
-from alarms.methods import Method, Scored, config_only, fixed, kinds, peers, signals, witnesses
-from alarms.rules import VARIANTS
-from alarms.runs import Run
-from alarms.score import HEADLINE, Score
-from alarms.scoring import Scorer
+from benchmarks.alarms.chance import StepOnly, step_only
+from benchmarks.alarms.conditional import Conditional, conditional_auc
+from benchmarks.alarms.config_only import ConfigOnly, Gain, running_maximum
+from benchmarks.alarms.folds import Fold, leave_one_optimizer_out, leave_one_placement_out
+from benchmarks.alarms.intervals import Resamples, holm
+from benchmarks.alarms.labels import FAILED, Kind, Label, Labels, label_runs
+from benchmarks.alarms.methods import Method, Scored, config_only, fixed, kinds, peers, signals, witnesses
+from benchmarks.alarms.rules import VARIANTS
+from benchmarks.alarms.runs import Run
+from benchmarks.alarms.score import HEADLINE, Score
+from benchmarks.alarms.scoring import Scorer
 
 NATURAL = ("boundary", "healthy", "deep", "side")
 """Arms whose failures are natural, and which are open."""

@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from detection.tables import Table, number
 
-from alarms.conditional import Conditional
-from alarms.config_only import Gain
-from alarms.labels import Kind, Labels
-from alarms.methods import Scored
-from alarms.runs import Run
-from alarms.score import HEADLINE, Score
-from alarms.study import Row
+from benchmarks.alarms.conditional import Conditional
+from benchmarks.alarms.config_only import Gain
+from benchmarks.alarms.labels import Kind, Labels
+from benchmarks.alarms.methods import Scored
+from benchmarks.alarms.runs import Run
+from benchmarks.alarms.score import HEADLINE, Score
+from benchmarks.alarms.study import Row
+from benchmarks.detection.tables import Table, number
 from stabilitykit.lab.sweep.compare.intervals import Estimate
 from stabilitykit.records import KINDS, Severity
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alarms.announcing import HOLD, MERGE, Alarms, Scores, alarms, held
-from alarms.exposure import healthy_steps
-from alarms.folds import Fold
-from alarms.labels import Labels
+from benchmarks.alarms.announcing import HOLD, MERGE, Alarms, Scores, alarms, held
+from benchmarks.alarms.exposure import healthy_steps
+from benchmarks.alarms.folds import Fold
+from benchmarks.alarms.labels import Labels
 
 BUDGET = 0.5
 """False alarms in 1,000 healthy steps."""

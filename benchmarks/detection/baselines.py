@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detection import peer_deviations as deviations
-from detection import peer_ratios as ratios
-from detection.log import Log, Said, Tool
-from detection.peer_ratios import Flags
+from benchmarks.detection import peer_deviations as deviations
+from benchmarks.detection import peer_ratios as ratios
+from benchmarks.detection.log import Log, Said, Tool
+from benchmarks.detection.peer_ratios import Flags
 
 GAP = 3
 """Flags at most so many points apart are one incident."""

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from detection.log import Log, Places, Values
+from benchmarks.detection.log import Log, Places, Values
 
 Truth = Literal["healthy", "spiky", "divergent"]
 

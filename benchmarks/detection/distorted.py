@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from detection.cases import Case, Event, case, family
-from detection.series import ar1, curve, gaussian, noisy_curve, smooth
-from detection.spikes import isolated, spread_places, with_single_spikes
+from benchmarks.detection.cases import Case, Event, case, family
+from benchmarks.detection.series import ar1, curve, gaussian, noisy_curve, smooth
+from benchmarks.detection.spikes import isolated, spread_places, with_single_spikes
 
 
 def _scaled(rng: np.random.Generator, factor: float) -> Case:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from detection.cases import Case, Event, case, family
-from detection.log import Values
-from detection.series import curve, gaussian, length, noisy_curve
+from benchmarks.detection.cases import Case, Event, case, family
+from benchmarks.detection.log import Values
+from benchmarks.detection.series import curve, gaussian, length, noisy_curve
 
 
 def _end(loss: Values, first: int) -> Event:

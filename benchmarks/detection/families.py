@@ -4,10 +4,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from detection import distorted, divergences, healthy, spikes
-from detection.cases import FAMILIES, generate
-from detection.log import Tool
-from detection.truth import Counts, count
+from benchmarks.detection import distorted, divergences, healthy, spikes
+from benchmarks.detection.cases import FAMILIES, generate
+from benchmarks.detection.log import Tool
+from benchmarks.detection.truth import Counts, count
 
 MODULES = (spikes, divergences, distorted, healthy)
 """Where the families are; each registers its own, in this order."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detection.log import Values
-from detection.series import ar1
-from detection.traces import Traces
+from benchmarks.detection.log import Values
+from benchmarks.detection.series import ar1
+from benchmarks.detection.traces import Traces
 from stabilitykit.detect.gradient_spike import GRADIENT_NORM, GradientSpike
 from stabilitykit.records import Severity, StepRecord
 

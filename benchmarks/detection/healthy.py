@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from detection.cases import Case, case, family
-from detection.log import Values
-from detection.series import ar1, curve, gaussian, length, smooth
+from benchmarks.detection.cases import Case, case, family
+from benchmarks.detection.log import Values
+from benchmarks.detection.series import ar1, curve, gaussian, length, smooth
 
 VISIBLE = 0.08
 """A single value that stands higher above the curve, as a share of it, is seen as a spike by anybody."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from detection.log import Log, Said, Tool
-from detection.ours import said
-from detection.traces import Traces
+from benchmarks.detection.log import Log, Said, Tool
+from benchmarks.detection.ours import said
+from benchmarks.detection.traces import Traces
 from stabilitykit.detect import Detector
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.divergence import Divergence

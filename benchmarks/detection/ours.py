@@ -5,7 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from detection.log import Log, Said, Tool
+from benchmarks.detection.log import Log, Said, Tool
 from stabilitykit.afterwards.replay import replay
 from stabilitykit.records import Verdict
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection.families import pooled
-from detection.gradients import Found
-from detection.left_out import LeftOut
-from detection.log import Tool
-from detection.shapes import SHAPES
-from detection.tables import (
+from benchmarks.detection.families import pooled
+from benchmarks.detection.gradients import Found
+from benchmarks.detection.left_out import LeftOut
+from benchmarks.detection.log import Tool
+from benchmarks.detection.shapes import SHAPES
+from benchmarks.detection.tables import (
     confusion_table,
     families_table,
     gains_table,
@@ -23,9 +23,9 @@ from detection.tables import (
     toys_table,
     traces_table,
 )
-from detection.traces import Score
-from detection.truth import Counts
-from detection.unigram import Gain
+from benchmarks.detection.traces import Score
+from benchmarks.detection.truth import Counts
+from benchmarks.detection.unigram import Gain
 
 TEMPLATE = Path(__file__).with_name("page.md")
 _BY_HAND = re.compile(r"<!-- by hand: (?P<name>[a-z ]+) -->\n(?P<text>.*?)<!-- end -->\n", re.DOTALL)

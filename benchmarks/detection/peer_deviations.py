@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from detection.log import Values
-from detection.peer_ratios import Flags
-from detection.windows import (
+from benchmarks.detection.log import Values
+from benchmarks.detection.peer_ratios import Flags
+from benchmarks.detection.windows import (
     deviation,
     growing,
     mean,

@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
-from detection.log import Values
-from detection.windows import mean, trailing
+from benchmarks.detection.log import Values
+from benchmarks.detection.windows import mean, trailing
 
 Flags = np.ndarray
 """One truth value a point."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detection.log import Values
+from benchmarks.detection.log import Values
 
 
 def curve(rng: np.random.Generator, n: int) -> Values:

@@ -5,11 +5,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from shapes_figure import failure_panel
-
-from detection.families import generate
-from detection.log import Log, Tool
-from detection.truth import COUNTED
+from benchmarks.detection.families import generate
+from benchmarks.detection.log import Log, Tool
+from benchmarks.detection.shapes_figure import failure_panel
+from benchmarks.detection.truth import COUNTED
 from stabilitykit.figures.loss_curve import LossCurve
 
 SHAPES = {

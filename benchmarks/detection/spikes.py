@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from detection.cases import Case, Event, case, family
-from detection.log import Places, Values
-from detection.series import noisy_curve
+from benchmarks.detection.cases import Case, Event, case, family
+from benchmarks.detection.log import Places, Values
+from benchmarks.detection.series import noisy_curve
 
 
 def heights(rng: np.random.Generator, loss: Values, places: Places) -> Values:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detection.families import pooled
-from detection.gradients import Found
-from detection.left_out import LeftOut
-from detection.log import Tool
-from detection.traces import Score
-from detection.truth import Counts
-from detection.unigram import Gain
+from benchmarks.detection.families import pooled
+from benchmarks.detection.gradients import Found
+from benchmarks.detection.left_out import LeftOut
+from benchmarks.detection.log import Tool
+from benchmarks.detection.traces import Score
+from benchmarks.detection.truth import Counts
+from benchmarks.detection.unigram import Gain
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.cases import Case, Event, case
-from detection.log import Tool, Values
-from detection.truth import Counts, count
+from benchmarks.detection.cases import Case, Event, case
+from benchmarks.detection.log import Tool, Values
+from benchmarks.detection.truth import Counts, count
 
 STEPS, AT = 3000, 1500
 """Length of the curves, and where something happens to them."""

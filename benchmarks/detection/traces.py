@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from detection.log import Log, Said, Tool, read_log
+from benchmarks.detection.log import Log, Said, Tool, read_log
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from detection.cases import Case, Event
-from detection.log import Said
+from benchmarks.detection.cases import Case, Event
+from benchmarks.detection.log import Said
 
 COUNTED = ("loss_spike", "divergence", "stuck", "nonfinite")
 """Kinds of incidents that speak of the loss."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.log import Values
-from detection.windows import median, robust_deviation, trailing
+from benchmarks.detection.log import Values
+from benchmarks.detection.windows import median, robust_deviation, trailing
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, UNIGRAM
 from stabilitykit.records import Incident, StepRecord

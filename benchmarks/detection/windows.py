@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detection.log import Values
+from benchmarks.detection.log import Values
 
 _CHUNK = 2_000_000
 """Numbers held at once, so that a long window over a long log stays small in memory."""

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 FILE = "measured.yaml"
-"""Beside this module; ``benchmarks/early_warning.py`` writes it."""
+"""Beside this module; ``benchmarks/alarms/early_warning.py`` writes it."""
 
 
 @dataclass(frozen=True, slots=True)

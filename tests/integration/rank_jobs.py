@@ -92,7 +92,8 @@ class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        # A key's bias moves no loss: its gradient is rounding alone, which Adam would make logits of.
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
         self.out = nn.Linear(WIDTH, WIDTH)
         self.ln2 = nn.LayerNorm(WIDTH)
         self.up, self.down = nn.Linear(WIDTH, 7), nn.Linear(7, WIDTH)

@@ -29,9 +29,9 @@ def test_post_norm_at_a_rate_it_does_not_hold_is_told_of_long_before_the_loss(tm
 
 @pytest.mark.slow
 def test_a_healthy_deep_model_with_a_wide_vocabulary_raises_no_alarm() -> None:
-    script = ROOT / "benchmarks" / "healthy_deep.py"
     options = ["--layers", "12", "--arch", "pre_norm", "--steps", "60"]
-    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.detection.healthy_deep", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("alarms: none"), done.stdout
     low = re.search(r"a share below 1 % on (\d+) of", done.stdout)
     assert low

@@ -18,8 +18,8 @@ def is_certain(nonfinite: int, incidents: tuple[Incident, ...], step: int, steps
     """Return whether a run would hardly get another verdict, whatever followed.
 
     A loss that is stuck or diverged often comes back while gradients still reach every block, and hardly
-    ever where they have vanished as well. It remains a wager, and ``benchmarks/certainty.py`` says how often
-    it is lost.
+    ever where they have vanished as well. It remains a wager, and ``benchmarks/science/certainty.py`` says
+    how often it is lost.
 
     Args:
         nonfinite: Steps in a row whose loss was not finite.

@@ -150,7 +150,7 @@ def test_steps_without_unigram_cross_entropy_are_no_climb():
 
 
 @given(st.integers(-6, 6), st.lists(st.floats(0.5, 6.0, width=32), min_size=60, max_size=90))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_flags_do_not_depend_on_the_unit_of_the_loss(power, values):
     """No limit is in nats, so that multiplying by a power of two, which is exact, changes nothing."""
     scale = 2.0**power

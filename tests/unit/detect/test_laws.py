@@ -173,7 +173,7 @@ def runs(draw):
 
 
 @given(runs())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_findings_up_to_a_step_do_not_depend_on_what_comes_after(drawn):
     columns, cut, after = drawn
     whole = records(columns)
@@ -185,7 +185,7 @@ def test_findings_up_to_a_step_do_not_depend_on_what_comes_after(drawn):
 
 
 @given(runs())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sites_of_one_kind_do_not_disturb_each_other(drawn):
     columns, _, _ = drawn
     spoiled = columns | {
@@ -218,7 +218,7 @@ def test_no_alarm_in_longer_healthy_runs(seed):
     ],
 )
 @given(power=st.integers(-8, 8), seed=st.integers(0, 20))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_findings_of_a_positive_statistic_do_not_depend_on_its_unit(kind, statistic, power, seed):
     """Only the marks that tag a severity or end a message are absolute."""
     scale = 2.0**power
@@ -235,7 +235,7 @@ def test_findings_of_a_positive_statistic_do_not_depend_on_its_unit(kind, statis
 
 
 @given(runs())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_drawn_run_that_is_resumed_where_it_was_cut_finds_the_same(drawn):
     columns, cut, _ = drawn
     series = records(columns)
@@ -250,7 +250,7 @@ def test_a_drawn_run_that_is_resumed_where_it_was_cut_finds_the_same(drawn):
 
 
 @given(runs(), st.integers(2, 50))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_windows_count_records_whatever_the_interval_between_steps(drawn, interval):
     columns, _, _ = drawn
     for one, other in zip(default_detectors(), default_detectors(), strict=True):

@@ -108,7 +108,7 @@ def test_what_is_no_number_is_passed_over(bad):
     st.lists(st.floats(2.0, 4.0), min_size=40, max_size=60),
     st.lists(st.tuples(st.integers(0, 59), st.sampled_from([math.nan, math.inf, -math.inf])), max_size=8),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_records_without_a_number_change_nothing_else(values, bad):
     spiked = with_values(values, {35: 9.0, 38: 8.0})
     mixed = list(enumerate(spiked))
@@ -159,7 +159,7 @@ def test_records_without_a_loss_do_not_count():
     st.lists(st.floats(2.0, 12.0, width=32), min_size=60, max_size=90),
     st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_flags_do_not_depend_on_the_unit_of_the_loss(power, values, with_unigram):
     """Multiplying by a power of two is exact; the only limit in nats does not bind above a loss of 0.625."""
     scale = 2.0**power

@@ -137,7 +137,7 @@ def test_readings_of_every_tenth_step(make, tag):
 
 @both
 @given(power=st.integers(-20, 20), seed=st.integers(0, 2**16))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_flags_do_not_depend_on_the_unit(make, tag, power, seed):
     law = random.Random(seed)
     values = with_values([law.lognormvariate(0.0, 0.3) for _ in range(60)], {40: 150.0, 43: 190.0})

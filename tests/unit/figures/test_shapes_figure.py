@@ -1,19 +1,16 @@
 """The documents' picture of one failure and what each tool said of it."""
 
-import runpy
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
+from benchmarks.detection.shapes_figure import failure_panel
 from stabilitykit.figures import LossCurve
 
 pytest.importorskip("matplotlib")
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "shapes_figure.py"
 
 
 def test_every_tool_has_its_line_also_the_silent_one():
-    failure_panel = runpy.run_path(str(SCRIPT))["failure_panel"]
     curve = LossCurve()
     for step in range(200):
         curve.add(step, 30.0 if step == 120 else 3.0)

@@ -59,7 +59,7 @@ def test_records_come_back_bit_for_bit(tmp_path: Path):
     assert run.last_step == 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     patterns=st.lists(st.lists(st.integers(0, 4), unique=True, max_size=5), min_size=1, max_size=12),
     sort=st.booleans(),

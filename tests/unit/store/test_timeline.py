@@ -99,7 +99,7 @@ def test_a_restart_within_what_is_held_is_exact_across_batches(monkeypatch: pyte
     assert through(rows, batch=70)[0] == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

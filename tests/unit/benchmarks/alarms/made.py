@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from alarms.labels import Event, Kind, Label
+
+from benchmarks.alarms.labels import Event, Kind, Label
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from alarms.chance import at_random, step_only
-from alarms.conditional import conditional_auc
-from alarms.config_only import ConfigOnly, running_maximum
-from alarms.folds import leave_one_placement_out
-from alarms.intervals import Resamples
-from alarms.labels import Kind
-from alarms.logistic import fit, log_likelihood
-from alarms.scoring import Scorer
-from alarms.thresholds import calibrate
 from unit.benchmarks.alarms.made import label, labels, made
+
+from benchmarks.alarms.chance import at_random, step_only
+from benchmarks.alarms.conditional import conditional_auc
+from benchmarks.alarms.config_only import ConfigOnly, running_maximum
+from benchmarks.alarms.folds import leave_one_placement_out
+from benchmarks.alarms.intervals import Resamples
+from benchmarks.alarms.labels import Kind
+from benchmarks.alarms.logistic import fit, log_likelihood
+from benchmarks.alarms.scoring import Scorer
+from benchmarks.alarms.thresholds import calibrate
 
 
 def test_chance_by_hand():

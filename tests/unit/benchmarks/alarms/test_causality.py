@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from alarms.fixed import FIXED
-from alarms.folder import read_run
-from alarms.kinds import told
-from alarms.peers import PEERS, SCORES
-from alarms.series import announced
-from alarms.signals import scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_runs import made_up
 
+from benchmarks.alarms.announcing import begun
+from benchmarks.alarms.fixed import FIXED
+from benchmarks.alarms.folder import read_run
+from benchmarks.alarms.kinds import told
+from benchmarks.alarms.peers import PEERS, SCORES
+from benchmarks.alarms.signals import scores_of
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.lab.probe import build_spec, probe
 from stabilitykit.lab.sweep.grid import CellResult, write_result
@@ -29,8 +29,8 @@ def assert_causal(run, at):
     for key, scores in whole.items():
         np.testing.assert_array_equal(scores[:at], part[key], err_msg=str(key))
         threshold = 3.0
-        early = [place for place in announced(scores, threshold) if place < at]
-        assert early == announced(part[key], threshold).tolist(), key
+        early = [place for place in begun(scores, threshold) if place < at]
+        assert early == begun(part[key], threshold).tolist(), key
     for name, rule in {**FIXED, **PEERS}.items():
         early = [step for step in rule(run).tolist() if step <= last]
         assert early == rule(cut).tolist(), name
@@ -41,7 +41,7 @@ def assert_causal(run, at):
             assert early == before.alarms(kind, severity).tolist(), kind
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 10_000), st.integers(1, N - 1))
 def test_a_made_up_run_cut_short_gives_the_same(seed, at):
     assert_causal(made_up(seed, n=N), at)

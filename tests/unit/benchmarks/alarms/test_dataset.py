@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from alarms.dataset import INDEX, read_dataset, write_dataset
-from alarms.frozen import frozen, pick, size_of
 from made_up_runs import made_up
 
+from benchmarks.alarms.dataset import INDEX, read_dataset, write_dataset
+from benchmarks.alarms.frozen import frozen, pick, size_of
 from stabilitykit.errors import DataError
 
 

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-from alarms import frozen
-from alarms.dataset import read_dataset
-from alarms.folder import ARMS
-from alarms.kinds import told
-from alarms.labels import FAILED, Kind, label_runs
-from alarms.locked import read_limits
-from alarms.series import RULES
-from alarms.signals import SIGNALS
 
+from benchmarks.alarms import frozen
+from benchmarks.alarms.dataset import read_dataset
+from benchmarks.alarms.folder import ARMS
+from benchmarks.alarms.kinds import told
+from benchmarks.alarms.labels import FAILED, Kind, label_runs
+from benchmarks.alarms.locked import read_limits
+from benchmarks.alarms.series import RULES
+from benchmarks.alarms.signals import SIGNALS
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.explanation import explanation
 from stabilitykit.detect.measured import measured

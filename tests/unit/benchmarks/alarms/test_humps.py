@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from alarms.humps import humps
-from alarms.labels import Kind, label_runs
-from alarms.rules import Rules
 from unit.benchmarks.alarms.made import made
+
+from benchmarks.alarms.humps import humps
+from benchmarks.alarms.labels import Kind, label_runs
+from benchmarks.alarms.rules import Rules
 
 
 def small(n=400):

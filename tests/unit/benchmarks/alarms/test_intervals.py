@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from alarms.intervals import Resamples, holm, one_sided, percentiles, rate, share
-from alarms.labels import Kind
-from alarms.scoring import Scorer
 from unit.benchmarks.alarms.made import label, labels, steps
+
+from benchmarks.alarms.intervals import Resamples, holm, one_sided, percentiles, rate, share
+from benchmarks.alarms.labels import Kind
+from benchmarks.alarms.scoring import Scorer
 
 
 def families(n, runs=4, arch="pre_norm"):

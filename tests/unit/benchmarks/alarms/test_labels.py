@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from alarms.curves import Curve, causal_median
-from alarms.labels import Event, Kind, at_loss_onset, count_labels, label_runs
-from alarms.onsets import divergence, leaves_for_good
-from alarms.rules import VARIANTS, Rules
-from alarms.sensitivity import under_variants
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from unit.benchmarks.alarms.made import falling, made
 
+from benchmarks.alarms.curves import Curve, causal_median
+from benchmarks.alarms.labels import Event, Kind, at_loss_onset, count_labels, label_runs
+from benchmarks.alarms.onsets import divergence, leaves_for_good
+from benchmarks.alarms.rules import VARIANTS, Rules
+from benchmarks.alarms.sensitivity import under_variants
 from stabilitykit.errors import DataError
 
 
@@ -180,7 +180,7 @@ def test_missing_readings_of_the_unigram_law_are_left_out():
     assert Curve(run, 7, 0.05).final == pytest.approx(-1.0, abs=0.01)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(arrays(float, 30, elements=st.floats(-10, 10) | st.just(np.nan)), st.integers(1, 9))
 def test_the_causal_median_is_that_of_what_came_so_far(values, window):
     found = causal_median(values, window)

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from alarms.fixed import FIXED
-from alarms.kinds import alarms_of, told
-from alarms.peers import PEERS, SCORES, clip_share, loss_slope, trainscope_crossing
 from made_up_runs import made_up
 
+from benchmarks.alarms.fixed import FIXED
+from benchmarks.alarms.kinds import alarms_of, told
+from benchmarks.alarms.peers import PEERS, SCORES, clip_share, loss_slope, trainscope_crossing
 from stabilitykit.detect import VanishingGradient, default_detectors
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.records import Finding, Severity

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from alarms.folder import arms_of, read_run, read_runs
-from alarms.runs import in_one_order
 from made_up_runs import config, made_up
 
+from benchmarks.alarms.folder import arms_of, read_run, read_runs
+from benchmarks.alarms.runs import in_one_order
 from stabilitykit.errors import DataError, RunFolderError
 from stabilitykit.lab.sweep.grid import CellResult, SweepPlan, write_plan, write_result
 from stabilitykit.records import StepRecord

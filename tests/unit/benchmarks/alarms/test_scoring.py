@@ -5,15 +5,16 @@ import math
 
 import numpy as np
 import pytest
-from alarms.exposure import early_steps, healthy_steps, horizon
-from alarms.labels import Event, Kind
-from alarms.matching import Ground
-from alarms.score import LEADS
-from alarms.scoring import Scorer
-from alarms.survival import kaplan_meier
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.benchmarks.alarms.made import label, labels, steps
+
+from benchmarks.alarms.exposure import early_steps, healthy_steps, horizon
+from benchmarks.alarms.labels import Event, Kind
+from benchmarks.alarms.matching import Ground
+from benchmarks.alarms.score import LEADS
+from benchmarks.alarms.scoring import Scorer
+from benchmarks.alarms.survival import kaplan_meier
 
 
 def one_event(onset, announced, n=240, **fields):
@@ -174,7 +175,7 @@ def test_scores_are_plain_json():
     assert found["events"] == 1
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(st.integers(0, 239), max_size=12).map(lambda s: steps(*sorted(set(s)))), st.integers(0, 239))
 def test_nothing_said_at_or_after_the_onset_changes_what_came_before(announced, onset):
     run = Ground(label("run", Kind.STUCK, onset))

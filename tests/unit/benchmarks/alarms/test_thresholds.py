@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from alarms.announcing import alarms, both, either, episodes, held
-from alarms.causality import looks_ahead
-from alarms.folds import leave_one_optimizer_out, leave_one_out, leave_one_placement_out
-from alarms.labels import Kind
-from alarms.thresholds import Starts, calibrate
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from unit.benchmarks.alarms.made import label, labels, made, steps
+
+from benchmarks.alarms.announcing import alarms, begun, both, either, episodes, held
+from benchmarks.alarms.causality import looks_ahead
+from benchmarks.alarms.folds import leave_one_optimizer_out, leave_one_out, leave_one_placement_out
+from benchmarks.alarms.labels import Kind
+from benchmarks.alarms.thresholds import Starts, calibrate
 
 # Few values, so that ties are common.
 SCORES = arrays(float, st.integers(1, 80), elements=st.sampled_from([np.nan, -np.inf, 0.0, 1.0, 2.0, 3.0]))
@@ -23,19 +24,28 @@ def test_alarms_are_announced_at_the_third_step_in_a_row_and_last():
     assert alarms(scores, 1.0, hold=1).tolist() == [1, 2, 3, 4, 6, 7, 9, 10, 11]
 
 
+def test_an_alarm_is_announced_at_the_third_step_in_a_row_and_once():
+    scores = np.array([2, 2, 0, 2, 2, 2, 2, np.nan, 2, 2, 2, 1, 2, 2, 2.0])
+    assert begun(scores, 1.0).tolist() == [5, 10, 14]
+    assert begun(scores, 1.0, hold=1).tolist() == [0, 3, 8, 12]
+    assert begun(scores, 2.0).tolist() == []
+    assert begun(np.full(5, np.nan), 0.0).tolist() == []
+    assert begun(np.empty(0), 0.0).tolist() == []
+
+
 def test_alarms_at_most_25_steps_apart_are_one_episode():
     assert episodes(steps(10, 35, 60, 86)).tolist() == [10, 86]
     assert episodes(steps()).tolist() == []
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(SCORES)
 def test_what_is_held_knows_no_later_step(scores):
     run = made("run", scores)
     assert looks_ahead(lambda r: held(r.loss - 3.0), run, range(1, len(scores))) is None
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(SCORES, st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0]))
 def test_no_alarm_hangs_on_a_later_step(scores, threshold):
     whole = alarms(scores, threshold)
@@ -59,7 +69,7 @@ def test_two_witnesses():
     assert either(first, second).tolist() == [10, 25, 50, 71, 100]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(SCORES, min_size=1, max_size=4), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
 def test_the_threshold_is_the_lowest_from_which_on_the_budget_is_kept(runs, most):
     def count(threshold):

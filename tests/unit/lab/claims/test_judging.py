@@ -298,7 +298,7 @@ anything = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(claim=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=6))
 def test_whatever_stands_in_a_claim_it_is_read_or_refused_in_one_line(claim: dict[str, Any]) -> None:
     whole = {"says": "so", "measure": "final_loss", "band": [0, 1]} | claim

@@ -66,7 +66,7 @@ def test_cost_and_layers_grow_together(name):
     assert flops[0] < flops[1] < flops[2]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(fields=configurations)
 def check_one(fields: dict[str, Any]) -> None:
     config = accepted(fields)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Int
 from torch import Tensor
@@ -195,7 +195,7 @@ def accepted(fields: dict[str, Any]) -> TransformerConfig | None:
             fields = fewer
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, derandomize=True)
 @given(fields=configurations, over=some([{}, {}, {}, MUP]))
 def check_one(fields: dict[str, Any], over: dict[str, Any]) -> None:
     config = accepted(merged(fields, over))
@@ -234,7 +234,7 @@ def test_any_configuration_is_refused_or_trains() -> None:
     assert min(outcomes.values()) > 5, outcomes
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, derandomize=True)
 @given(rope=ropes, pattern=some([[{}], [{"span": "sliding", "window": 3}, {}]]))
 def check_rope(rope: dict[str, Any], pattern: list[dict[str, Any]]) -> None:
     fields = {"position": rope, "pattern": pattern, "attention": {"head_dim": 4}}

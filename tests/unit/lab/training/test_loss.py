@@ -59,7 +59,7 @@ def test_a_gradient_flows_from_the_total_alone_and_twice_if_kept() -> None:
     assert torch.equal(first, second)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shift=st.floats(-50, 50), seed=st.integers(0, 1000), coefficient=st.floats(0, 1))
 def test_a_common_shift_moves_log_z_and_nothing_else(shift: float, seed: int, coefficient: float) -> None:
     logits, targets = draw(seed=seed)

@@ -278,7 +278,7 @@ def test_the_document_is_plain_data_without_what_json_has_no_word_for(made_sweep
     assert document["claims"][0]["outcome"] in ("holds", "does not hold", "undecided")
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(random=st.randoms(use_true_random=False), losses=st.lists(st.floats(0.1, 9), min_size=12, max_size=12))
 def test_neither_the_order_of_runs_nor_their_workers_matter(
     made_sweep: MakeSweep, random: Any, losses: list[float]

@@ -1,0 +1,1 @@
+"""The lecture's claims, and what finished sweeps tell besides."""

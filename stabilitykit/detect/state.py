@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Stateful:
@@ -74,3 +77,52 @@ def _loaded(now: Any, state: Any) -> Any:
     if isinstance(now, Mapping):
         return dict(state)
     return list(state) if isinstance(now, list) else state
+
+
+class StateParts:
+    """Reads a kept state part by part; what is missing or damaged is noted and begins anew.
+
+    Args:
+        state: The state, which may be another version's, or anything at all.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._state = state
+        self.unread: list[str] = []
+        """What could not be read, and why."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._state
+
+    def read(self, name: str, read: Callable[[Any], T], otherwise: T) -> T:
+        """Return a part as ``read`` makes it, or what stands for it where that fails."""
+        try:
+            return read(self._state[name])
+        except Exception as error:  # A damaged state may hold anything.
+            self.unread.append(f"{name}: {type(error).__name__}: {error}")
+            return otherwise
+
+
+def plain(value: Any) -> Any:
+    """Return a state as numbers, texts, lists and mappings alone: what every reader of checkpoints takes.
+
+    Args:
+        value: Such a value, or one of NumPy or of an enumeration.
+
+    Raises:
+        TypeError: It holds something else.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return [plain(each) for each in value]
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a state holds {type(value).__name__}; accepted: numbers, texts, lists and mappings")

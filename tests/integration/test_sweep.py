@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ SMALL = (
     *("--set", "model.d_model=16", "--set", "model.n_layers=2", "--set", "model.seq_len=16"),
     *("--set", "data.batch_size=4", "--set", "data.kind=synthetic", "--set", "data.synthetic.length=20000"),
 )
-GRID = ("--arch", "pre_norm", "--lr", "1e-2,0.3", "--warmup", "0", "--seeds", "2", "--steps", "30", *SMALL)
+GRID = ("--arch", "post_norm", "--lr", "1e-2,0.5", "--warmup", "0", "--seeds", "1", "--steps", "60", *SMALL)
+"""Two runs, of which the second fails."""
+
+# In one process, which sweeps the grid once for all the tests that compare with it.
+together = pytest.mark.xdist_group("sweep")
 
 
 def command(*arguments: str, logdir: Path) -> list[str]:
@@ -44,26 +49,43 @@ def numbers(logdir: Path) -> dict[str, Any]:
     return found
 
 
+@dataclass
+class Whole:
+    """A sweep that came to its end."""
+
+    document: dict[str, Any]
+    """What the command printed."""
+    numbers: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The grid, swept without a disturbance."""
+    logdir = tmp_path_factory.mktemp("whole")
+    return Whole(swept(*GRID, "--workers", "1", logdir=logdir), numbers(logdir))
+
+
+@together
 @pytest.mark.slow
-def test_killing_a_sweep_and_repeating_it_gives_the_same_numbers(tmp_path: Path) -> None:
-    whole = swept(*GRID, "--workers", "1", logdir=tmp_path / "whole")
-    assert [run["outcome"] for run in whole["runs"]] == ["stable"] * 4
+def test_killing_a_sweep_and_repeating_it_gives_the_same_numbers(whole: Whole, tmp_path: Path) -> None:
+    assert [run["outcome"] for run in whole.document["runs"]] == ["stable", "stuck"]
     killed = tmp_path / "killed"
     process = subprocess.Popen(
-        command(*GRID, "--workers", "2", logdir=killed), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(*GRID, "--workers", "1", logdir=killed), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
     while not list(killed.glob("*/result.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     process.communicate()
+    assert len(list(killed.glob("*/result.json"))) == 1, "it was killed while the second trained"
     # Workers end with whoever started them, so that none writes where the next attempt does.
     time.sleep(0.5)
     repeated = swept(*GRID, "--workers", "1", logdir=killed)
-    assert numbers(killed) == numbers(tmp_path / "whole")
-    for one, other in zip(whole["runs"], repeated["runs"], strict=True):
+    assert numbers(killed) == whole.numbers
+    for one, other in zip(whole.document["runs"], repeated["runs"], strict=True):
         assert {**one, "logdir": ""} == {**other, "logdir": ""}
-    assert {**whole, "runs": 0, "logdir": 0} == {**repeated, "runs": 0, "logdir": 0}
+    assert {**whole.document, "runs": 0, "logdir": 0} == {**repeated, "runs": 0, "logdir": 0}
 
 
 @pytest.mark.slow
@@ -103,6 +125,7 @@ def test_a_cell_that_crashes_is_a_result_with_its_traceback(tmp_path: Path) -> N
     document = swept(
         *("--arch", "pre_norm", "--vary", "model.seq_len=16,40000", "--seeds", "1", "--steps", "10"),
         *(*SMALL[:2], *SMALL[2:4], *SMALL[6:]),
+        *("--workers", "1"),
         logdir=tmp_path,
     )
     good, bad = document["runs"]
@@ -126,25 +149,13 @@ def test_stopping_early_is_counted_and_saves_steps(tmp_path: Path) -> None:
     assert np.isfinite(losses).all()
 
 
+@together
 @pytest.mark.slow
-def test_every_backend_ends_with_the_same_numbers(tmp_path: Path) -> None:
-    few = (
-        "--arch",
-        "post_norm",
-        "--lr",
-        "1e-2,0.5",
-        "--warmup",
-        "0",
-        "--seeds",
-        "1",
-        "--steps",
-        "12",
-        *SMALL,
-    )
-    here = swept(*few, "--workers", "1", logdir=tmp_path / "local")
-    assert len(numbers(tmp_path / "local")) == 2
-    for backend in (("ray",), ("slurm", "--backend-option", "executor=local")):
-        logdir = tmp_path / backend[0]
-        there = swept(*few, "--workers", "1", "--backend", *backend, logdir=logdir)
-        assert numbers(logdir) == numbers(tmp_path / "local")
-        assert {**there, "runs": 0, "logdir": 0} == {**here, "runs": 0, "logdir": 0}
+@pytest.mark.parametrize(
+    "backend", [("ray",), ("slurm", "--backend-option", "executor=local")], ids=lambda b: b[0]
+)
+def test_a_backend_ends_with_the_same_numbers(whole: Whole, tmp_path: Path, backend: tuple[str, ...]) -> None:
+    there = swept(*GRID, "--workers", "1", "--backend", *backend, logdir=tmp_path)
+    assert len(whole.numbers) == 2
+    assert numbers(tmp_path) == whole.numbers
+    assert {**there, "runs": 0, "logdir": 0} == {**whole.document, "runs": 0, "logdir": 0}

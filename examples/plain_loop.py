@@ -18,7 +18,7 @@ LENGTH, WIDTH, HEADS, DEPTH = 64, 64, 4, 4
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer on a residual line."""
+    """Attention and a feed-forward layer on a residual stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the residual line after the block."""
+        """Return the residual stream after the block."""
         parts = self.qkv(self.ln_1(x)).chunk(3, dim=-1)
         q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in parts)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -53,7 +53,7 @@ class GPT(nn.Module):
 
 
 def kurtosis(x: Tensor) -> Tensor:
-    """Return how much of the fourth moment is outliers; 3 for a normal law."""
+    """Return how much of the fourth moment is outliers; 3 for a normal distribution."""
     centred = x - x.mean()
     return centred.pow(4).mean() / centred.square().mean().square()
 

@@ -44,7 +44,7 @@ REGISTRY: dict[str, TagFamily] = {
         ),
         TagFamily(
             "train/unigram_cross_entropy",
-            "cross-entropy of the batch's targets under the training split's unigram law",
+            "cross-entropy of the batch's targets under the training split's unigram distribution",
             "nats",
             "mean",
             "",

@@ -72,7 +72,7 @@ FIXED: dict[str, FixedRule] = {
     "max logit > 100": partial(high_logits, limit=1e2),
     "max logit > 1,000": partial(high_logits, limit=1e3),
     "max logit > 10,000": partial(high_logits, limit=1e4),
-    "at the unigram law for 25 steps": partial(parked, steps=25),
-    "at the unigram law for 40 steps": partial(parked, steps=40),
+    "at the unigram distribution for 25 steps": partial(parked, steps=25),
+    "at the unigram distribution for 40 steps": partial(parked, steps=40),
 }
 """All of them, by what they say."""

@@ -9,7 +9,7 @@ from benchmarks.alarms.curves import Values, causal_median
 from benchmarks.alarms.rules import Rules
 
 _MAD = 1.4826
-"""Robust standard deviation over median absolute deviation, under a normal law."""
+"""Robust standard deviation over median absolute deviation, under a normal distribution."""
 
 
 @dataclass(frozen=True)

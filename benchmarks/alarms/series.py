@@ -22,7 +22,7 @@ ARMED = 8
 FEWEST = 8
 """Past values without which ``z`` says nothing."""
 _MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal law over its median absolute deviation."""
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 _LEAST = 1e-3
 """Scatter that any series has: one that stood still would make the least move an event."""
 

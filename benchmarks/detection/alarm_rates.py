@@ -1,9 +1,10 @@
 """Do findings multiply with the number of sites? False findings per 1,000 steps, and events that are seen.
 
-Detectors that look at many sites are run on series in which nothing happens, for several laws of the noise
-of a statistic's logarithm, with 1 to 768 sites. Counted are the steps at which some site newly leaves its
-band: those from step 150 on per 1,000 steps, and in brackets those of a run's first 150 steps, when little is
-known yet. Then one site of them has an event, and counted is how often it is found, and after how many steps.
+Detectors that look at many sites are run on series in which nothing happens, for several distributions of
+the noise of a statistic's logarithm, with 1 to 768 sites. Counted are the steps at which some site newly
+leaves its band: those from step 150 on per 1,000 steps, and in brackets those of a run's first 150 steps,
+when little is known yet. Then one site of them has an event, and counted is how often it is found, and
+after how many steps.
 
     python -m benchmarks.detection.alarm_rates                 # about ten minutes on one core
     python -m benchmarks.detection.alarm_rates --steps 1000 --sites 1 96

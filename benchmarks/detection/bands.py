@@ -1,7 +1,7 @@
 """The bands that the alarms' limits were chosen from: one line a run.
 
 For each run: the verdict, the final loss, the lowest share of a block in the gradient (5-step median) and
-the largest growth of the residual line within 20 steps, from step 8 on.
+the largest growth of the residual stream within 20 steps, from step 8 on.
 
     python -m benchmarks.detection.bands                        # all cells, about 13 minutes on one core
     python -m benchmarks.detection.bands --only pre_norm-3e-2
@@ -53,7 +53,7 @@ def describe(run: Run) -> str:
     share = smooth_log(run, "grad/share/blocks.", ("",))
     line = smooth_log(run, "act/rms/", ("resid_mid", "resid_post"))
     growth = np.stack([line[n] - line[max(0, n - 20)] for n in range(8, len(line))])
-    return f"lowest share {np.exp(share.min()):.1e}, residual line grew {np.exp(growth.max()):.3g}-fold"
+    return f"lowest share {np.exp(share.min()):.1e}, residual stream grew {np.exp(growth.max()):.3g}-fold"
 
 
 def main() -> None:

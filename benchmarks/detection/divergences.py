@@ -75,14 +75,14 @@ def plateau(rng: np.random.Generator) -> Case:
     return case(loss, _end(loss, first))
 
 
-@family("parked at the unigram law")
+@family("parked at the unigram distribution")
 def parked(rng: np.random.Generator) -> Case:
     """A fast fall to what token frequencies alone give, and no further; the batches' own is in the log.
 
-    The event begins where the loss is within 0.3 nat of that law.
+    The event begins where the loss is within 0.3 nat of that entropy.
     """
-    n, law, tau = int(rng.integers(400, 1200)), rng.uniform(3.0, 6.0), rng.uniform(5.0, 20.0)
-    batch = law + gaussian(rng, n, 0.08)
+    n, entropy, tau = int(rng.integers(400, 1200)), rng.uniform(3.0, 6.0), rng.uniform(5.0, 20.0)
+    batch = entropy + gaussian(rng, n, 0.08)
     fall = rng.uniform(2.0, 5.0) * np.exp(-np.arange(n) / tau)
     loss = batch + fall + gaussian(rng, n, 0.01)
     return case(loss, _end(loss, int(np.argmax(fall < 0.3))), unigram_cross_entropy=batch)

@@ -17,7 +17,7 @@ SHAPES = {
     "slow creep": "A slow creep",
     "plateau, then climb": "A plateau, then a climb",
     "divergence to NaN": "Divergence to NaN",
-    "parked at the unigram law": "A fast fall, then silence: parked at the unigram law",
+    "parked at the unigram distribution": "A fast fall, then silence: parked at the unigram distribution",
 }
 """Families that are shown, each by the run of seed 0, with the pictures' titles."""
 

@@ -132,7 +132,7 @@ def timed_hooks(optimizers: Sequence[torch.optim.Optimizer]) -> list[float]:
 
 
 def zipfian_loss(model: nn.Module, vocab: int, seed: int) -> Tensor:
-    """Return the loss on tokens with the law 1/rank, so that most rows of a large table are untouched."""
+    """Return the loss on tokens distributed as 1/rank, so that most rows of a large table are untouched."""
     draws = torch.Generator().manual_seed(seed)
     tokens = torch.multinomial(1 / torch.arange(1.0, vocab + 1), 8 * 129, replacement=True, generator=draws)
     tokens = tokens.view(8, 129)

@@ -9,14 +9,14 @@ from stabilitykit.tags import FLOAT16_MAX
 
 
 class ActivationBlowUp(Growth):
-    """Flags a root mean square that multiplies within 20 steps; an alarm on the residual line.
+    """Flags a root mean square that multiplies within 20 steps; an alarm on the residual stream.
 
     Inside a branch large growth is ordinary where a norm follows: branches of healthy double-norm models
     grow thirtyfold in their first steps. There it is evidence only. Absolute size only raises the
     severity: to ``critical`` where a 16-bit float would have less than a factor 8 of headroom.
 
     Args:
-        factor: Growth of the residual line within 20 steps that is an alarm.
+        factor: Growth of the residual stream within 20 steps that is an alarm.
         inside: Growth inside a branch within 20 steps that is noted.
     """
 

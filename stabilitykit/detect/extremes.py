@@ -18,9 +18,9 @@ class Extremes(Stateful):
 
     an extrapolation of the quantile function from 1/2 to beyond 1 − rank/blocks. For tails that fall off as
     a power, whose maxima scale with the number of sites, it scales as they do; for light tails it stays
-    near them. It needs no law of the noise: among exchangeable records one is larger than the r-th largest
-    of n others with probability r/(n + 1), whatever the law. Since b is not the largest of a full history,
-    an event or two raise nothing; what goes on happening becomes the usual.
+    near them. It needs no distribution of the noise: among exchangeable records one is larger than the
+    r-th largest of n others with probability r/(n + 1), whatever the distribution. Since b is not the largest
+    of a full history, an event or two raise nothing; what goes on happening becomes the usual.
 
     The newest blocks are left out, so that what has just begun does not raise its own limit.
 

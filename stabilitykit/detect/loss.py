@@ -15,7 +15,7 @@ CROSS_ENTROPY = "train/cross_entropy"
 def cross_entropy(record: StepRecord) -> float:
     """Return the cross-entropy, or the loss where nothing is added to it; NaN where neither is recorded.
 
-    A z-loss is part of the loss and not of what the unigram law is compared with.
+    A z-loss is part of the loss and not of what the unigram distribution is compared with.
     """
     return record.readings.get(CROSS_ENTROPY, record.readings.get(LOSS, math.nan))
 

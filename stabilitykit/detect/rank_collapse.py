@@ -11,7 +11,7 @@ from stabilitykit.detect.growth import Growth
 
 
 class RankCollapse(Growth):
-    """Flags a residual line whose tokens come to point the same way.
+    """Flags a residual stream whose tokens come to point the same way.
 
     ``act/token_spread`` is 1 for independent tokens and 0 where all are alike: it must have fallen to a
     fraction of itself, and be small. Evidence only: a channel that is large on every token, or a mean that

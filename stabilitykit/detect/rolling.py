@@ -12,7 +12,7 @@ from stabilitykit.detect.detector import Row
 from stabilitykit.detect.state import Stateful
 
 MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal law over its median absolute deviation."""
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 
 
 def median(values: Iterable[float]) -> float:

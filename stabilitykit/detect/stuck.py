@@ -1,4 +1,4 @@
-"""A loss parked at what the unigram law alone would give."""
+"""A loss parked at what the unigram distribution alone would give."""
 
 import math
 from typing import ClassVar
@@ -17,7 +17,7 @@ class Stuck(Detector):
 
     Args:
         steps: Records for which the smoothed difference must stay.
-        margin: Difference in nats; a run that is more than this below the unigram law has learned more.
+        margin: Difference in nats; a run that is more than this below the unigram entropy has learned more.
         progress: Least fall in nats, from the first to the second half of the window, that counts as
             learning.
     """
@@ -28,7 +28,7 @@ class Stuck(Detector):
 
     SMOOTH = 7
     NEAR = 0.3
-    """Nats above the unigram law from which on a run counts as having come to it."""
+    """Nats above the unigram distribution from which on a run counts as having come to it."""
 
     state: ClassVar[tuple[str, ...]] = ("recent", "smooth", "at", "since", "near")
 

@@ -19,7 +19,7 @@ STEEPEST = 1.5
 """Most by which a limit is further out for a tail that grows outwards."""
 
 _QUARTER, _TWENTIETH = 0.6745, 1.6449
-"""Quantiles 3/4 and 19/20 of a normal law."""
+"""Quantiles 3/4 and 19/20 of a normal distribution."""
 
 
 def tail(differences: Window) -> float:

@@ -40,7 +40,7 @@ class Call:
 
     @property
     def carries(self) -> bool:
-        """Whether it returned what it was given with something added: a residual line runs through it."""
+        """Whether it returned what it was given with something added: a residual stream runs through it."""
         given = {each.number for each in self.given if each.is_floating}
         return any(each.is_floating and not given.isdisjoint(each.terms) for each in self.returned)
 

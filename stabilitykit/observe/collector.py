@@ -668,7 +668,7 @@ class Collector:
 
 
 def _lines(layout: Layout) -> list[str]:
-    """Return the names of the sites of the line behind each block."""
+    """Return the names of the sites of the stream behind each block."""
     return [site.name for site in layout.sites if site.block_role == "resid_post"]
 
 

@@ -17,7 +17,7 @@ def conventional_layout(model: nn.Module) -> Layout | None:
     """Return the sites of a model whose modules carry conventional names, or None if they do not.
 
     The stack of blocks is a container ``blocks``; inside a block ``resid_pre``, ``attn_out``,
-    ``resid_mid``, ``mlp_out`` and ``resid_post`` mark the residual line, ``*_norm`` are norms and
+    ``resid_mid``, ``mlp_out`` and ``resid_post`` mark the residual stream, ``*_norm`` are norms and
     ``attn`` is the attention. The model may sit anywhere below ``model``, for example inside a
     LightningModule.
 

@@ -127,7 +127,7 @@ class DetailTap:
 
 
 def detail_sites(layout: Layout) -> list[Site]:
-    """Return the sites of details: the line behind each block, and what its hidden units enter."""
+    """Return the sites of details: the stream behind each block, and what its hidden units enter."""
     lines = {site.name: site for site in layout.sites if site.block_role == "resid_post"}
     return list({**lines, **layout.hidden}.values())
 

@@ -267,7 +267,7 @@ def _notes(stacks: Sequence[Stack], blocks: Sequence[Found], watched: bool) -> I
     elif not any(site.role is Role.ATTENTION for each in blocks for site in each.sites):
         yield "no attention was seen in the blocks"
     if any(len(block.calls) > 1 for stack in stacks for block in stack.blocks):
-        yield "the residual line is read in front of the norms: no module carries it whole"
+        yield "the residual stream is read in front of the norms: no module carries it whole"
     yield from (note for stack in stacks for note in stack_notes(stack))
 
 

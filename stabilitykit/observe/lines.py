@@ -1,4 +1,4 @@
-"""Which tensors of one forward pass came from which by sums alone: the residual lines in it."""
+"""Which tensors of one forward pass came from which by sums alone: the residual streams in it."""
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -142,7 +142,7 @@ class PartialBuffer:
     def copy_if_same(self, x: Tensor, row: int) -> bool:
         """Copy the newest row if it is of the very same tensor, and return whether it was.
 
-        On the residual line most sites see the tensor that the site before has just seen.
+        On the residual stream most sites see the tensor that the site before has just seen.
         """
         if self._newest() is not x or self._newest_version != x._version:
             return False

@@ -11,7 +11,7 @@ from stabilitykit.observe.stacks import Block
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What a block adds to its line."""
+    """What a block adds to its stream."""
 
     name: str
     """``attn``, ``cross_attn`` or ``mlp``; in a block without attention also the module's own."""
@@ -58,7 +58,7 @@ class Parts:
         return {**self.norms, **self.inner_norms}
 
     def reads_line(self, norm: Call) -> bool:
-        """Return whether a norm reads the line between attention and feed-forward, of a pre-norm block."""
+        """Return whether a norm reads the stream between attention and feed-forward, of a pre-norm block."""
         names = [branch.name for branch in self.branches]
         if names != ["attn", "mlp"] or "attn_norm" not in self.norms:
             return False
@@ -93,7 +93,7 @@ def parts_of(block: Block, calls: Sequence[Call], streams: Sequence[Stream] = MA
 
 
 def _added(block: Block, inside: list[Call]) -> Iterator[Branch]:
-    """Yield the modules of a block without attention that add to its line: mixer and feed-forward."""
+    """Yield the modules of a block without attention that add to its stream: mixer and feed-forward."""
     if block.whole is None or not block.whole.returned:
         return
     terms = block.whole.returned[0].terms

@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Blocks through which one residual line runs."""
+    """Blocks through which one residual stream runs."""
 
     name: str
     """What tells it from the model's other stacks; empty if it is the only one."""
@@ -85,7 +85,7 @@ def find_stacks(
 
     Blocks are calls that were made from the same place of modules that are registered beside each other, and
     of which each is given the very tensor that the one before it gave; where something is mixed in between,
-    a residual line runs through each of them. Modules beside them that did not run are blocks as well.
+    a residual stream runs through each of them. Modules beside them that did not run are blocks as well.
     Where repeated modules are neither, they are branches off a line that somebody else carries: a block then
     is the stretch from one attention, with the norm before it, to the next.
 

@@ -48,7 +48,7 @@ def with_unseen(stack: Stack, seen: Sequence[Found], containers: Containers) -> 
             yield by_name[name]
             continue
         if not are_whole:
-            # A branch off a line: no module carries the line itself.
+            # A branch off a stream: no module carries the stream itself.
             yield Found(name, block.path, block.paths, (), {}, {})
             continue
         make = containers.make(block.path)

@@ -35,7 +35,7 @@ def line_detail(x: Float[Tensor, "tokens width"]) -> Float[Tensor, "5"]:
 
 @dataclass(frozen=True, slots=True)
 class LineDetail:
-    """Statistics of the residual line over the tokens of one sequence, on the host."""
+    """Statistics of the residual stream over the tokens of one sequence, on the host."""
 
     massive: float
     """max|x| / median|x| (Sun 2402.17762 §2 calls a thousand massive). Null: 6 to 8."""

@@ -14,7 +14,7 @@ CLASSES = 5
 
 
 class AttentionStack(nn.Module):
-    """Bare attention modules in a list, added to a residual line."""
+    """Bare attention modules in a list, added to a residual stream."""
 
     def __init__(self, dropout: float, need_weights: bool, **fields: Any) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class AttentionStack(nn.Module):
         self.need_weights = need_weights
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the residual line after all layers."""
+        """Return the residual stream after all layers."""
         for norm, layer in zip(self.norms, self.layers, strict=True):
             y = norm(x)
             x = x + layer(y, y, y, need_weights=self.need_weights)[0]
@@ -69,7 +69,7 @@ class NanoBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the residual line after both branches."""
+        """Return the residual stream after both branches."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
@@ -99,7 +99,7 @@ class NanoGPT(nn.Module):
 
 
 class ResidualConvolution(nn.Module):
-    """Two convolutions around a residual line."""
+    """Two convolutions around a residual stream."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class ResidualConvolution(nn.Module):
         self.norm2 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the residual line after the branch."""
+        """Return the residual stream after the branch."""
         return F.relu(x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))))
 
 

@@ -35,12 +35,12 @@ own log or an equal run without that mode gives.
 _MODELS = """
 ## Models
 
-Tiny, with random weights, found by watching their first forward pass. Of residual line and norms every site's
-root mean square and largest value agree with hooks of the test's own within 1e-5, `output/log_z` with the
+Tiny, with random weights, found by watching their first forward pass. Of the residual stream and norms every
+site's root mean square and largest value agree with hooks of the test's own within 1e-5, `output/log_z` with the
 logits' log-sum-exp, the gradients' norm with autograd's, each group's update ratio with a copy of the weights
 within 0.1 %. Attention counts the sites at which something was read, and how.
 
-| model | residual line | norms | attention | head | groups of parameters |
+| model | residual stream | norms | attention | head | groups of parameters |
 |---|---|---|---|---|---|"""
 
 _STRUCTURES = """
@@ -50,7 +50,7 @@ Written by hand, one for each way in which blocks are put together, and compared
 their parameters are found in order, and training is the same bit for bit
 (`tests/foreign/test_structures.py`).
 
-| blocks | residual line | norms | attention | head | groups of parameters |
+| blocks | residual stream | norms | attention | head | groups of parameters |
 |---|---|---|---|---|---|"""
 
 _LIMITS = """

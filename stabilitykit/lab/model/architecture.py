@@ -30,7 +30,7 @@ class Architecture(Config):
     vocab_size: int = Field(256, gt=0)
     """Distinct tokens; 256 for text read as bytes."""
     d_model: int = Field(64, gt=0)
-    """Width of the residual line."""
+    """Width of the residual stream."""
     n_layers: int = Field(6, gt=0)
     """Blocks, each attention and feed-forward."""
     seq_len: int = Field(64, gt=0)
@@ -54,11 +54,11 @@ class Architecture(Config):
     feedforward: FeedForwardConfig = FeedForwardConfig()
     """The feed-forward sublayer."""
     residual: ResidualConfig = ResidualConfig()
-    """How a branch joins the line."""
+    """How a branch joins the stream."""
     embedding: EmbeddingConfig = EmbeddingConfig()
-    """From tokens to the line."""
+    """From tokens to the stream."""
     head: HeadConfig = HeadConfig()
-    """From the line to logits."""
+    """From the stream to logits."""
     initialization: InitConfig = InitConfig()
     """How weights are drawn."""
     unit_weights: bool = False
@@ -100,7 +100,7 @@ class Architecture(Config):
         return own[part] or self.norm
 
     def residual_of(self, sublayer: str) -> ResidualConfig:
-        """Return how the branch of a sublayer, ``attn`` or ``mlp``, joins the line."""
+        """Return how the branch of a sublayer, ``attn`` or ``mlp``, joins the stream."""
         own = self.attention.residual if sublayer == "attn" else self.feedforward.residual
         return own or self.residual
 

@@ -20,16 +20,16 @@ _DATA_ORDER = ("line_in", "branch_in", "function", "branch_out", "gate", "mark",
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each a branch off the residual line.
+    """Attention and feed-forward, each a branch off the residual stream.
 
     Each sublayer ``f`` has up to four norms; an absent one is no module at all::
 
         u = N_line_in(x);  x' = N_line_out(a·u + s·N_branch_out(f(N_branch_in(u))))
 
-    In parallel order both branches read the same u and are added at once; the line's norms act once.
+    In parallel order both branches read the same u and are added at once; the stream's norms act once.
 
     The identity modules ``resid_pre``, ``attn_out``, ``resid_mid`` (in serial order), ``mlp_out`` and
-    ``resid_post`` mark the places that others may want to look at: the line, and what is added to it. A
+    ``resid_post`` mark the places that others may want to look at: the stream, and what is added to it. A
     sublayer's first norm in data order is ``attn_norm`` or ``mlp_norm``; a second one carries its slot,
     ``attn_out_norm``.
     """
@@ -56,7 +56,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Context | None = None
     ) -> Float[Tensor, "batch seq d_model"]:
-        """Return the residual line after the block.
+        """Return the residual stream after the block.
 
         Args:
             x: The line before it.
@@ -117,7 +117,7 @@ class Block(nn.Module):
         read: Float[Tensor, "batch seq d_model"],
         context: Context | None,
     ) -> Float[Tensor, "batch seq d_model"]:
-        """Return what is added to the line."""
+        """Return what is added to the stream."""
         function = getattr(self, name)
         branch = function(read, context) if name == "attn" else function(read)
         branch = self._norm(name, "branch_out", branch)
@@ -136,7 +136,7 @@ class Block(nn.Module):
     def _joined(
         self, name: str, line: Float[Tensor, "batch seq d_model"], added: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch seq d_model"]:
-        """Return the line with the branch added to it, after the norm on the line."""
+        """Return the stream with the branch added to it, after the norm on the stream."""
         if self._skips[name] != 1:
             line = line * self._skips[name]
         line = self._norm(name, "line_out", line + added)
@@ -150,7 +150,7 @@ class Block(nn.Module):
 
 
 def own_slots(config: TransformerConfig, sublayer: str, slots: Slots) -> tuple[str, ...]:
-    """Return the slots a sublayer holds itself: parallel branches share the line's, maybe their first.
+    """Return the slots a sublayer holds itself: parallel branches share the stream's, maybe their first.
 
     Args:
         config: The model's configuration.
@@ -178,7 +178,7 @@ def first_scale(section: ResidualConfig, layer: int) -> float:
     """Return the factor on what a branch's first norm gives.
 
     Args:
-        section: How the branch joins the line.
+        section: How the branch joins the stream.
         layer: The layer's number, from 0.
     """
     return (layer + 1) ** -0.5 if section.depth_scale == "inv_sqrt_layer" else 1.0
@@ -188,14 +188,14 @@ def branch_scale(section: ResidualConfig, config: TransformerConfig) -> float:
     """Return the constant factor on a branch (with an exponent, CompleteP, Dey et al. 2505.01618).
 
     Args:
-        section: How the branch joins the line.
+        section: How the branch joins the stream.
         config: The model's configuration.
     """
     return float(section.branch_scale * config.n_layers**-section.branch_depth_exponent)
 
 
 def skip_scale(config: TransformerConfig, sublayer: str, slots: Slots) -> float:
-    """Return the factor on the line past a sublayer.
+    """Return the factor on the stream past a sublayer.
 
     Args:
         config: The model's configuration.

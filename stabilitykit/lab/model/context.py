@@ -13,7 +13,7 @@ from stabilitykit.lab.model.windows import band, by_blocks
 
 
 class Context(NamedTuple):
-    """What a layer's attention needs to know beside the line; without any of it, it is plainly causal."""
+    """What a layer's attention needs to know beside the stream; without any of it, it is plainly causal."""
 
     mask: Bool[Tensor, "*blocks queries keys"] | Float[Tensor, "heads queries keys"] | None = None
     """True where a key is visible, or what is added to the logits; None for plainly causal."""

@@ -221,7 +221,7 @@ def _order(config: Architecture) -> Refusals:
         yield "order", "got parallel; the wiring lerp takes one branch at a time"
     for name in ("skip_scale", "gpas"):
         if getattr(config.residual_of("attn"), name) != getattr(config.residual_of("mlp"), name):
-            yield "order", f"got parallel; both branches must have the same residual.{name}, the line's"
+            yield "order", f"got parallel; both branches must have the same residual.{name}, the stream's"
     if config.shared_norm and not all(config.slots(i, "attn").branch_in for i in range(config.n_layers)):
         yield "shared_norm", "got true; needs a wiring with a norm at the branches' start in every layer"
 

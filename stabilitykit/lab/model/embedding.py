@@ -1,4 +1,4 @@
-"""The two ends: from tokens to the residual line, and from the line to logits."""
+"""The two ends: from tokens to the residual stream, and from the stream to logits."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from stabilitykit.lab.model.positions import LearnedPositions, sine_positions
 
 
 class Embedding(nn.Module):
-    """Turns tokens into the residual line: scaled token embedding, positions, norm, dropout."""
+    """Turns tokens into the residual stream: scaled token embedding, positions, norm, dropout."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Embedding(nn.Module):
         self.norm = build_norm(config.norm_of("embed"), config.d_model) if config.embedding.norm else None
 
     def forward(self, tokens: Int[Tensor, "batch seq"], start: int = 0) -> Float[Tensor, "batch seq d_model"]:
-        """Return the residual line before the first block.
+        """Return the residual stream before the first block.
 
         Args:
             tokens: Token indices.
@@ -53,7 +53,7 @@ class Embedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Projects the residual line to logits; ``logits`` marks them for others to look at."""
+    """Projects the residual stream to logits; ``logits`` marks them for others to look at."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

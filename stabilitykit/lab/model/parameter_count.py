@@ -20,7 +20,7 @@ _ENDS = {"embed": "embedding", "head": "head", "final_norm": "norms", "logit_bia
 def parameters_by_part(config: TransformerConfig) -> dict[str, int]:
     """Return how many parameters each of the ``PARTS`` has; a tied head has none of its own.
 
-    Norms are those on the line and in branches, outside attention and feed-forward; ``other`` are factors
+    Norms are those on the stream and in branches, outside attention and feed-forward; ``other`` are factors
     on branches, and biases of attention that all layers share.
 
     Args:

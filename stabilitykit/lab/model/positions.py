@@ -97,7 +97,7 @@ def rotate(
     x: Float[Tensor, "batch heads seq head_dim"], turn: Rotation
 ) -> Float[Tensor, "batch heads seq head_dim"]:
     """Return ``x`` with the leading features rotated by their positions (Su et al. 2104.09864)."""
-    # Under autocast the line, and so the angles, may be wider than queries and keys.
+    # Under autocast the stream, and so the angles, may be wider than queries and keys.
     wide = x.to(torch.promote_types(x.dtype, turn.cos.dtype))
     return turned(wide, *turn).to(x.dtype)
 

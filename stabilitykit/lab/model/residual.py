@@ -1,4 +1,4 @@
-"""What may act on a branch or on the line beside norms: a learned factor, and GPAS."""
+"""What may act on a branch or on the stream beside norms: a learned factor, and GPAS."""
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class Gate(nn.Module):
 
 
 class Gpas(nn.Module):
-    """Scales the line by ``1 − silu(g)``, but not its gradients (Chen et al. 2506.22049)."""
+    """Scales the stream by ``1 − silu(g)``, but not its gradients (Chen et al. 2506.22049)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Gpas(nn.Module):
         self.weight.zero_()
 
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
-        """Return the line, scaled."""
+        """Return the stream, scaled."""
         return x - F.silu(self.weight).to(x.dtype) * x.detach()
 
 
@@ -49,7 +49,7 @@ def build_gate(config: TransformerConfig, sublayer: str, skip: str) -> Gate | No
     Args:
         config: The model's configuration.
         sublayer: ``attn`` or ``mlp``.
-        skip: What carries the line past the sublayer; ``lerp`` always has a factor.
+        skip: What carries the stream past the sublayer; ``lerp`` always has a factor.
     """
     section = config.residual_of(sublayer)
     if section.gate == "none" and skip != "lerp":

@@ -93,10 +93,10 @@ UNSCALED = RescaleConfig()
 
 
 class ResidualConfig(Config):
-    """How a branch joins the line."""
+    """How a branch joins the stream."""
 
     skip_scale: float = 1.0
-    """Factor on the line where the branch is added."""
+    """Factor on the stream where the branch is added."""
     branch_scale: float = 1.0
     """Constant factor on the branch."""
     branch_depth_exponent: float = Field(0.0, ge=0, le=1)
@@ -106,7 +106,7 @@ class ResidualConfig(Config):
     gate_init: float | None = None
     """Where it starts; when left out, 0, and 1/n_layers in the wiring lerp."""
     gpas: bool = False
-    """Whether the line's activations, not their gradients, are scaled by a learned 1 − silu(g)."""
+    """Whether the stream's activations, not their gradients, are scaled by a learned 1 − silu(g)."""
     depth_scale: Literal["none", "inv_sqrt_layer"] = "none"
     """Whether what a branch's first norm gives is divided by the root of the layer's number, from 1."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -156,7 +156,7 @@ class AttentionConfig(Config):
     norm: NormConfig | None = None
     """The norms of this sublayer, but of queries, keys and values, where they differ from the model's."""
     residual: ResidualConfig | None = None
-    """How this sublayer's branch joins the line, where that differs from the model's."""
+    """How this sublayer's branch joins the stream, where that differs from the model's."""
     logit_scale: float | Literal["rsqrt_head_dim", "inv_head_dim", "sqrt_head_dim", "none"] = "rsqrt_head_dim"
     """Factor on q·k: a number, head_dim^-½, 1/head_dim, √head_dim or 1."""
     qk_norm: Literal["none", "head", "full"] = "none"
@@ -215,7 +215,7 @@ class FeedForwardConfig(Config):
     norm: NormConfig | None = None
     """The norms of this sublayer, where they differ from the model's."""
     residual: ResidualConfig | None = None
-    """How this sublayer's branch joins the line, where that differs from the model's."""
+    """How this sublayer's branch joins the stream, where that differs from the model's."""
     bias: bool = False
     """Whether the projections have biases."""
     mid_norm: bool = False
@@ -235,7 +235,7 @@ class FeedForwardConfig(Config):
 
 
 class EmbeddingConfig(Config):
-    """From tokens to the residual line."""
+    """From tokens to the residual stream."""
 
     scale: float | Literal["sqrt_d"] = 1.0
     """Factor on token embeddings: a number, or √d_model."""
@@ -248,7 +248,7 @@ class EmbeddingConfig(Config):
 
 
 class HeadConfig(Config):
-    """From the residual line to logits."""
+    """From the residual stream to logits."""
 
     tied: bool = False
     """Whether the head's matrix is the token embedding."""

@@ -18,7 +18,7 @@ class Transformer(nn.Module):
     """A decoder-only transformer, built and initialised from its configuration and a seed.
 
     Submodules are ``embed``, ``logit_bias`` (where positions enter the logits), ``blocks``, ``final_norm``
-    (where the last sublayer leaves the line un-normalised) and ``head``.
+    (where the last sublayer leaves the stream un-normalised) and ``head``.
     """
 
     def __init__(self, config: TransformerConfig, seed: int = 0) -> None:

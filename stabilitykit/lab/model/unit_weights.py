@@ -11,7 +11,7 @@ _ENDS_BRANCH = ("o_proj", "down_proj")
 def normalise_weights(model: nn.Module) -> None:
     """Divide every vector along d_model, of matrices and token embeddings, by its length, in place.
 
-    Those are the rows of what reads the residual line, and the columns of what is added to it. With
+    Those are the rows of what reads the residual stream, and the columns of what is added to it. With
     ``unit_weights`` this belongs behind each optimizer step; ``TransformerModule`` does it by itself, a
     loop of one's own calls it.
 

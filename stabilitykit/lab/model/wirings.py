@@ -8,12 +8,12 @@ from stabilitykit.errors import ConfigError, closest
 WiringName = Literal[
     "post_norm", "pre_norm", "double_norm", "out_norm", "line_norm", "no_norm", "deepnorm", "lerp"
 ]
-"""How norms and residual line are wired."""
+"""How norms and residual stream are wired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Where a sublayer has norms, in the order the data meets them, and what carries the line past it.
+    """Where a sublayer has norms, in the order the data meets them, and what carries the stream past it.
 
     ``u = N_line_in(x);  x' = N_line_out(a·u + s·N_branch_out(f(N_branch_in(u))))``
     """
@@ -49,9 +49,9 @@ ARCHS: tuple[str, ...] = get_args(WiringName)
 """What ``--arch`` takes."""
 
 _ARCH_EXTRAS: dict[str, dict[str, Any]] = {
-    # Attention reads the bare line there: without QK-norm logits grow with the line's mean square.
+    # Attention reads the bare stream there: without QK-norm logits grow with the stream's mean square.
     "out_norm": {"attention": {"qk_norm": "head"}},
-    # Nothing else holds the line: every branch starts closed (ReZero, 2003.04887).
+    # Nothing else holds the stream: every branch starts closed (ReZero, 2003.04887).
     "no_norm": {"residual": {"gate": "scalar"}},
     # The placement is half of it; the other half are small values and outputs at the start (2203.00555).
     "deepnorm": {"initialization": {"scheme": "deepnorm"}},

@@ -81,7 +81,7 @@ class SyntheticConfig(Config):
     symbols: int = Field(64, ge=4, le=65_536, multiple_of=4)
     """Distinct symbols, the tokens from 0 on."""
     repeat: float = Field(0.6, ge=0, lt=1)
-    """Probability that a symbol follows from the one before it; else it is drawn from their law."""
+    """Probability that a symbol follows from the one before it; else it is drawn from their distribution."""
     block: int = Field(32, gt=0)
     """Symbols in a block."""
     copy_rate: float = Field(0.5, ge=0, lt=1)

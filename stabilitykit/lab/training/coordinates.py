@@ -26,7 +26,7 @@ def coordinate_check(
     """Return the root mean square of what training changed, by site and width (Yang et al. 2203.03466, D.1).
 
     Each model is trained on batches of random tokens and read on one of them before and after. In the last
-    block that is what attention and feed-forward add to the line, and the line; then the logits. Under µP
+    block that is what attention and feed-forward add to the stream, and the stream; then the logits. Under µP
     none of it grows with the width, and with ``initialization.zero_head`` none of it falls; logits of a head
     that starts at random do fall at first, since that start is the smaller the wider the model.
 

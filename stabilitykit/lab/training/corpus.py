@@ -21,7 +21,7 @@ _BYTES = 256
 class Corpus:
     """A text read as bytes and split, with the statistics of its training split.
 
-    Those of a synthetic text are its law's, which are exact; its symbols stand in for bytes.
+    Those of a synthetic text are its distribution's, which are exact; its symbols stand in for bytes.
     """
 
     name: str
@@ -92,7 +92,7 @@ def read_corpus(path: Path | None = None, suffixes: tuple[str, ...] = SUFFIXES) 
 
 
 def synthetic_corpus(config: SyntheticConfig) -> Corpus:
-    """Return the synthetic corpus, with the exact entropies and symbol probabilities of its law.
+    """Return the synthetic corpus, with the exact entropies and symbol probabilities of its distribution.
 
     Args:
         config: Sizes and probabilities.

@@ -74,7 +74,7 @@ def test_a_loss_that_ends_as_no_number_is_diverged(bad):
     assert (late.outcome, late.reason) == ("diverged", f"the last loss, at step {N - 1}, is {bad}")
 
 
-def test_a_run_parked_at_the_unigram_law_is_stuck_until_it_learns():
+def test_a_run_parked_at_the_unigram_distribution_is_stuck_until_it_learns():
     unigram = {"train__unigram_cross_entropy": [3.0] * N}
     parked = diagnosed([3.01] * N, **unigram).verdict()
     assert parked.outcome == "stuck"

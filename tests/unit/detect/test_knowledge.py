@@ -126,7 +126,7 @@ def test_no_number_of_a_detector_is_written_out_in_its_text(kind):
 def test_an_explanation_says_the_limits_causes_and_what_they_ask_for():
     text = explanation("activation_blow_up")
     assert "10-fold is noted" in " ".join(text.split())
-    assert "50-fold on the residual line is an alarm" in " ".join(text.split())
+    assert "50-fold on the residual stream is an alarm" in " ".join(text.split())
     assert "- the learning rate jumped before *(with update_spike@optim/lr)*" in text
     assert "**What to try.**" in text
 

@@ -94,7 +94,7 @@ def test_every_kind_is_found_in_the_eventful_run_and_none_in_the_healthy_one(kin
 @every_kind
 def test_no_kind_is_found_in_thirty_steps_or_in_constants(kind):
     assert run(detector(kind), HEALTHY[:30]) == []
-    # Parked below the unigram law, so that nothing is stuck either.
+    # Parked below the unigram distribution, so that nothing is stuck either.
     constant = {tag: [2.0] * 300 for tag in healthy(1)} | {UNIGRAM: [3.0] * 300}
     assert run(detector(kind), records(constant)) == []
     assert run(detector(kind), records({"some/thing": [1.0] * 60})) == []

@@ -1,4 +1,4 @@
-"""A loss parked at the unigram law: when it is said, and of whom it is not."""
+"""A loss parked at the unigram distribution: when it is said, and of whom it is not."""
 
 import math
 
@@ -17,7 +17,7 @@ def excesses(values, batches=BATCHES, detector=None):
     return losses(detector or Stuck(), loss, batches[: len(loss)])
 
 
-def test_forty_records_at_the_unigram_law_are_stuck():
+def test_forty_records_at_the_unigram_distribution_are_stuck():
     found = excesses([0.02] * 100)
     assert steps(found) == list(range(39, 100))
     assert {finding.since for finding in found} == {0}
@@ -65,7 +65,7 @@ def test_it_ends_when_more_is_learned_and_does_not_flicker_before():
         ([0.28] * 10 + [0.35] * 10, 23),
     ],
 )
-def test_since_is_when_the_loss_came_near_the_unigram_law(first, since):
+def test_since_is_when_the_loss_came_near_the_unigram_distribution(first, since):
     # The window of forty holds steps of the fall too; a median of seven is three records behind.
     found = excesses(first + [0.28] * 40)
     assert found[0].since == since

@@ -66,7 +66,7 @@ CLASSIC: tuple[Preset, ...] = (
     ),
     Preset(
         "gpt1",
-        "OpenAI GPT: norms on the line.",
+        "OpenAI GPT: norms on the residual stream.",
         {"wiring": "post_norm", **_GPT, **_NORMAL},
         Sizes(40_478, 768, 12, 12, 3072, 512),
         ("transformers OpenAIGPTConfig: afn (its gelu is the tanh form), *_pdrop, layer_norm_epsilon",),
@@ -87,7 +87,7 @@ CLASSIC: tuple[Preset, ...] = (
     ),
     Preset(
         "opt_post",
-        "OPT-350M, the one with norms on the line; its narrower embedding is left out.",
+        "OPT-350M, the one with norms on the residual stream; its narrower embedding is left out.",
         {**_OPT, "wiring": "post_norm"},
         Sizes(50_272, 1024, 24, 16, 4096, 2048),
         ("transformers OPTConfig: do_layer_norm_before=False",),

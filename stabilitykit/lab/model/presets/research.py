@@ -19,7 +19,7 @@ def _on_llama(
 RESEARCH: tuple[Preset, ...] = (
     Preset(
         "deepnet",
-        "DeepNet's decoder: a heavier line in front of norms on the line.",
+        "DeepNet's decoder: a heavier residual stream in front of norms on the residual stream.",
         {
             "wiring": "deepnorm",
             "norm": {"kind": "layernorm", "eps": 1e-5, "bias": True},
@@ -68,7 +68,7 @@ RESEARCH: tuple[Preset, ...] = (
     ),
     _on_llama(
         "mix_ln",
-        "Norms on the line in the first quarter of the layers.",
+        "Norms on the residual stream in the first quarter of the layers.",
         "Li et al. 2024, arXiv 2412.13795",
         {},
         quarter="post_norm",
@@ -81,7 +81,7 @@ RESEARCH: tuple[Preset, ...] = (
     ),
     _on_llama(
         "hybridnorm",
-        "Norms of queries, keys and values; in front of feed-forward a norm on the line.",
+        "Norms of queries, keys and values; in front of feed-forward a norm on the residual stream.",
         "Zhuo et al. 2025, arXiv 2503.04598",
         {
             "attention": {"wiring": "no_norm", "qk_norm": "head", "v_norm": True},

@@ -169,7 +169,7 @@ RULES: tuple[ReadingRule, ...] = (
         _growth_exponent,
         limit=2.0,
         severity=Severity.WARNING,
-        message="the residual line grows from first to last block as the depth to the power {value}",
+        message="the residual stream grows from first to last block as the depth to the power {value}",
         beyond="blocks multiply the line where they should add to it",
         source="branches of one size give 1/2, and 1 where all point the same way",
         remedies=_SMALLER,

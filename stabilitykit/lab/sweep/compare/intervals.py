@@ -154,9 +154,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     Below 8 values it is Student's, mean ± t·s/√n: three values have but 27 resamples, whose percentiles
     never reach beyond the values themselves and cover the mean less than 80 times in 100. From 8 on it is
     the percentile bootstrap, 10,000 resamples with a fixed seed, at percentiles moved outwards as Hesterberg
-    does (2015, The American Statistician 69, 371): to where √(n/(n-1))·t stands in the normal law, since
-    plain ones are as narrow as if the spread of few were known. What neither mends is skew: of exponential
-    draws both cover the mean some 88 times in 100 up to 12 values.
+    does (2015, The American Statistician 69, 371): to where √(n/(n-1))·t stands in the normal distribution,
+    since plain ones are as narrow as if the spread of few were known. What neither mends is skew: of
+    exponential draws both cover the mean some 88 times in 100 up to 12 values.
 
     Args:
         values: One a seed. A single one, or an infinite one among them, leaves the mean without ends.

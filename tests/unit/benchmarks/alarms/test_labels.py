@@ -27,7 +27,7 @@ def kind_of(run, others=None):
     return label_runs([*(healthy() if others is None else others), run])[run.name]
 
 
-def test_a_run_that_stays_at_the_unigram_law_is_stuck_from_where_its_peers_leave_it():
+def test_a_run_that_stays_at_the_unigram_distribution_is_stuck_from_where_its_peers_leave_it():
     found = kind_of(made("parked", falling(to=0.0), lr=0.1))
     assert found.kind is Kind.STUCK
     # Its peers go below from step 40 on, and are 0.3 nat lower some four steps of the median later.
@@ -172,7 +172,7 @@ def test_runs_with_gaps_or_without_unigram_are_refused():
         label_runs([Gap(**vars(gap))])
 
 
-def test_missing_readings_of_the_unigram_law_are_left_out():
+def test_missing_readings_of_the_unigram_distribution_are_left_out():
     unigram = np.where(np.arange(240) % 3 == 0, np.nan, 3.0)
     excess = falling()
     run = made("run", excess)

@@ -61,12 +61,12 @@ def test_embeddings_and_heads_may_have_any_share():
     assert FIXED["share < 1 %"](run).tolist() == []
 
 
-def test_a_parked_loss_is_one_that_stays_at_the_unigram_law():
+def test_a_parked_loss_is_one_that_stays_at_the_unigram_distribution():
     run = with_readings(made_up(0, wild=False), "train/unigram_cross_entropy", np.full(80, 3.0))
     run = with_readings(run, "train/cross_entropy", stretch(3.05, 3.5, first=10, last=79))
     # The median of seven is there from the fourth value on, at step 13.
-    assert FIXED["at the unigram law for 25 steps"](run).tolist() == [13 + 24]
-    assert FIXED["at the unigram law for 40 steps"](run).tolist() == [13 + 39]
+    assert FIXED["at the unigram distribution for 25 steps"](run).tolist() == [13 + 24]
+    assert FIXED["at the unigram distribution for 40 steps"](run).tolist() == [13 + 39]
 
 
 def test_rules_say_nothing_of_readings_that_are_not_there():

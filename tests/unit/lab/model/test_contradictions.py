@@ -235,7 +235,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"order": "parallel", "attention": {"residual": {"gpas": True}}},
-        "order: got parallel; both branches must have the same residual.gpas, the line's",
+        "order: got parallel; both branches must have the same residual.gpas, the stream's",
     ),
     (
         {"initialization": {"scheme": "mup"}},

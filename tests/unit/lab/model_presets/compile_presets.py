@@ -1,6 +1,6 @@
 """Train presets compiled as one graph, and uncompiled: prints the losses of both by name, as JSON.
 
-python tests/unit/model_presets/compile_presets.py aot_eager gpt2 llama2
+python tests/unit/lab/model_presets/compile_presets.py aot_eager gpt2 llama2
 """
 
 import json

@@ -1,17 +1,6 @@
 """Counts, times and ratios as ``cost`` writes them."""
 
-from collections.abc import Mapping
-from typing import Any
-
-
-def summed(row: Mapping[str, Any], key: str) -> int:
-    """Return an operation's work over all passes.
-
-    Args:
-        row: The operation, of ``cost --json``.
-        key: ``flops`` or ``bytes``.
-    """
-    return sum(row[name][key] for name in ("forward", "backward", "step"))
+from stabilitykit.lab.cost.document import Quotient, Times
 
 
 def percent(part: float, whole: float) -> str:
@@ -41,9 +30,14 @@ def seconds(value: float | None) -> str:
     return f"{value / 1e-9:.3g} ns"
 
 
-def spread(times: Mapping[str, float]) -> str:
+def spread(times: Times) -> str:
     """Return a median with its quartiles."""
-    return f"{seconds(times['median'])} ({seconds(times['low'])} to {seconds(times['high'])})"
+    return f"{seconds(times.median)} ({seconds(times.low)} to {seconds(times.high)})"
+
+
+def intensity(value: float | None) -> str:
+    """Return FLOPs a byte, or a dash where nothing moves."""
+    return "–" if value is None else f"{value:.3g}"
 
 
 def ratio(value: float | None) -> str:
@@ -51,8 +45,8 @@ def ratio(value: float | None) -> str:
     return "–" if value is None else f"×{value:.3g}"
 
 
-def interval(measured: Mapping[str, float] | None) -> str:
+def interval(measured: Quotient | None) -> str:
     """Return a measured ratio with its 95 % interval."""
     if measured is None:
         return "–"
-    return f"×{measured['median']:.3g} ({measured['low']:.3g}–{measured['high']:.3g})"
+    return f"×{measured.median:.3g} ({measured.low:.3g}–{measured.high:.3g})"

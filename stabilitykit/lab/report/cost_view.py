@@ -6,22 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.lab.report.cost_document import (
+from stabilitykit.lab.cost.document import (
     ComparedSide,
     CostDocument,
     GrowthRow,
     OperationRow,
     Side,
-    Spread,
-    read_cost,
+    Times,
 )
+from stabilitykit.lab.report.cost_document import read_cost
 from stabilitykit.lab.report.cost_pictures import (
     NARROW,
     WIDE,
     RatioRow,
     growth_picture,
     ratios_picture,
-    share_rows,
     shares_picture,
     standalone,
 )
@@ -123,7 +122,7 @@ def _workload(side: Side) -> str:
 def _side(side: Side) -> dict[str, Any]:
     return {
         "name": side.arch,
-        "shares": {name: [percent(each) for each in row] for name, row in share_rows(side).items()},
+        "shares": {name: [percent(each) for each in row] for name, row in side.shares.items()},
         "operations": [_operation(side, each) for each in side.operations],
     }
 
@@ -160,7 +159,7 @@ def _kernels(row: OperationRow) -> str:
     return "; ".join(f"{name}: {', '.join(each)}" for name, each in row.measured.kernels.items() if each)
 
 
-def _spread(found: Spread | None) -> str:
+def _spread(found: Times | None) -> str:
     if found is None:
         return "–"
     return f"{seconds_text(found.median)} [{seconds_text(found.low)}, {seconds_text(found.high)}]"

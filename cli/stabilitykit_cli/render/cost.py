@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from stabilitykit.lab.cost.amounts import amount, seconds_text
 from stabilitykit.lab.cost.document import CostDocument, OperationRow, StepMeasured, WorkRow
 from stabilitykit_cli.render.cost_compared import different_operations, growth_table, side_by_side
 from stabilitykit_cli.render.fitting import Column, FittingTable
-from stabilitykit_cli.render.quantities import intensity, percent, seconds, short, spread
+from stabilitykit_cli.render.quantities import intensity, percent, spread
 
 _BAR = 40
 _LETTERS = {"contraction": "#", "normalisation": "=", "element-wise": "."}
@@ -67,7 +68,7 @@ def _operations(document: CostDocument) -> FittingTable:
             Text(_SHORT[row.op_class], style=_STYLES[row.op_class]),
             str(row.layers or ""),
             *_work(row, whole),
-            seconds(row.bound_s),
+            seconds_text(row.bound_s),
             _LIMITS[row.bound_by],
             *(_timed(row, measured) if measured else ()),
         )
@@ -76,15 +77,15 @@ def _operations(document: CostDocument) -> FittingTable:
         if work.flops:
             cells = _work(work, whole)
             table.add(name, "", "", *cells, "", "", *(_pass_times(name, measured) if measured else ()))
-    times = (seconds(measured.kernels_s.median), "100.00", "") if measured else ()
-    table.add("total", "", "", *_work(whole, whole), seconds(document.bound_s), "", *times, style="bold")
+    times = (seconds_text(measured.kernels_s.median), "100.00", "") if measured else ()
+    table.add("total", "", "", *_work(whole, whole), seconds_text(document.bound_s), "", *times, style="bold")
     return table
 
 
 def _work(work: WorkRow | OperationRow, whole: WorkRow) -> tuple[str, ...]:
     flops, moved = work.flops, work.bytes
     shares = percent(flops, whole.flops), percent(moved, whole.bytes)
-    return short(flops), shares[0], short(moved), shares[1], intensity(flops / moved if moved else None)
+    return amount(flops), shares[0], amount(moved), shares[1], intensity(flops / moved if moved else None)
 
 
 def _timed(row: OperationRow, measured: StepMeasured) -> tuple[str, str, str]:
@@ -95,12 +96,12 @@ def _timed(row: OperationRow, measured: StepMeasured) -> tuple[str, str, str]:
     told = " ".join(kernels)
     if len(told) > _KERNEL_WIDTH:
         told = kernels[0].strip("_")[:_KERNEL_WIDTH] + (f" +{len(kernels) - 1}" if len(kernels) > 1 else "")
-    return seconds(took), percent(took, measured.kernels_s.median), told
+    return seconds_text(took), percent(took, measured.kernels_s.median), told
 
 
 def _pass_times(name: str, measured: StepMeasured) -> tuple[str, str, str]:
     took = measured.pass_s[name].median
-    return seconds(took), percent(took, measured.kernels_s.median), ""
+    return seconds_text(took), percent(took, measured.kernels_s.median), ""
 
 
 def _bars(document: CostDocument) -> list[Text]:
@@ -140,11 +141,11 @@ def _step(document: CostDocument) -> list[Text]:
 
 
 def _memory(document: CostDocument) -> Text:
-    parts = [f"{name.replace('_', ' ')} {short(size)}" for name, size in document.memory if size]
+    parts = [f"{name.replace('_', ' ')} {amount(size)}" for name, size in document.memory if size]
     text = Text("memory    " + ", ".join(parts) + " bytes")
     available = document.available
     if available is not None and document.memory.total > available:
-        text.append(f"; more than the {short(available)} available here", style="red")
+        text.append(f"; more than the {amount(available)} available here", style="red")
     return text
 
 
@@ -152,5 +153,5 @@ def _peaks(document: CostDocument) -> list[Text]:
     peaks = document.peaks
     if peaks is None:
         return []
-    told = f"{short(peaks.flops_per_s)} FLOP/s, {short(peaks.bytes_per_s)} byte/s"
+    told = f"{amount(peaks.flops_per_s)} FLOP/s, {amount(peaks.bytes_per_s)} byte/s"
     return [Text(f"peaks     {told} here; below {peaks.ridge:.3g} FLOP/B memory limits", style="dim")]

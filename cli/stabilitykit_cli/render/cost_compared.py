@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 
+from stabilitykit.lab.cost.amounts import amount, seconds_text
 from stabilitykit.lab.cost.document import CostDocument, GrowthRow, OperationRow, Side, StepMeasured
 from stabilitykit_cli.render.fitting import Column, FittingTable
-from stabilitykit_cli.render.quantities import intensity, interval, ratio, seconds, short
+from stabilitykit_cli.render.quantities import intensity, interval, ratio
 
 _PREDICTED = ("parameters", "flops", "bytes", "memory", "kv_cache", "bound_s")
 _TITLES = {"flops": "FLOPs", "kv_cache": "KV cache", "bound_s": "at least"}
@@ -62,12 +63,15 @@ def growth_table(rows: Sequence[GrowthRow]) -> RenderableType:
         first, last = row.cache != last, row.cache
         if first:
             table.add_section()
-        cells = [f"{last:,}" if first else "", row.arch, short(row.kv_cache), intensity(row.intensity)]
-        cells += [seconds(row.bound_s), intensity(row.attention.intensity)]
+        cells = [f"{last:,}" if first else "", row.arch, amount(row.kv_cache), intensity(row.intensity)]
+        cells += [seconds_text(row.bound_s), intensity(row.attention.intensity)]
         times = row.measured
         if times:
-            cells += [seconds(times.step_s.median), "" if first else interval(times.step_ratio)]
-            cells += [seconds(times.attention_s.median), "" if first else interval(times.attention_ratio)]
+            cells += [seconds_text(times.step_s.median), "" if first else interval(times.step_ratio)]
+            cells += [
+                seconds_text(times.attention_s.median),
+                "" if first else interval(times.attention_ratio),
+            ]
         table.add(*cells)
     return table
 
@@ -86,7 +90,7 @@ def _predicted(document: CostDocument) -> FittingTable:
 
 
 def _values(side: Side, shown: Sequence[str]) -> list[str]:
-    return [(seconds if each == "bound_s" else short)(_value(side, each)) for each in shown]
+    return [(seconds_text if each == "bound_s" else amount)(_value(side, each)) for each in shown]
 
 
 def _value(side: Side, name: str) -> float:
@@ -103,18 +107,18 @@ def _measured(document: CostDocument, measured: StepMeasured) -> FittingTable:
     times = {row.name: row.seconds.median for row in document.classes if row.seconds and row.seconds.median}
     columns = [Column("measured", left=True), Column("step"), Column("ratio, 95 %"), Column("kernels", 1)]
     table = FittingTable([*columns, *(Column(name, 5 if name == "normalisation" else 2) for name in times)])
-    kernels = seconds(measured.kernels_s.median)
+    kernels = seconds_text(measured.kernels_s.median)
     table.add(
         document.arch,
-        seconds(measured.step_s.median),
+        seconds_text(measured.step_s.median),
         "",
         kernels,
-        *(seconds(each) for each in times.values()),
+        *(seconds_text(each) for each in times.values()),
     )
     for side in document.compared:
         step = side.measured.step_s.median if side.measured else None
         ratios = (interval(side.measured_ratios[name]) for name in ("step", "kernels", *times))
-        table.add(side.arch, seconds(step), *ratios)
+        table.add(side.arch, seconds_text(step), *ratios)
     return table
 
 
@@ -135,7 +139,7 @@ def _cell(row: OperationRow | None) -> str:
     if row is None:
         return "–"
     if row.measured:
-        return seconds(row.measured.seconds.median)
+        return seconds_text(row.measured.seconds.median)
     if row.done_by:
         return f"in {row.done_by}"
-    return f"{short(row.flops)}, {short(row.bytes)}"
+    return f"{amount(row.flops)}, {amount(row.bytes)}"

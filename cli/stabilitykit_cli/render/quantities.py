@@ -1,5 +1,6 @@
-"""Counts, times and ratios as ``cost`` writes them."""
+"""Shares, spreads and ratios as ``cost`` writes them."""
 
+from stabilitykit.lab.cost.amounts import seconds_text
 from stabilitykit.lab.cost.document import Quotient, Times
 
 
@@ -8,31 +9,9 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f}" if whole else "–"
 
 
-def short(value: float) -> str:
-    """Return a count with its thousands in short, up to P."""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 999.5 * size else f"{value / size:.0f} {unit}"
-    return f"{value:.3g}"
-
-
-def seconds(value: float | None) -> str:
-    """Return a time with its unit."""
-    if value is None:
-        return "–"
-    if value == 0:
-        return "0 s"
-    if value >= 999.5:
-        return f"{value:,.0f} s"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
-
-
 def spread(times: Times) -> str:
     """Return a median with its quartiles."""
-    return f"{seconds(times.median)} ({seconds(times.low)} to {seconds(times.high)})"
+    return f"{seconds_text(times.median)} ({seconds_text(times.low)} to {seconds_text(times.high)})"
 
 
 def intensity(value: float | None) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from stabilitykit.figures.scale import Scale
+from stabilitykit.lab.cost.amounts import seconds_text
 from stabilitykit.lab.cost.document import CostDocument, Quotient, Side
 from stabilitykit.lab.cost.spread import Spread
-from stabilitykit.lab.report.cost_words import percent, ratio_text, seconds_text
+from stabilitykit.lab.report.cost_words import percent, ratio_text
 
 WIDE, NARROW = 720, 350
 """Pixels."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stabilitykit.lab.cost.amounts import amount, seconds_text
 from stabilitykit.lab.cost.document import (
     ComparedSide,
     CostDocument,
@@ -25,7 +26,7 @@ from stabilitykit.lab.report.cost_pictures import (
     standalone,
 )
 from stabilitykit.lab.report.cost_tables import cost_tables
-from stabilitykit.lab.report.cost_words import amount, percent, ratio_text, seconds_text
+from stabilitykit.lab.report.cost_words import interval_text, percent, ratio_text
 
 _COMPUTED = {
     "parameters": "parameters",
@@ -204,8 +205,7 @@ def _ratio_row(side: ComparedSide, names: Mapping[str, str]) -> dict[str, Any]:
         told = ""
         if found is not None and found.low <= 1 <= found.high:
             told = "no difference shown"
-        value = "–" if found is None else f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
-        cells.append({"name": name, "value": value, "told": told})
+        cells.append({"name": name, "value": interval_text(found), "told": told})
     return {"name": side.arch, "cells": cells}
 
 
@@ -215,7 +215,6 @@ def _grows(document: CostDocument) -> bool:
 
 def _growth_row(document: CostDocument, row: GrowthRow) -> dict[str, Any]:
     measured = row.measured
-    ratio = measured.attention_ratio if measured else None
     return {
         "cache": row.cache,
         "name": row.arch,
@@ -224,7 +223,7 @@ def _growth_row(document: CostDocument, row: GrowthRow) -> dict[str, Any]:
         "bound": seconds_text(row.attention_bound(document.peaks)),
         "attention": _spread(measured.attention_s if measured else None),
         "step": _spread(measured.step_s if measured else None),
-        "ratio": "–" if ratio is None else f"{ratio.median:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]",
+        "ratio": interval_text(measured.attention_ratio if measured else None),
     }
 
 

@@ -6,12 +6,7 @@ from typing import Any
 
 import stabilitykit
 from stabilitykit.errors import ConfigError, StabilityKitError, closest
-from stabilitykit.lab.claims.costs import (
-    CostRecipe,
-    check_cost_claims,
-    judge_costs,
-    read_cost_recipe,
-)
+from stabilitykit.lab.claims.costs import CostRecipe, check_cost_claims, judge_costs, read_cost_recipe
 from stabilitykit.lab.cost import Peaks, Priced, cost_document, measure_peaks
 from stabilitykit.lab.cost.request import CostRequest
 from stabilitykit.lab.probe.spec import naming

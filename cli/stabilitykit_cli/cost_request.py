@@ -10,7 +10,7 @@ from stabilitykit.lab.cost import COMPARISONS, Peaks, Priced, Variant, Workload,
 from stabilitykit.lab.cost.document import GrowthRow
 from stabilitykit.lab.cost.growth import growth
 from stabilitykit.lab.cost.pricing import OnProgress
-from stabilitykit.lab.cost.public import LENGTH, PublicOptimizer, check_public, priced_public, read_public
+from stabilitykit.lab.cost.public import LENGTH, PublicOptimizer, priced_public, read_public
 from stabilitykit.lab.cost.request import CostRequest
 from stabilitykit.lab.cost.workload import check_workload
 from stabilitykit.lab.model.config import ARCHS, TransformerConfig, validated
@@ -38,7 +38,7 @@ def asked_for(request: CostRequest) -> Asked:
         request: As typed, or as a recipe has it.
 
     Raises:
-        ConfigError: Something is not known, or too long for a model; names the option.
+        ConfigError: Something is not known, or too long for a model of ours; names the option.
         MissingExtraError: It is of a model of transformers, which is not installed.
     """
     if request.hf is not None:
@@ -63,8 +63,6 @@ def _of_public(path: str, request: CostRequest) -> Asked:
     longest = min((each.longest for each in models if each.longest is not None), default=LENGTH)
     length = request.length or min(LENGTH, longest)
     workload = Workload(request.does, request.batch, length, request.dtype)
-    for each in models:
-        check_public(each, workload)
     # The request has refused others.
     optimizer = cast(PublicOptimizer, request.optimizer)
     return Asked(

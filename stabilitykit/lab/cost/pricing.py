@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from stabilitykit.lab.cost.comparisons import compared
@@ -17,6 +18,7 @@ from stabilitykit.lab.cost.document import (
     GrowthRow,
     OperationRow,
     Side,
+    StepMeasured,
 )
 from stabilitykit.lab.cost.measured.measurement import (
     MeasuredOperation,
@@ -29,7 +31,7 @@ from stabilitykit.lab.cost.measured.rounds import Times, run_rounds
 from stabilitykit.lab.cost.measured.steps import own_step
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.memory import Memory, memory_available, require_memory
-from stabilitykit.lab.cost.operation import CLASSES, Operation
+from stabilitykit.lab.cost.operation import CLASSES, PASSES, Operation
 from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.predicted.prediction import predict
@@ -64,7 +66,7 @@ class Priced:
         if measured is not None:
             found = {each.name: each for each in measured.operations}
             rows = [*rows, *_unforeseen(side, measured)]
-            told = {"measured": measured.step_measured(**_machine()), "classes": _timed(side, measured)}
+            told = {"measured": _step(measured), "classes": _timed(side, measured)}
         return side.model_copy(update={**told, "operations": [_measured(row, found) for row in rows]})
 
     def to_json(self, peaks: Peaks | None = None) -> dict[str, Any]:
@@ -188,7 +190,18 @@ def _compared(first: Priced, other: Priced, peaks: Peaks | None) -> ComparedSide
     return ComparedSide.model_validate(told)
 
 
-def _machine() -> dict[str, Any]:
+def _step(measured: Measurement) -> StepMeasured:
     device = measuring_device()
-    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return StepMeasured(
+        rounds=len(measured.plain),
+        step_s=measured.step,
+        profiled_s=spread(measured.profiled),
+        kernels_s=spread(measured.kernels),
+        pass_s={name: spread(measured.of_pass(name)) for name in PASSES},
+        # Of the step as it is: what the profiler adds lies outside of kernels.
+        outside_share=max(0.0, 1 - float(np.median(measured.kernels / measured.plain))),
+        unattributed_share=measured.unattributed_share,
+        device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )

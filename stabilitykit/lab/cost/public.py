@@ -84,20 +84,6 @@ def read_public(path: str | Path) -> PublicModel:
     return PublicModel(f"{kind} ({file.parent.name if file.name == 'config.json' else file.name})", config)
 
 
-def check_public(model: PublicModel, workload: Workload) -> None:
-    """Refuse a sequence that is too long for a model.
-
-    Args:
-        model: The model.
-        workload: What it is asked to do.
-
-    Raises:
-        ConfigError: It takes fewer tokens.
-    """
-    if model.longest is not None and workload.length > model.longest:
-        raise ConfigError(f"--seq: got {workload.length}; {model.label} takes at most {model.longest}")
-
-
 def priced_public(
     models: list[PublicModel],
     workload: Workload,
@@ -118,10 +104,13 @@ def priced_public(
         on_progress: Called while measuring with the share that is done.
 
     Raises:
-        ConfigError: transformers has no causal language model for a configuration.
+        ConfigError: A sequence is too long for a model, or transformers has no causal language model for it.
         DataError: All of them together do not fit in memory, and nothing was allocated; or one is to be
             counted alone, and does not run on the meta device.
     """
+    for each in models:
+        if each.longest is not None and workload.length > each.longest:
+            raise ConfigError(f"--seq: got {workload.length}; {each.label} takes at most {each.longest}")
     if seconds is None:
         return [Priced(each.label, _counted(each, workload, optimizer)) for each in models]
     needed = sum((_needed(each, workload, optimizer) for each in models), Memory(0))

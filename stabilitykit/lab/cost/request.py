@@ -6,18 +6,13 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from stabilitykit.errors import closest
+from stabilitykit.lab.cost import public
 from stabilitykit.lab.cost.comparisons import COMPARISONS
 from stabilitykit.lab.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
-from stabilitykit.lab.cost.public import MODES as PUBLIC_MODES
-from stabilitykit.lab.cost.public import OPTIMIZERS as PUBLIC_OPTIMIZERS
 from stabilitykit.lab.cost.workload import DTYPES, MODES, DType, Mode
 from stabilitykit.lab.validation import Config, refusal
 
-_OF_PUBLIC: dict[str, tuple[str, ...]] = {
-    "mode": PUBLIC_MODES,
-    "dtype": DTYPES,
-    "optimizer": PUBLIC_OPTIMIZERS,
-}
+_OF_PUBLIC = {"mode": public.MODES, "dtype": DTYPES, "optimizer": public.OPTIMIZERS}
 """What models of transformers take."""
 _NOT_OF_PUBLIC = ("arch", "scale", "set", "cache")
 """What their files say, or they have no use for."""

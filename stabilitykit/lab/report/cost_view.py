@@ -7,14 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stabilitykit.lab.cost.amounts import amount, seconds_text
-from stabilitykit.lab.cost.document import (
-    ComparedSide,
-    CostDocument,
-    GrowthRow,
-    OperationRow,
-    Side,
-    Times,
-)
+from stabilitykit.lab.cost.document import ComparedSide, CostDocument, GrowthRow, OperationRow, Side, Times
 from stabilitykit.lab.report.cost_document import read_cost
 from stabilitykit.lab.report.cost_pictures import (
     NARROW,

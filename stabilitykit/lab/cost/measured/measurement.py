@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from stabilitykit.lab.cost.document import MeasuredRow, StepMeasured
+from stabilitykit.lab.cost.document import MeasuredRow
 from stabilitykit.lab.cost.measured.rounds import Times
 from stabilitykit.lab.cost.operation import CLASSES, PASSES, OpClass, Pass
 from stabilitykit.lab.cost.spread import Ratio, Spread, median_ratio, spread
@@ -102,28 +102,6 @@ class Measurement:
             op_class: One of the three.
         """
         return float(np.median(self.of_class(op_class) / self.kernels))
-
-    def step_measured(self, device: str, threads: int, torch: str) -> StepMeasured:
-        """Return everything but the operations, which stand beside the predicted ones.
-
-        Args:
-            device: Where it was measured.
-            threads: How many torch had there.
-            torch: Its version.
-        """
-        return StepMeasured(
-            rounds=len(self.plain),
-            step_s=self.step,
-            profiled_s=spread(self.profiled),
-            kernels_s=spread(self.kernels),
-            pass_s={name: spread(self.of_pass(name)) for name in PASSES},
-            # Of the step as it is: what the profiler adds lies outside of kernels.
-            outside_share=max(0.0, 1 - float(np.median(self.kernels / self.plain))),
-            unattributed_share=self.unattributed_share,
-            device=device,
-            threads=threads,
-            torch=torch,
-        )
 
 
 def measurement(times: Times, op_class: Callable[[str], OpClass], fold: Callable[[str], str]) -> Measurement:

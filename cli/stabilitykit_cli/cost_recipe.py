@@ -1,6 +1,7 @@
 """``cost --recipe``: workloads priced in turn, and what a recipe claims of them. Loads torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import stabilitykit
 from stabilitykit.errors import ConfigError, StabilityKitError, closest
 from stabilitykit.lab.claims.costs import CostRecipe, check_cost_claims, judge_costs, read_cost_recipe
 from stabilitykit.lab.cost import Peaks, Priced, cost_document, measure_peaks
-from stabilitykit.lab.cost.request import CostRequest
 from stabilitykit.lab.probe.spec import naming
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.cost_request import Asked, asked_for
@@ -31,8 +31,11 @@ def run_recipe(name: str, seconds: float | None, json: bool) -> int:
     path = _found(name)
     recipe = read_cost_recipe(path)
     with naming(path):
-        asked = {each: _asked(each, workload) for each, workload in recipe.workloads.items()}
-        found = {each: one.priced(None, None) for each, one in asked.items()}
+        asked, found = {}, {}
+        for each, workload in recipe.workloads.items():
+            with _workload(each):
+                asked[each] = asked_for(workload)
+                found[each] = asked[each].priced(None, None)
         check_cost_claims(recipe.claims, found)
     if seconds is not None:
         found = _measured(asked, seconds)
@@ -59,11 +62,13 @@ def _found(name: str) -> Path:
     return known[name]
 
 
-def _asked(name: str, workload: CostRequest) -> Asked:
+@contextmanager
+def _workload(name: str) -> Iterator[None]:
+    """Begin every message with the workload's name; what is an option elsewhere is a field there."""
     try:
-        return asked_for(workload)
-    except ConfigError as error:
-        raise ConfigError(f"workloads.{name}: {str(error).removeprefix('--')}") from None
+        yield
+    except StabilityKitError as error:
+        raise type(error)(f"workloads.{name}: {str(error).removeprefix('--')}") from None
 
 
 def _measured(asked: Mapping[str, Asked], seconds: float) -> dict[str, list[Priced]]:
@@ -78,10 +83,8 @@ def _measured(asked: Mapping[str, Asked], seconds: float) -> dict[str, list[Pric
             ) -> None:
                 told(round(1000 * (before + done * len(own.labels))), 1000 * whole)
 
-            try:
+            with _workload(name):
                 found[name] = each.priced(seconds, show)
-            except StabilityKitError as error:
-                raise type(error)(f"workloads.{name}: {error}") from None
         before += len(each.labels)
     return found
 

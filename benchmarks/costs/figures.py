@@ -16,14 +16,15 @@ from stabilitykit.lab.cost import (
     Peaks,
     Priced,
     Workload,
-    document,
+    cost_document,
     measure_peaks,
     priced,
     variants,
 )
+from stabilitykit.lab.cost.document import PeaksRow
 from stabilitykit.lab.cost.growth import growth
-from stabilitykit.lab.cost.measured.spread import paired_ratio
 from stabilitykit.lab.cost.measured.variant import Variant
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.model.config import TransformerConfig, validated
 from stabilitykit.lab.model.presets import preset_fields
 from stabilitykit.lab.nested import merged
@@ -58,7 +59,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     peaks = measure_peaks("float32")
-    told: dict[str, Any] = {"peaks": peaks.to_json()}
+    told: dict[str, Any] = {"peaks": PeaksRow.model_validate(peaks).to_json()}
     parts = {"shares": _shares, "norms": _norms, "comparisons": _comparisons, "decode": _decode}
     for name, part in parts.items():
         told[name] = part(peaks)
@@ -71,7 +72,7 @@ def _shares(peaks: Peaks) -> list[dict[str, Any]]:
     for label, (arch, changes) in SHARES.items():
         fields = merged(preset_fields(arch, "small"), changes)
         (side,) = _measured([Variant(label, validated(TransformerConfig, fields))])
-        whole = document([side], peaks)
+        whole = cost_document([side], peaks).to_json()
         keys = ("class", "flops_share", "bytes_share", "time_share")
         classes = [{key: row[key] for key in keys} for row in whole["classes"]]
         rows.append({"arch": label, "classes": classes, "measured": whole["measured"]})
@@ -87,8 +88,8 @@ def _norms(peaks: Peaks) -> list[dict[str, Any]]:
         for side in sides:
             rows.append({"width": width, **_norm_row(side), "seconds": _median(side)})
         for told in ("", ", torch's", ", composite"):
-            ratio = paired_ratio(times[f"RMSNorm{told}"], times[f"LayerNorm{told}"])
-            rows.append({"width": width, "arch": f"RMSNorm / LayerNorm{told}", "ratio": ratio.to_json()})
+            ratio = median_ratio(times[f"RMSNorm{told}"], times[f"LayerNorm{told}"])
+            rows.append({"width": width, "arch": f"RMSNorm / LayerNorm{told}", "ratio": ratio._asdict()})
     return rows
 
 
@@ -114,7 +115,7 @@ def _comparisons(peaks: Peaks) -> list[dict[str, Any]]:
 
 
 def _compared(name: str, peaks: Peaks) -> Iterator[dict[str, Any]]:
-    whole = document(_measured(variants(name, preset_fields("llama2", "small"))), peaks)
+    whole = cost_document(_measured(variants(name, preset_fields("llama2", "small"))), peaks).to_json()
     for side in (whole, *whole["compared"]):
         yield {
             "name": name,
@@ -127,7 +128,8 @@ def _compared(name: str, peaks: Peaks) -> Iterator[dict[str, Any]]:
 
 def _decode(peaks: Peaks) -> list[dict[str, Any]]:
     sides = variants("kv_heads", preset_fields("llama2", "small"))
-    return growth(sides, Workload("decode", 8, 256), "adamw", peaks, SECONDS)
+    rows = growth(sides, Workload("decode", 8, 256), "adamw", peaks, SECONDS)
+    return [row.to_json() for row in rows]
 
 
 def _measured(sides: Sequence[Variant]) -> list[Priced]:

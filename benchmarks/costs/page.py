@@ -274,7 +274,7 @@ def _released() -> Iterator[str]:
     yield "| architecture | contraction | normalisation | element-wise |\n|---|---|---|---|"
     for name in ("gpt2", "llama2", "gemma2", "olmo2"):
         config = preset(name, "release")
-        rows = predict(config, Workload("train", 1, 1024, "bfloat16")).to_json(None)["classes"]
+        rows = predict(config, Workload("train", 1, 1024, "bfloat16")).side(name, None).to_json()["classes"]
         shares = [f"{100 * row['flops_share']:.2f}, {100 * row['bytes_share']:.1f}" for row in rows]
         yield f"| {name} | {' | '.join(shares)} |"
     yield ""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.paired import paired_times
-from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.model.config import LayerKind
 from stabilitykit.lab.model.context import visible
 from stabilitykit.lab.model.scores import fused
@@ -41,7 +41,7 @@ def compare(name: str, length: int, kv_heads: int, ours: Attend, other: Attend, 
         return lambda: torch.autograd.grad(attend(*inputs), inputs, dy.transpose(1, 2))
 
     mine, theirs = paired_times([training_call(ours), training_call(other)], rounds, 0.03).T
-    print(f"{name}, T {length}: {paired_ratio(mine, theirs)}", flush=True)
+    print(f"{name}, T {length}: {median_ratio(mine, theirs)}", flush=True)
 
 
 def main() -> None:

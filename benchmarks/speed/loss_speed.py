@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.paired import paired_times
-from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.training.loss import cross_entropy_with_z_loss
 
 COEFFICIENT = 1e-4
@@ -33,7 +33,7 @@ def compare(tokens: int, vocabulary: int, rounds: int) -> None:
         return torch.autograd.grad(F.cross_entropy(logits, targets) + z_loss, logits)
 
     ours, other = paired_times([fused, separate], rounds, 0.02).T
-    print(f"{tokens} tokens, vocabulary {vocabulary}: {paired_ratio(ours, other)}", flush=True)
+    print(f"{tokens} tokens, vocabulary {vocabulary}: {median_ratio(ours, other)}", flush=True)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import x_transformers
 from torch import Tensor, nn
 
 from benchmarks.speed.paired import paired_times
-from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.model import Transformer, TransformerConfig
 
 LAYERS, HEADS, VOCABULARY = 4, 4, 256
@@ -138,7 +138,7 @@ def compare(family: str, d_model: int, length: int, batch: int, rounds: int, sec
     calls = [training_call(logits, model.train(), tokens) for model, logits in models.values()]
     times = dict(zip(models, paired_times(calls, rounds, seconds).T, strict=True))
     ours = times.pop("ours")
-    ratios = ", ".join(f"{paired_ratio(ours, other)} x {name}" for name, other in times.items())
+    ratios = ", ".join(f"{median_ratio(ours, other)} x {name}" for name, other in times.items())
     print(
         f"{family} d {d_model}: {ratios}; {sizes['ours']:,} parameters, ours {1e3 * ours.mean():.1f} ms",
         flush=True,

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.paired import paired_times
-from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.model.rms_norm import rms_norm
 
 EPS = 1e-5
@@ -51,8 +51,8 @@ def main() -> None:
             calls = [training_call(norm, rows, width) for norm in norms]
             ours, layer, rms = paired_times(calls, arguments.rounds, arguments.seconds).T
             print(
-                f"{rows:5d} rows, d {width:4d}: {paired_ratio(ours, layer)} x F.layer_norm, "
-                f"{paired_ratio(ours, rms)} x F.rms_norm; F.layer_norm {1e6 * layer.mean():.0f} us",
+                f"{rows:5d} rows, d {width:4d}: {median_ratio(ours, layer)} x F.layer_norm, "
+                f"{median_ratio(ours, rms)} x F.rms_norm; F.layer_norm {1e6 * layer.mean():.0f} us",
                 flush=True,
             )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from stabilitykit.lab.claims import sweep
-from stabilitykit.lab.cost.measured.spread import paired_ratio
+from stabilitykit.lab.cost.spread import median_ratio
 from stabilitykit.lab.probe.spec import parse_override
 from stabilitykit.lab.sweep import LocalPool, SweepPlan
 
@@ -50,9 +50,9 @@ def main() -> None:
     print("| way | cells a minute | against probes one by one |\n|---|---|---|")
     for way, name in enumerate(WAYS):
         rate = chosen.cells * 60 / np.median(times[:, way])
-        print(f"| {name} | {rate:.1f} | {paired_ratio(times[:, 0], times[:, way]) if way else '1'} |")
+        print(f"| {name} | {rate:.1f} | {median_ratio(times[:, 0], times[:, way]) if way else '1'} |")
     started = _started(chosen.rounds, chosen.cells, chosen.steps)
-    print(f"two workers against one, once started: {paired_ratio(started[:, 0], started[:, 1])}")
+    print(f"two workers against one, once started: {median_ratio(started[:, 0], started[:, 1])}")
 
 
 def _timed(way: int, seeds: list[int], steps: int) -> float:

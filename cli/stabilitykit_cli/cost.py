@@ -1,18 +1,19 @@
 """``stabilitykit cost``: what an architecture costs, in FLOPs beside bytes beside time."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stabilitykit.errors import ConfigError
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.options import Debug, Json, a_whole_number
 
 if TYPE_CHECKING:
-    from stabilitykit_cli.cost_public import AskedOfPublic
-    from stabilitykit_cli.cost_request import Asked
+    from stabilitykit.lab.cost.document import CostDocument
+    from stabilitykit.lab.cost.request import CostRequest
 
 HELP = """Price an architecture: FLOPs beside bytes beside measured time, for each operation and class.
 
@@ -64,7 +65,10 @@ def cost(
         str | None,
         typer.Option(metavar="MODE", help="train, prefill, or decode: one token behind a cache."),
     ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", parser=a_whole_number, help="Sequences at once.")] = 8,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=a_whole_number, help="Sequences at once; by default 8."),
+    ] = None,
     seq: Annotated[
         int | None,
         typer.Option(metavar="N", parser=a_whole_number, help="Tokens of a sequence; by default all it may."),
@@ -76,11 +80,12 @@ def cost(
         ),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(metavar="TYPE", help="float32, bfloat16 or float16, of everything.")
-    ] = "float32",
+        str | None,
+        typer.Option(metavar="TYPE", help="float32, bfloat16 or float16, of everything; by default float32."),
+    ] = None,
     optimizer: Annotated[
-        str, typer.Option(metavar="NAME", help="adamw, sgd or muon, in training.")
-    ] = "adamw",
+        str | None, typer.Option(metavar="NAME", help="adamw, sgd or muon, in training; by default adamw.")
+    ] = None,
     predicted: Annotated[
         bool, typer.Option("--predict", help="Compute only: no model is built or run.")
     ] = False,
@@ -102,27 +107,21 @@ def cost(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The profiler would tell of each of its starts on stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    options: dict[str, object] = {"arch": arch, "hf": hf, "compare": compare, "scale": scale}
+    options |= {"set": overrides or None, "mode": mode, "batch": batch, "seq": seq, "cache": cache}
+    options |= {"dtype": dtype, "optimizer": optimizer}
+    typed = {name: each for name, each in options.items() if each is not None}
+    time = None if predicted else seconds
     if recipe is not None:
         from stabilitykit_cli.cost_recipe import run_recipe
 
-        typed = {"--compare": compare, "--scale": scale, "--set": overrides, "--mode": mode, "--seq": seq}
-        typed |= {"--cache": cache, "--arch": arch, "--hf": hf, "--batch": batch != 8}
-        typed |= {"--dtype": dtype != "float32", "--optimizer": optimizer != "adamw"}
-        return run_recipe(recipe, None if predicted else seconds, json, typed)
-    asked: Asked | AskedOfPublic
-    if hf is not None:
-        from stabilitykit_cli.cost_public import asked_of_public
-
-        without = [("--arch", arch), ("--scale", scale), ("--set", overrides), ("--cache", cache)]
-        asked = asked_of_public(hf, compare, without, mode, batch, seq, dtype, optimizer)
-    else:
-        from stabilitykit_cli.cost_request import asked_for
-
-        fields = (arch or "pre_norm", compare, scale, overrides or [])
-        asked = asked_for(*fields, mode, batch, seq, cache, dtype, optimizer)
-    document = _document(asked, None if predicted else seconds)
+        if typed:
+            told = "cannot be given with --recipe, which says it for each workload"
+            raise ConfigError(f"--{next(iter(typed))}: {told}")
+        return run_recipe(recipe, time, json)
+    document = _document(typed, time)
     if json:
-        print_document(document)
+        print_document(document.to_json())
         return exits.OK
     from stabilitykit_cli.render.cost import cost_page
 
@@ -130,19 +129,32 @@ def cost(
     return exits.OK
 
 
-def _document(asked: "Asked | AskedOfPublic", seconds: float | None) -> dict[str, Any]:
-    from stabilitykit.lab.cost import document, measure_peaks
-    from stabilitykit_cli.cost_request import Asked
+def _document(typed: Mapping[str, Any], seconds: float | None) -> "CostDocument":
+    from stabilitykit.lab.cost import cost_document, measure_peaks
+    from stabilitykit_cli.cost_request import asked_for
 
+    asked = asked_for(_request(typed))
     with consoles.counting("measuring") as told:
         sides = asked.priced(seconds, _shown(told))
     consoles.progress().print("measuring this machine's peaks: one product, one copy")
     peaks = measure_peaks(asked.workload.dtype)
-    whole = document(sides, peaks)
-    if isinstance(asked, Asked) and asked.growing:
-        with consoles.counting("measuring as the cache grows") as told:
-            whole["growth"] = asked.growth(peaks, seconds, _shown(told))
-    return whole
+    if asked.growth is None:
+        return cost_document(sides, peaks)
+    with consoles.counting("measuring as the cache grows") as told:
+        return cost_document(sides, peaks, asked.growth(peaks, seconds, _shown(told)))
+
+
+def _request(typed: Mapping[str, Any]) -> "CostRequest":
+    from stabilitykit.lab.cost.request import CostRequest
+    from stabilitykit.lab.probe.spec import parse_override
+    from stabilitykit.lab.validation import validated
+
+    settings = {"set": dict(parse_override(each) for each in typed["set"])} if "set" in typed else {}
+    try:
+        return validated(CostRequest, {**typed, **settings}, "cost")
+    except ConfigError as error:
+        told = str(error).removeprefix("cost.")
+        raise ConfigError(f"--{told.removeprefix('--')}" if "hf" in typed else told) from None
 
 
 def _shown(told: Callable[[int, int], None]) -> Callable[[float], None]:

@@ -1,20 +1,14 @@
 """``cost --recipe``: workloads priced in turn, and what a recipe claims of them. Loads torch."""
 
-import json as json_text
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import stabilitykit
 from stabilitykit.errors import ConfigError, StabilityKitError, closest
-from stabilitykit.lab.claims.costs import (
-    CostRecipe,
-    CostWorkload,
-    check_cost_claims,
-    judge_costs,
-    read_cost_recipe,
-)
-from stabilitykit.lab.cost import Peaks, Priced, document, measure_peaks
+from stabilitykit.lab.claims.costs import CostRecipe, check_cost_claims, judge_costs, read_cost_recipe
+from stabilitykit.lab.cost import Peaks, Priced, cost_document, measure_peaks
 from stabilitykit.lab.probe.spec import naming
 from stabilitykit_cli import consoles, exits
 from stabilitykit_cli.cost_request import Asked, asked_for
@@ -22,27 +16,26 @@ from stabilitykit_cli.documents import print_document
 from stabilitykit_cli.render.cost_claims import cost_claims
 
 
-def run_recipe(name: str, seconds: float | None, json: bool, typed: Mapping[str, object]) -> int:
+def run_recipe(name: str, seconds: float | None, json: bool) -> int:
     """Price a recipe's workloads, print what becomes of its claims, and return the exit status.
 
     Args:
         name: A recipe of ours by its name, or a file.
         seconds: About how long to measure each model; None to judge what needs no time.
         json: Whether to print a document.
-        typed: What a recipe says itself, by option; empty values were not typed.
 
     Raises:
-        ConfigError: The recipe cannot be read or does not fit, or something was typed beside it.
+        ConfigError: The recipe cannot be read or does not fit.
         DataError: What is to be measured does not fit in memory.
     """
-    for option, value in typed.items():
-        if value:
-            raise ConfigError(f"{option}: cannot be given with --recipe, which says it for each workload")
     path = _found(name)
     recipe = read_cost_recipe(path)
     with naming(path):
-        asked = {each: _asked(each, workload) for each, workload in recipe.workloads.items()}
-        found = {each: one.priced(None) for each, one in asked.items()}
+        asked, found = {}, {}
+        for each, workload in recipe.workloads.items():
+            with _workload(each):
+                asked[each] = asked_for(workload)
+                found[each] = asked[each].priced(None, None)
         check_cost_claims(recipe.claims, found)
     if seconds is not None:
         found = _measured(asked, seconds)
@@ -69,51 +62,37 @@ def _found(name: str) -> Path:
     return known[name]
 
 
-def _asked(name: str, workload: CostWorkload) -> Asked:
+@contextmanager
+def _workload(name: str) -> Iterator[None]:
+    """Begin every message with the workload's name; what is an option elsewhere is a field there."""
     try:
-        return asked_for(
-            workload.arch,
-            workload.compare,
-            workload.scale,
-            [f"{path}={_text(value)}" for path, value in workload.set.items()],
-            workload.mode,
-            workload.batch,
-            workload.seq,
-            workload.cache,
-            workload.dtype,
-            workload.optimizer,
-        )
-    except ConfigError as error:
-        raise ConfigError(f"workloads.{name}: {str(error).removeprefix('--')}") from None
-
-
-def _text(value: Any) -> str:
-    """Return a value as it would be typed."""
-    return value if isinstance(value, str) else json_text.dumps(value)
+        yield
+    except StabilityKitError as error:
+        raise type(error)(f"workloads.{name}: {str(error).removeprefix('--')}") from None
 
 
 def _measured(asked: Mapping[str, Asked], seconds: float) -> dict[str, list[Priced]]:
-    whole, before = sum(len(each.variants) for each in asked.values()), 0
+    whole, before = sum(len(each.labels) for each in asked.values()), 0
     found = {}
     for name, each in asked.items():
-        consoles.progress().print(f"measuring {name}: {'; '.join(one.label for one in each.variants)}")
+        consoles.progress().print(f"measuring {name}: {'; '.join(each.labels)}")
         with consoles.counting(f"measuring {name}") as told:
 
             def show(
                 done: float, told: Callable[[int, int], None] = told, before: int = before, own: Asked = each
             ) -> None:
-                told(round(1000 * (before + done * len(own.variants))), 1000 * whole)
+                told(round(1000 * (before + done * len(own.labels))), 1000 * whole)
 
-            try:
+            with _workload(name):
                 found[name] = each.priced(seconds, show)
-            except StabilityKitError as error:
-                raise type(error)(f"workloads.{name}: {error}") from None
-        before += len(each.variants)
+        before += len(each.labels)
     return found
 
 
 def _document(
     path: Path, recipe: CostRecipe, found: Mapping[str, list[Priced]], peaks: Mapping[str, Peaks]
 ) -> dict[str, Any]:
-    told = {name: document(sides, peaks[recipe.workloads[name].dtype]) for name, sides in found.items()}
+    told = {}
+    for name, sides in found.items():
+        told[name] = cost_document(sides, peaks[recipe.workloads[name].dtype]).to_json()
     return {"recipe": str(path), "question": recipe.question, "workloads": told}

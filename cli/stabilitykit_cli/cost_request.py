@@ -1,15 +1,18 @@
-"""What ``cost`` is asked for: architectures, sized, and a workload. Loads torch."""
+"""What ``cost`` is asked for, resolved: models, a workload, and how they are priced. Loads torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.lab.cost import COMPARISONS, Peaks, Priced, Variant, Workload, priced, variants
+from stabilitykit.lab.cost.document import GrowthRow
 from stabilitykit.lab.cost.growth import growth
-from stabilitykit.lab.cost.predicted.optimizer import OPTIMIZERS, OptimizerName
 from stabilitykit.lab.cost.pricing import OnProgress
-from stabilitykit.lab.cost.workload import MODES, DType, check_workload
+from stabilitykit.lab.cost.public import LENGTH, PublicOptimizer, priced_public, read_public
+from stabilitykit.lab.cost.request import CostRequest
+from stabilitykit.lab.cost.workload import check_workload
 from stabilitykit.lab.model.config import ARCHS, TransformerConfig, validated
 from stabilitykit.lab.model.presets import arch_fields, arch_names, preset_fields
 from stabilitykit.lab.nested import Fields, merged
@@ -18,83 +21,60 @@ from stabilitykit.lab.probe.spec import parse_override
 
 @dataclass(frozen=True)
 class Asked:
-    """Variants, of which the first is what the others are compared with, and what they are to do."""
+    """Models, of which the first is what the others are compared with, and what they are to do."""
 
-    variants: list[Variant]
+    labels: list[str]
     workload: Workload
-    optimizer: OptimizerName
-    growing: bool
-
-    def priced(self, seconds: float | None, on_progress: OnProgress | None = None) -> list[Priced]:
-        """Return what they cost.
-
-        Args:
-            seconds: About how long to measure each; None to predict alone.
-            on_progress: Called with the share that is done.
-
-        Raises:
-            DataError: What is to be measured does not fit in memory.
-        """
-        return priced(self.variants, self.workload, self.optimizer, seconds, on_progress)
-
-    def growth(self, peaks: Peaks, seconds: float | None, on_progress: OnProgress) -> list[dict[str, Any]]:
-        """Return a row for every length of a cache that grows, and variant.
-
-        Args:
-            peaks: The machine's.
-            seconds: About how long to measure each length; None to predict alone.
-            on_progress: Called with the share that is done.
-
-        Raises:
-            DataError: What is to be measured does not fit in memory.
-        """
-        return growth(self.variants, self.workload, self.optimizer, peaks, seconds, on_progress)
+    priced: Callable[[float | None, OnProgress | None], list[Priced]]
+    """What they cost, measured for about so many seconds each, or without seconds computed alone."""
+    growth: Callable[[Peaks, float | None, OnProgress], list[GrowthRow]] | None = None
+    """What they cost where a cache grows, where that was asked for."""
 
 
-def asked_for(
-    arch: str,
-    compare: str | None,
-    scale: str | None,
-    overrides: Sequence[str],
-    mode: str | None,
-    batch: int,
-    seq: int | None,
-    cache: int | None,
-    dtype: str,
-    optimizer: str,
-) -> Asked:
-    """Return what was typed, resolved.
+def asked_for(request: CostRequest) -> Asked:
+    """Return what is asked for, resolved.
+
+    Args:
+        request: As typed, or as a recipe has it.
 
     Raises:
-        ConfigError: Something is not known, out of range, or does not go together; names the option.
+        ConfigError: Something is not known, or too long for a model of ours; names the option.
+        MissingExtraError: It is of a model of transformers, which is not installed.
     """
-    comparison = COMPARISONS.get(compare or "")
-    only = None if comparison is None else comparison.mode
-    mode = mode or only or "train"
-    if mode not in MODES:
-        raise ConfigError(f"mode: got {mode!r}; accepted: {', '.join(MODES)}")
-    if only and mode != only:
-        raise ConfigError(f"--mode: got {mode}; --compare {compare} is of {only}")
-    for option, value, needs in (("--seq", seq, mode != "decode"), ("--cache", cache, mode == "decode")):
-        if value is not None and not needs:
-            raise ConfigError(f"{option}: got {value}; not in --mode {mode}")
-    if optimizer not in OPTIMIZERS:
-        raise ConfigError(f"--optimizer: got {optimizer!r}; {closest(optimizer, OPTIMIZERS)}")
-    settings = dict(parse_override(each) for each in overrides)
-    found = _variants(arch, compare, scale, settings)
-    typed = seq if cache is None else cache
-    length = min(each.config.seq_len for each in found) if typed is None else typed
-    workload = Workload(mode, batch, length, cast(DType, dtype))
+    if request.hf is not None:
+        return _of_public(request.hf, request)
+    found = _variants(request)
+    longest = min(each.config.seq_len for each in found)
+    workload = Workload(request.does, request.batch, request.length or longest, request.dtype)
     for each in found:
         check_workload(workload, each.config)
-    return Asked(found, workload, optimizer, comparison is not None and comparison.growing)
+    asked = (found, workload, request.optimizer)
+    is_growing = request.compare in COMPARISONS and COMPARISONS[request.compare].growing
+    return Asked(
+        [each.label for each in found],
+        workload,
+        partial(priced, *asked),
+        partial(growth, *asked) if is_growing else None,
+    )
 
 
-def _variants(arch: str, compare: str | None, scale: str | None, settings: Fields) -> list[Variant]:
-    fields = _fields(arch, scale, settings)
+def _of_public(path: str, request: CostRequest) -> Asked:
+    models = [read_public(each) for each in (path, request.compare) if each is not None]
+    longest = min((each.longest for each in models if each.longest is not None), default=LENGTH)
+    length = request.length or min(LENGTH, longest)
+    workload = Workload(request.does, request.batch, length, request.dtype)
+    # The request has refused others.
+    optimizer = cast(PublicOptimizer, request.optimizer)
+    return Asked(
+        [each.label for each in models], workload, partial(priced_public, models, workload, optimizer)
+    )
+
+
+def _variants(request: CostRequest) -> list[Variant]:
+    fields, compare = _fields(request.arch, request), request.compare
     if compare in COMPARISONS:
-        return variants(str(compare), fields)
-    first = Variant(arch, validated(TransformerConfig, fields))
+        return variants(compare, fields)
+    first = Variant(request.arch, validated(TransformerConfig, fields))
     if compare is None:
         return [first]
     if "=" in compare:
@@ -103,15 +83,16 @@ def _variants(arch: str, compare: str | None, scale: str | None, settings: Field
         return [first, Variant(compare, validated(TransformerConfig, changed))]
     if compare not in arch_names():
         raise ConfigError(f"--compare: got {compare!r}; {closest(compare, (*COMPARISONS, *arch_names()))}")
-    return [first, Variant(compare, validated(TransformerConfig, _fields(compare, scale, settings)))]
+    return [first, Variant(compare, validated(TransformerConfig, _fields(compare, request)))]
 
 
-def _fields(arch: str, scale: str | None, settings: Fields) -> Fields:
-    """Return an architecture's nested fields at a scale, with what was set in them."""
+def _fields(arch: str, request: CostRequest) -> Fields:
+    """Return an architecture's nested fields at the scale, with what is set in them."""
+    scale = request.scale
     if arch in ARCHS and scale not in (None, "probe"):
         raise ConfigError(f"--scale: got {scale}; {arch} is a wiring, which has no sizes; use --set")
     fields = preset_fields(arch, scale) if scale and arch not in ARCHS else arch_fields(arch)
-    for path, value in settings.items():
+    for path, value in request.set.items():
         fields = merged(fields, _nested(path, value, "--set"))
     return fields
 

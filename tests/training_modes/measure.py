@@ -37,8 +37,8 @@ _MODELS = """
 
 Tiny, with random weights, found by watching their first forward pass. Of the residual stream and norms every
 site's root mean square and largest value agree with hooks of the test's own within 1e-5, `output/log_z` with
-the logits' log-sum-exp, the gradients' norm with autograd's, each group's update ratio with a copy of the weights
-within 0.1 %. Attention counts the sites at which something was read, and how.
+the logits' log-sum-exp, the gradients' norm with autograd's, each group's update ratio with a copy of the
+weights within 0.1 %. Attention counts the sites at which something was read, and how.
 
 | model | residual stream | norms | attention | head | groups of parameters |
 |---|---|---|---|---|---|"""

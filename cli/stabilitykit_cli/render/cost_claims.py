@@ -61,7 +61,7 @@ def _end(value: float | None) -> str:
 
 
 def _workload(name: str, sides: "Sequence[Priced]") -> str:
-    asked = sides[0].prediction.to_json(None)
+    asked = sides[0].prediction.described()
     tokens = f"cache {asked['length']}" if asked["mode"] == "decode" else f"{asked['length']} tokens"
     measured = sides[0].measurement
     rounds = f", {len(measured.plain)} rounds" if measured else ""

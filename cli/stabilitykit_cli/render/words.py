@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stabilitykit.lab.cost.amounts import amount
 from stabilitykit.records import Incident, Severity
 
 if TYPE_CHECKING:
@@ -93,11 +94,7 @@ def count(value: int) -> str:
 
 def bytes_taken(size: int) -> str:
     """Return a size on disk in decimal units: ``1.3 MB``."""
-    for unit, of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        # 999.9 kB is told as 1 MB: three digits of it do not fit.
-        if size >= 0.9995 * of:
-            return f"{size / of:.3g} {unit}"
-    return f"{size} B"
+    return amount(size, "B")
 
 
 def age(seconds: float) -> str:

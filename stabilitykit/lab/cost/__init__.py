@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stabilitykit.lab.cost.operation import Operation, Work
     from stabilitykit.lab.cost.peaks import Peaks, measure_peaks
     from stabilitykit.lab.cost.predicted.prediction import Prediction, predict
-    from stabilitykit.lab.cost.pricing import Priced, document, priced
+    from stabilitykit.lab.cost.pricing import Priced, cost_document, priced
     from stabilitykit.lab.cost.profiling import profile
     from stabilitykit.lab.cost.workload import Workload
 
@@ -30,7 +30,7 @@ _ROOMS = {
     "Work": "operation",
     "Workload": "workload",
     "compared": "comparisons",
-    "document": "pricing",
+    "cost_document": "pricing",
     "measure_peaks": "peaks",
     "memory_available": "memory",
     "predict": "predicted.prediction",
@@ -51,7 +51,7 @@ __all__ = [
     "Work",
     "Workload",
     "compared",
-    "document",
+    "cost_document",
     "measure_peaks",
     "memory_available",
     "predict",

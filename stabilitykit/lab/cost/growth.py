@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from stabilitykit.lab.cost.comparisons import GROWTH
+from stabilitykit.lab.cost.document import GrowthMeasured, GrowthRow, WorkRow
 from stabilitykit.lab.cost.measured.measurement import Seconds
-from stabilitykit.lab.cost.measured.spread import paired_ratio, spread
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.operation import Operation, Work
 from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.pricing import OnProgress, Priced, priced
+from stabilitykit.lab.cost.spread import median_ratio, spread
 from stabilitykit.lab.cost.workload import Workload
 from stabilitykit.lab.model.config import TransformerConfig, validated
 
@@ -28,7 +28,7 @@ def growth(
     peaks: Peaks | None,
     seconds: float | None,
     on_progress: OnProgress = lambda done: None,
-) -> list[dict[str, Any]]:
+) -> list[GrowthRow]:
     """Return a row for every length of the cache, 1, 4, 16 and 64 times the workload's, and variant.
 
     Args:
@@ -59,34 +59,36 @@ def _part(on_progress: OnProgress, n: int) -> Callable[[float], None]:
     return lambda done: on_progress((n + done) / len(GROWTH))
 
 
-def _row(length: int, first: Priced, side: Priced, peaks: Peaks | None) -> dict[str, Any]:
+def _row(length: int, first: Priced, side: Priced, peaks: Peaks | None) -> GrowthRow:
     prediction = side.prediction
     reading = [each for each in prediction.operations if each.name in _ATTENTION]
-    return {
-        "cache": length,
-        "arch": side.label,
-        **prediction.total.to_json(),
-        "kv_cache": prediction.memory.kv_cache,
-        "bound_s": peaks and prediction.seconds(peaks),
-        "attention": _forward(reading).to_json(),
-        "measured": _measured(first, side),
-    }
+    return GrowthRow.model_validate(
+        {
+            "cache": length,
+            "arch": side.label,
+            **WorkRow.model_validate(prediction.total).given(),
+            "kv_cache": prediction.memory.kv_cache,
+            "bound_s": peaks and prediction.seconds(peaks),
+            "attention": _forward(reading),
+            "measured": _measured(first, side),
+        }
+    )
 
 
 def _forward(operations: Sequence[Operation]) -> Work:
     return sum((each.forward for each in operations), Work())
 
 
-def _measured(first: Priced, side: Priced) -> dict[str, Any] | None:
+def _measured(first: Priced, side: Priced) -> GrowthMeasured | None:
     if first.measurement is None or side.measurement is None:
         return None
     own, other = (_attention_seconds(each) for each in (side, first))
-    return {
-        "step_s": side.measurement.step.to_json(),
-        "attention_s": spread(own).to_json(),
-        "step_ratio": paired_ratio(side.measurement.plain, first.measurement.plain).to_json(),
-        "attention_ratio": paired_ratio(own, other).to_json(),
-    }
+    return GrowthMeasured(
+        step_s=side.measurement.step,
+        attention_s=spread(own),
+        step_ratio=median_ratio(side.measurement.plain, first.measurement.plain),
+        attention_ratio=median_ratio(own, other),
+    )
 
 
 def _attention_seconds(side: Priced) -> Seconds:

@@ -32,10 +32,6 @@ class Memory:
         """All of it; more is never needed at once."""
         return sum(asdict(self).values())
 
-    def to_json(self) -> dict[str, int]:
-        """Return every part and the total."""
-        return {**asdict(self), "total": self.total}
-
 
 def memory_available() -> int | None:
     """Return the bytes that a new program could have where models are measured; None where nobody tells."""

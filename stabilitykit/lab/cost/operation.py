@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 OpClass = Literal["contraction", "normalisation", "element-wise"]
 """The lecture's three classes (Ivanov et al. 2007.00072, table 1): products of matrices; what takes
@@ -50,17 +50,6 @@ class Work:
 
     def __mul__(self, times: int) -> "Work":
         return Work(self.flops * times, self.dense_flops * times, self.read * times, self.written * times)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields, the sum of the bytes and the intensity."""
-        return {
-            "flops": self.flops,
-            "dense_flops": self.dense_flops,
-            "read": self.read,
-            "written": self.written,
-            "bytes": self.bytes,
-            "intensity": self.intensity,
-        }
 
 
 SUMS = "gradient_sums"
@@ -113,12 +102,6 @@ class Operation:
             parameters=self.parameters * layers,
             layers=self.layers * layers,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything, the class as ``class``."""
-        passes: dict[str, Any] = {name: getattr(self, name).to_json() for name in PASSES}
-        described = {"name": self.name, "class": self.op_class, "layers": self.layers}
-        return {**described, "parameters": self.parameters, "saved": self.saved, **passes}
 
 
 def forward_only(operation: Operation) -> Operation:

@@ -36,10 +36,6 @@ class Peaks:
         """Return the roofline's bound: no less than the arithmetic and no less than the traffic takes."""
         return max(work.flops / self.flops, work.bytes / self.bandwidth)
 
-    def to_json(self) -> dict[str, float]:
-        """Return both peaks and the ridge between them."""
-        return {"flops_per_s": self.flops, "bytes_per_s": self.bandwidth, "ridge": self.ridge}
-
 
 def measure_peaks(dtype: DType) -> Peaks:
     """Return the best rates of several tries, on the measuring device, with this process's number of threads.

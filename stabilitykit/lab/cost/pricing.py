@@ -1,18 +1,28 @@
 """What models cost, predicted and measured side by side."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from stabilitykit.lab.cost.comparisons import compared
 from stabilitykit.lab.cost.cost import Cost
 from stabilitykit.lab.cost.device import measuring_device
+from stabilitykit.lab.cost.document import (
+    ClassRow,
+    ComparedSide,
+    CostDocument,
+    GrowthRow,
+    OperationRow,
+    Side,
+    StepMeasured,
+)
 from stabilitykit.lab.cost.measured.measurement import (
+    MeasuredOperation,
     Measurement,
-    class_seconds,
     measured_ratios,
     measurement,
 )
@@ -21,10 +31,11 @@ from stabilitykit.lab.cost.measured.rounds import Times, run_rounds
 from stabilitykit.lab.cost.measured.steps import own_step
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.memory import Memory, memory_available, require_memory
-from stabilitykit.lab.cost.operation import Operation
+from stabilitykit.lab.cost.operation import CLASSES, PASSES, Operation
 from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.predicted.prediction import predict
+from stabilitykit.lab.cost.spread import spread
 from stabilitykit.lab.cost.workload import Workload
 
 OnProgress = Callable[[float], None]
@@ -40,7 +51,7 @@ class Priced:
     measurement: Measurement | None = None
     """None where nothing was run."""
 
-    def to_json(self, peaks: Peaks | None = None) -> dict[str, Any]:
+    def side(self, peaks: Peaks | None = None) -> Side:
         """Return the prediction, and what was measured beside each class and operation.
 
         Operations that were measured and not predicted follow the others, without work.
@@ -48,16 +59,23 @@ class Priced:
         Args:
             peaks: The machine's; without them there are no bounds.
         """
-        document = {"arch": self.label, **self.prediction.to_json(peaks), "measured": None}
-        found: dict[str, Any] = {}
-        if self.measurement is not None:
-            found = {each.name: each.to_json() for each in self.measurement.operations}
-            classes = class_seconds(self.measurement)
-            document["classes"] = [{**row, **classes[row["class"]]} for row in document["classes"]]
-            document["operations"] += _unforeseen(document["operations"], self.measurement)
-            document["measured"] = {**self.measurement.to_json(), **_machine()}
-        document["operations"] = [{**row, **_measured(row["name"], found)} for row in document["operations"]]
-        return document
+        side, measured = self.prediction.side(self.label, peaks), self.measurement
+        found: dict[str, MeasuredOperation] = {}
+        rows = side.operations
+        told: dict[str, object] = {"measured": None}
+        if measured is not None:
+            found = {each.name: each for each in measured.operations}
+            rows = [*rows, *_unforeseen(side, measured)]
+            told = {"measured": _step(measured), "classes": _timed(side, measured)}
+        return side.model_copy(update={**told, "operations": [_measured(row, found) for row in rows]})
+
+    def to_json(self, peaks: Peaks | None = None) -> dict[str, Any]:
+        """Return the same as plain data.
+
+        Args:
+            peaks: The machine's; without them there are no bounds.
+        """
+        return self.side(peaks).to_json()
 
 
 def priced(
@@ -93,18 +111,22 @@ def priced(
     ]
 
 
-def document(sides: Sequence[Priced], peaks: Peaks | None) -> dict[str, Any]:
+def cost_document(
+    sides: Sequence[Priced], peaks: Peaks | None, growth: Sequence[GrowthRow] | None = None
+) -> CostDocument:
     """Return the first side's cost, with the others' under ``compared``.
 
     Args:
         sides: One or more, measured in the same rounds or not at all.
         peaks: The machine's; without them there are no bounds.
+        growth: What they cost where a cache grows.
     """
-    first = sides[0]
-    told = {**first.to_json(peaks), "peaks": peaks and peaks.to_json(), "available": memory_available()}
+    told = {**sides[0].side(peaks).given(), "peaks": peaks, "available": memory_available()}
     if len(sides) > 1:
-        told["compared"] = [{**each.to_json(peaks), **_ratios(first, each, peaks)} for each in sides[1:]]
-    return told
+        told["compared"] = [_compared(sides[0], each, peaks) for each in sides[1:]]
+    if growth is not None:
+        told["growth"] = growth
+    return CostDocument.model_validate(told)
 
 
 def measured_as(prediction: Cost, times: Times) -> Measurement:
@@ -131,29 +153,55 @@ def _folded(name: str, known: Container[str]) -> str:
     return whole if name not in known and (part == "bias" or whole in known) else name
 
 
-def _unforeseen(rows: Sequence[dict[str, Any]], measured: Measurement) -> list[dict[str, Any]]:
+def _unforeseen(side: Side, measured: Measurement) -> list[OperationRow]:
     """Return a row without work for every operation that was not predicted."""
-    predicted = {row["name"] for row in rows}
-    further = [each for each in measured.operations if each.name not in predicted]
-    no_bound = {"bound_s": 0.0, "bound_by": None}
-    return [{**Operation(each.name, each.op_class, layers=0).to_json(), **no_bound} for each in further]
+    predicted = {row.name for row in side.operations}
+    rows = [
+        OperationRow.model_validate(Operation(each.name, each.op_class, layers=0))
+        for each in measured.operations
+        if each.name not in predicted
+    ]
+    return [each.model_copy(update={"bound_s": 0.0, "bound_by": None}) for each in rows]
 
 
-def _measured(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    own = found.get(name)
-    elsewhere = done_by(name)
-    return {"measured": own, "done_by": elsewhere if own is None and elsewhere in found else None}
+def _timed(side: Side, measured: Measurement) -> list[ClassRow]:
+    """Return the classes with their seconds and shares of all kernels' time."""
+    return [
+        row.model_copy(
+            update={"seconds": spread(measured.of_class(name)), "time_share": measured.share(name)}
+        )
+        for row, name in zip(side.classes, CLASSES, strict=True)
+    ]
 
 
-def _ratios(first: Priced, other: Priced, peaks: Peaks | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"ratios": compared(first.prediction, other.prediction, peaks)}
+def _measured(row: OperationRow, found: Mapping[str, MeasuredOperation]) -> OperationRow:
+    own, elsewhere = found.get(row.name), done_by(row.name)
+    told = {
+        "measured": own and own.row(),
+        "done_by": elsewhere if own is None and elsewhere in found else None,
+    }
+    return row.model_copy(update=told)
+
+
+def _compared(first: Priced, other: Priced, peaks: Peaks | None) -> ComparedSide:
+    told = {**other.side(peaks).given(), "ratios": compared(first.prediction, other.prediction, peaks)}
     if first.measurement is not None and other.measurement is not None:
-        ratios = measured_ratios(first.measurement, other.measurement)
-        told["measured_ratios"] = {name: each and each.to_json() for name, each in ratios.items()}
-    return told
+        told["measured_ratios"] = measured_ratios(first.measurement, other.measurement)
+    return ComparedSide.model_validate(told)
 
 
-def _machine() -> dict[str, Any]:
+def _step(measured: Measurement) -> StepMeasured:
     device = measuring_device()
-    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return StepMeasured(
+        rounds=len(measured.plain),
+        step_s=measured.step,
+        profiled_s=spread(measured.profiled),
+        kernels_s=spread(measured.kernels),
+        pass_s={name: spread(measured.of_pass(name)) for name in PASSES},
+        # Of the step as it is: what the profiler adds lies outside of kernels.
+        outside_share=max(0.0, 1 - float(np.median(measured.kernels / measured.plain))),
+        unattributed_share=measured.unattributed_share,
+        device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )

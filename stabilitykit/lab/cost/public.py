@@ -18,7 +18,7 @@ from stabilitykit.lab.cost.memory import Memory, memory_available, require_memor
 from stabilitykit.lab.cost.pricing import OnProgress, Priced
 from stabilitykit.lab.cost.profiling import profiled
 from stabilitykit.lab.cost.task import Task
-from stabilitykit.lab.cost.workload import DTYPES, Workload
+from stabilitykit.lab.cost.workload import Workload
 from stabilitykit.store.disk import read_file, reason
 from stabilitykit.store.documents import parse_json
 
@@ -84,32 +84,6 @@ def read_public(path: str | Path) -> PublicModel:
     return PublicModel(f"{kind} ({file.parent.name if file.name == 'config.json' else file.name})", config)
 
 
-def check_public(model: PublicModel, workload: Workload, optimizer: str) -> None:
-    """Refuse what a model could not be given.
-
-    Args:
-        model: The model.
-        workload: What it is asked to do.
-        optimizer: What steps, in training.
-
-    Raises:
-        ConfigError: Mode, type or optimizer is not known, a size is below 1, or the sequence is too long.
-    """
-    known: list[tuple[str, str, tuple[str, ...]]] = [
-        ("--mode", workload.mode, MODES),
-        ("--dtype", workload.dtype, DTYPES),
-        ("--optimizer", optimizer, OPTIMIZERS),
-    ]
-    for name, value, accepted in known:
-        if value not in accepted:
-            raise ConfigError(f"{name}: got {value!r}; accepted with --hf: {', '.join(accepted)}")
-    for name, size in (("--batch", workload.batch), ("--seq", workload.length)):
-        if size < 1:
-            raise ConfigError(f"{name}: got {size}; must be at least 1")
-    if model.longest is not None and workload.length > model.longest:
-        raise ConfigError(f"--seq: got {workload.length}; {model.label} takes at most {model.longest}")
-
-
 def priced_public(
     models: list[PublicModel],
     workload: Workload,
@@ -130,10 +104,13 @@ def priced_public(
         on_progress: Called while measuring with the share that is done.
 
     Raises:
-        ConfigError: transformers has no causal language model for a configuration.
+        ConfigError: A sequence is too long for a model, or transformers has no causal language model for it.
         DataError: All of them together do not fit in memory, and nothing was allocated; or one is to be
             counted alone, and does not run on the meta device.
     """
+    for each in models:
+        if each.longest is not None and workload.length > each.longest:
+            raise ConfigError(f"--seq: got {workload.length}; {each.label} takes at most {each.longest}")
     if seconds is None:
         return [Priced(each.label, _counted(each, workload, optimizer)) for each in models]
     needed = sum((_needed(each, workload, optimizer) for each in models), Memory(0))
@@ -191,7 +168,7 @@ def _needed(model: PublicModel, workload: Workload, optimizer: PublicOptimizer) 
 
 
 def _asked(counted: Count, workload: Workload) -> Count:
-    return replace(counted, described={**counted.described, "mode": workload.mode})
+    return replace(counted, task={**counted.task, "mode": workload.mode})
 
 
 def _task(model: PublicModel, workload: Workload, optimizer: PublicOptimizer, device: str) -> Task:

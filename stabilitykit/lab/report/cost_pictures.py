@@ -11,8 +11,10 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from stabilitykit.figures.scale import Scale
-from stabilitykit.lab.report.cost_document import CostDocument, Side, Spread
-from stabilitykit.lab.report.cost_words import percent, ratio_text, seconds_text
+from stabilitykit.lab.cost.amounts import seconds_text
+from stabilitykit.lab.cost.document import CostDocument, Quotient, Side
+from stabilitykit.lab.cost.spread import Spread
+from stabilitykit.lab.report.cost_words import percent, ratio_text
 
 WIDE, NARROW = 720, 350
 """Pixels."""
@@ -45,23 +47,8 @@ class RatioRow(NamedTuple):
 
     variant: str
     value: float
-    interval: Spread | None
+    interval: Quotient | None
     """None where it was computed."""
-
-
-def share_rows(side: Side) -> dict[str, list[float]]:
-    """Return the shares of the classes, by what they are shares of; time only where it was measured.
-
-    Args:
-        side: One model.
-    """
-    rows = {
-        "FLOPs": [each.flops_share for each in side.classes],
-        "bytes": [each.bytes_share for each in side.classes],
-    }
-    times = [each.time_share for each in side.classes]
-    measured = [each for each in times if each is not None]
-    return rows | ({"time": measured} if len(measured) == len(times) else {})
 
 
 def shares_picture(side: Side, width: int = WIDE) -> Markup:
@@ -73,7 +60,7 @@ def shares_picture(side: Side, width: int = WIDE) -> Markup:
     """
     parts: list[str] = []
     y = 0
-    for name, shares in share_rows(side).items():
+    for name, shares in side.shares.items():
         whole = sum(shares) or 1.0
         parts.append(_text(0, y + 13, name, weight=700))
         told = '<tspan style="fill:var(--faint)"> · </tspan>'.join(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from stabilitykit.lab.report.cost_document import CostDocument, Side, Spread
+from stabilitykit.lab.cost.document import CostDocument, Quotient, Side, Times
 from stabilitykit.lab.report.tables import csv_table
 
 _SPREAD = ("median", "low", "high")
@@ -98,5 +98,5 @@ def _columns(name: str) -> list[str]:
     return [f"{name}_{each}" for each in _SPREAD]
 
 
-def _three(found: Spread | None) -> tuple[float | None, ...]:
+def _three(found: Times | Quotient | None) -> tuple[float | None, ...]:
     return (None, None, None) if found is None else (found.median, found.low, found.high)

@@ -6,27 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.lab.report.cost_document import (
-    ComparedSide,
-    CostDocument,
-    GrowthRow,
-    OperationRow,
-    Side,
-    Spread,
-    read_cost,
-)
+from stabilitykit.lab.cost.amounts import amount, seconds_text
+from stabilitykit.lab.cost.document import ComparedSide, CostDocument, GrowthRow, OperationRow, Side, Times
+from stabilitykit.lab.report.cost_document import read_cost
 from stabilitykit.lab.report.cost_pictures import (
     NARROW,
     WIDE,
     RatioRow,
     growth_picture,
     ratios_picture,
-    share_rows,
     shares_picture,
     standalone,
 )
 from stabilitykit.lab.report.cost_tables import cost_tables
-from stabilitykit.lab.report.cost_words import amount, percent, ratio_text, seconds_text
+from stabilitykit.lab.report.cost_words import interval_text, percent, ratio_text
 
 _COMPUTED = {
     "parameters": "parameters",
@@ -123,7 +116,7 @@ def _workload(side: Side) -> str:
 def _side(side: Side) -> dict[str, Any]:
     return {
         "name": side.arch,
-        "shares": {name: [percent(each) for each in row] for name, row in share_rows(side).items()},
+        "shares": {name: [percent(each) for each in row] for name, row in side.shares.items()},
         "operations": [_operation(side, each) for each in side.operations],
     }
 
@@ -160,7 +153,7 @@ def _kernels(row: OperationRow) -> str:
     return "; ".join(f"{name}: {', '.join(each)}" for name, each in row.measured.kernels.items() if each)
 
 
-def _spread(found: Spread | None) -> str:
+def _spread(found: Times | None) -> str:
     if found is None:
         return "–"
     return f"{seconds_text(found.median)} [{seconds_text(found.low)}, {seconds_text(found.high)}]"
@@ -205,8 +198,7 @@ def _ratio_row(side: ComparedSide, names: Mapping[str, str]) -> dict[str, Any]:
         told = ""
         if found is not None and found.low <= 1 <= found.high:
             told = "no difference shown"
-        value = "–" if found is None else f"{found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
-        cells.append({"name": name, "value": value, "told": told})
+        cells.append({"name": name, "value": interval_text(found), "told": told})
     return {"name": side.arch, "cells": cells}
 
 
@@ -216,7 +208,6 @@ def _grows(document: CostDocument) -> bool:
 
 def _growth_row(document: CostDocument, row: GrowthRow) -> dict[str, Any]:
     measured = row.measured
-    ratio = measured.attention_ratio if measured else None
     return {
         "cache": row.cache,
         "name": row.arch,
@@ -225,7 +216,7 @@ def _growth_row(document: CostDocument, row: GrowthRow) -> dict[str, Any]:
         "bound": seconds_text(row.attention_bound(document.peaks)),
         "attention": _spread(measured.attention_s if measured else None),
         "step": _spread(measured.step_s if measured else None),
-        "ratio": "–" if ratio is None else f"{ratio.median:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]",
+        "ratio": interval_text(measured.attention_ratio if measured else None),
     }
 
 

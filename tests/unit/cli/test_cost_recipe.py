@@ -61,6 +61,39 @@ def test_claims_are_measured_and_a_negative_result_is_a_result(stabilitykit, sma
     assert "3 claims: 2 holds, 1 does not hold" in ended.out
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--arch", "pre_norm"),
+        ("--hf", "config.json"),
+        ("--compare", "norm"),
+        ("--scale", "tiny"),
+        ("--set", "model.n_layers=2"),
+        ("--mode", "train"),
+        ("--batch", "8"),
+        ("--seq", "64"),
+        ("--cache", "64"),
+        ("--dtype", "float32"),
+        ("--optimizer", "adamw"),
+    ],
+    ids=lambda typed: typed[0],
+)
+def test_what_a_recipe_says_itself_is_refused_even_where_it_is_the_default(stabilitykit, typed):
+    ended = stabilitykit("cost", "--recipe", "cost_shares", "--predict", *typed)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: {typed[0]}: cannot be given with --recipe")
+    assert ended.err.count("\n") == 1
+
+
+def test_values_of_a_recipe_are_taken_as_they_are(stabilitykit, small):
+    """A list of YAML is a list, and not the text of one."""
+    small.write_text(SMALL.replace("model.n_layers: 1", "model.n_layers: 1, model.pattern: [{span: full}]"))
+    told = stabilitykit("cost", "--recipe", str(small), "--predict", "--json")
+    assert told.status == 0
+    (layer,) = json.loads(told.out)["workloads"]["tiny"]["config"]["pattern"]
+    assert layer["span"] == "full"
+
+
 def test_what_is_wrong_is_told_in_a_line(stabilitykit, small):
     unfit = small.with_name("unfit.yaml")
     unfit.write_text(SMALL.replace("compare: placement", "compare: placemnt"))

@@ -11,9 +11,9 @@ from stabilitykit.errors import ConfigError, closest
 from stabilitykit.lab.claims.band import ClaimOutcome
 from stabilitykit.lab.claims.costs.recipe import TIMED, CostClaim, Quantity
 from stabilitykit.lab.cost.measured.measurement import Measurement, Seconds
-from stabilitykit.lab.cost.measured.spread import paired_ratio
 from stabilitykit.lab.cost.operation import CLASSES, OpClass
 from stabilitykit.lab.cost.pricing import Priced
+from stabilitykit.lab.cost.spread import median_ratio
 
 CostOutcome = ClaimOutcome | Literal["not measured"]
 Sides = Sequence[Priced]
@@ -85,7 +85,7 @@ def _judged(claim: CostClaim, sides: Sides) -> CostClaimResult:
     if not (theirs > 0).all():
         return CostClaimResult(**empty, outcome="undecided", note="divided by nothing")
     ours, theirs = np.broadcast_arrays(ours, theirs)
-    found = paired_ratio(ours, theirs)
+    found = median_ratio(ours, theirs)
     rounds = len(ours) if claim.is_timed else 0
     low, high = found.low, found.high
     return CostClaimResult(

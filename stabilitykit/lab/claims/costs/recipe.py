@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 
 from stabilitykit.errors import ConfigError, closest
 from stabilitykit.lab.claims.band import Banded
-from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
-from stabilitykit.lab.cost.workload import DType, Mode
+from stabilitykit.lab.cost.request import CostRequest
 from stabilitykit.lab.probe.spec import naming, read_recipe
 from stabilitykit.lab.validation import Config, refusal, validated
 
@@ -20,31 +19,6 @@ TIMED: tuple[Measure, ...] = ("time", "time_share", "step")
 """Measures that take a run."""
 _WHOLE: tuple[Measure, ...] = ("step", "memory", "parameters")
 """Measures of the model as a whole."""
-
-
-class CostWorkload(Config):
-    """What is priced: the fields are options of ``cost``."""
-
-    arch: str = "pre_norm"
-    """Wiring of the norms, or a preset."""
-    scale: str | None = None
-    """Of presets."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Any fields of the model, by dotted path, as in ``model.n_layers: 2``."""
-    compare: str | None = None
-    """What is varied."""
-    mode: Mode | None = None
-    """What the model is asked to do; by default what is compared is of, or training."""
-    batch: int = Field(8, gt=0)
-    """Sequences at once."""
-    seq: int | None = Field(None, gt=0)
-    """Tokens of a sequence; by default all it may."""
-    cache: int | None = Field(None, gt=0)
-    """Tokens that a decoded one sees, itself included."""
-    dtype: DType = "float32"
-    """The type of everything."""
-    optimizer: OptimizerName = "adamw"
-    """What steps, in training."""
 
 
 class Quantity(Config):
@@ -109,7 +83,7 @@ class CostRecipe(Config):
     """How the bands were chosen."""
     cpu_minutes: float | None = Field(None, gt=0)
     """About how long it takes one core."""
-    workloads: dict[str, CostWorkload] = Field(min_length=1)
+    workloads: dict[str, CostRequest] = Field(min_length=1)
     """By name."""
     claims: tuple[CostClaim, ...] = Field(min_length=1)
     """At least one."""
@@ -131,10 +105,7 @@ def read_cost_recipe(path: Path) -> CostRecipe:
         workloads = fields.get("workloads")
         if isinstance(workloads, dict):
             # Each on its own, so that messages begin with its name.
-            fields["workloads"] = {
-                str(name): validated(CostWorkload, each, f"workloads.{name}")
-                for name, each in workloads.items()
-            }
+            fields["workloads"] = {str(name): _workload(str(name), each) for name, each in workloads.items()}
         recipe = validated(CostRecipe, fields, where="")
         for n, claim in enumerate(recipe.claims, start=1):
             if claim.workload not in recipe.workloads:
@@ -145,3 +116,11 @@ def read_cost_recipe(path: Path) -> CostRecipe:
             except ConfigError as error:
                 raise ConfigError(f"claim {n}: {error}") from None
     return recipe
+
+
+def _workload(name: str, fields: object) -> CostRequest:
+    try:
+        return validated(CostRequest, fields, f"workloads.{name}")
+    except ConfigError as error:
+        # What is an option there is a field here.
+        raise ConfigError(str(error).replace(f"workloads.{name}.--", f"workloads.{name}.")) from None

@@ -16,7 +16,6 @@ from stabilitykit.lab.cost.measured.foreign import ForeignNamer
 from stabilitykit.lab.cost.measured.places import marked
 from stabilitykit.lab.cost.memory import Memory
 from stabilitykit.lab.cost.operation import OpClass, Operation, Pass, Work
-from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.task import CRITERION, ROOT, Task
 
 
@@ -24,7 +23,7 @@ from stabilitykit.lab.cost.task import CRITERION, ROOT, Task
 class Count(Cost):
     """What a model costs on a batch, counted while it ran once."""
 
-    described: Mapping[str, Any]
+    task: Mapping[str, Any]
     """Mode, batch, length, type and optimizer."""
     learned: int
     """Parameters; what several modules share counts once."""
@@ -38,13 +37,9 @@ class Count(Cost):
         """Learned numbers, also those that no operation uses."""
         return self.learned
 
-    def to_json(self, peaks: Peaks | None) -> dict[str, Any]:
-        """Return everything as plain data.
-
-        Args:
-            peaks: The machine's; without them there are no seconds.
-        """
-        return {**self.described, **super().to_json(peaks), "counted": True}
+    def described(self) -> Mapping[str, Any]:
+        """Return what the task was, and that it was counted."""
+        return {**self.task, "counted": True}
 
 
 def foreign_namer(task: Task) -> ForeignNamer:

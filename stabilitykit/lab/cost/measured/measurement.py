@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from stabilitykit.lab.cost.document import MeasuredRow
 from stabilitykit.lab.cost.measured.rounds import Times
-from stabilitykit.lab.cost.measured.spread import Ratio, Spread, paired_ratio, spread
 from stabilitykit.lab.cost.operation import CLASSES, PASSES, OpClass, Pass
+from stabilitykit.lab.cost.spread import Ratio, Spread, median_ratio, spread
 
 _SHOWN = 0.05
 """Share of an operation's pass from which on a kernel is named."""
@@ -38,14 +38,14 @@ class MeasuredOperation:
         """Whether one kernel does all of its first pass, but for shares below 5 %."""
         return len(next(iter(self.kernels.values()))) <= 1
 
-    def to_json(self) -> dict[str, Any]:
+    def row(self) -> MeasuredRow:
         """Return medians with spreads, and kernels."""
-        return {
-            "seconds": spread(self.seconds).to_json(),
-            "pass_seconds": {name: spread(each).to_json() for name, each in self.passes.items()},
-            "kernels": {name: list(each) for name, each in self.kernels.items()},
-            "fused": self.is_fused,
-        }
+        return MeasuredRow(
+            seconds=spread(self.seconds),
+            pass_seconds={name: spread(each) for name, each in self.passes.items()},
+            kernels={name: list(each) for name, each in self.kernels.items()},
+            fused=self.is_fused,
+        )
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,6 @@ class Measurement:
         """
         return float(np.median(self.of_class(op_class) / self.kernels))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the operations, which stand beside the predicted ones."""
-        return {
-            "rounds": len(self.plain),
-            "step_s": self.step.to_json(),
-            "profiled_s": spread(self.profiled).to_json(),
-            "kernels_s": spread(self.kernels).to_json(),
-            "pass_s": {name: spread(self.of_pass(name)).to_json() for name in PASSES},
-            # Of the step as it is: what the profiler adds lies outside of kernels.
-            "outside_share": max(0.0, 1 - float(np.median(self.kernels / self.plain))),
-            "unattributed_share": self.unattributed_share,
-        }
-
 
 def measurement(times: Times, op_class: Callable[[str], OpClass], fold: Callable[[str], str]) -> Measurement:
     """Return what a step's times say.
@@ -139,18 +126,6 @@ def measurement(times: Times, op_class: Callable[[str], OpClass], fold: Callable
     return Measurement(tuple(operations), np.array(times.plain), np.array(times.profiled), unattributed)
 
 
-def class_seconds(measured: Measurement) -> dict[OpClass, dict[str, Any]]:
-    """Return each class's seconds and its share of all kernels' time.
-
-    Args:
-        measured: A measurement.
-    """
-    return {
-        name: {"seconds": spread(measured.of_class(name)).to_json(), "time_share": measured.share(name)}
-        for name in CLASSES
-    }
-
-
 def measured_ratios(first: Measurement, other: Measurement) -> dict[str, Ratio | None]:
     """Return how long another step takes for each second of the first one's, with 95 % intervals.
 
@@ -162,7 +137,7 @@ def measured_ratios(first: Measurement, other: Measurement) -> dict[str, Ratio |
     """
     pairs = {"step": (other.plain, first.plain), "kernels": (other.kernels, first.kernels)}
     pairs |= {name: (other.of_class(name), first.of_class(name)) for name in CLASSES}
-    return {name: paired_ratio(one, by) if by.all() else None for name, (one, by) in pairs.items()}
+    return {name: median_ratio(one, by) if by.all() else None for name, (one, by) in pairs.items()}
 
 
 def _operation(

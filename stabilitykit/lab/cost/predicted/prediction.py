@@ -1,10 +1,10 @@
 """The prediction as a whole."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stabilitykit.lab.cost.cost import Cost
-from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.predicted.memory import memory_needed
 from stabilitykit.lab.cost.predicted.operations import model_operations
 from stabilitykit.lab.cost.predicted.optimizer import OptimizerName, optimizer_state, optimizer_step
@@ -21,12 +21,8 @@ class Prediction(Cost):
     case: Case
     optimizer: OptimizerName
 
-    def to_json(self, peaks: Peaks | None) -> dict[str, Any]:
-        """Return everything as plain data.
-
-        Args:
-            peaks: The machine's; without them there are no seconds.
-        """
+    def described(self) -> Mapping[str, Any]:
+        """Return the workload, the optimizer and the configuration."""
         workload = self.case.workload
         return {
             "mode": workload.mode,
@@ -34,7 +30,6 @@ class Prediction(Cost):
             "length": workload.length,
             "dtype": workload.dtype,
             "optimizer": self.optimizer if workload.mode == "train" else None,
-            **super().to_json(peaks),
             "config": self.case.config.resolved().model_dump(mode="json"),
         }
 

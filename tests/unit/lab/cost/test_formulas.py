@@ -158,7 +158,7 @@ def test_shares_of_flops_are_those_of_bert_large():
         attention={"n_heads": 16, "qkv_bias": True, "out_bias": True},
         feedforward={"gated": False, "activation": "gelu", "bias": True},
     )
-    rows = predict(bert, Workload(length=512)).to_json(None)["classes"]
+    rows = predict(bert, Workload(length=512)).side("bert", None).to_json()["classes"]
     shares = {row["class"]: row["flops_share"] for row in rows}
     assert 0.993 < shares["contraction"] < 0.999
     assert 0.001 < shares["normalisation"] < 0.003

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from stabilitykit.errors import DataError
-from stabilitykit.lab.cost import COMPARISONS, Variant, Workload, document, priced, variants
+from stabilitykit.lab.cost import COMPARISONS, Variant, Workload, cost_document, priced, variants
 from stabilitykit.lab.cost.growth import growth
 from stabilitykit.lab.cost.measured import rounds
 from stabilitykit.lab.cost.measured.measurement import Measurement
 from stabilitykit.lab.cost.measured.norm_kernels import use_norm_kernels
 from stabilitykit.lab.cost.measured.own import CACHE, COPIES, MASKS, done_by
-from stabilitykit.lab.cost.measured.spread import paired_ratio, spread
 from stabilitykit.lab.cost.measured.steps import own_step
 from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.pricing import Priced
+from stabilitykit.lab.cost.spread import median_ratio, spread
 from stabilitykit.lab.cost.workload import Mode
 from stabilitykit.lab.model import TransformerConfig, validated
 from stabilitykit.lab.model.norms import build_norm
@@ -132,7 +132,7 @@ def test_a_watched_training_has_the_monitors_work_beside_its_own():
 def test_sides_are_paired_and_their_ratios_have_intervals():
     fields = arch_fields("llama2")
     sides = priced(variants("placement", fields), Workload(batch=2, length=32), "adamw", 0)
-    told = document(sides, None)
+    told = cost_document(sides, None).to_json()
     assert [each["arch"] for each in told["compared"]] == ["post_norm", "double_norm"]
     for each in told["compared"]:
         step = each["measured_ratios"]["step"]
@@ -143,7 +143,8 @@ def test_sides_are_paired_and_their_ratios_have_intervals():
 @pytest.mark.slow
 def test_decoding_is_measured_where_the_cache_grows(monkeypatch):
     monkeypatch.setattr("stabilitykit.lab.cost.growth.GROWTH", (1, 4))
-    rows = growth(variants("kv_heads", arch_fields("llama2")), Workload("decode", 2, 32), "adamw", None, 0)
+    sides = variants("kv_heads", arch_fields("llama2"))
+    rows = [row.to_json() for row in growth(sides, Workload("decode", 2, 32), "adamw", None, 0)]
     assert [row["cache"] for row in rows] == [32] * 3 + [128] * 3
     for row in rows:
         assert 0 < row["measured"]["attention_s"]["median"] < row["measured"]["step_s"]["median"] * 2
@@ -219,7 +220,7 @@ def test_medians_come_with_quartiles_and_ratios_with_intervals():
     assert spread([1.0, 2.0, 3.0, 4.0, 9.0]) == (3, 2, 4)
     rng = np.random.default_rng(0)
     other = rng.uniform(1, 2, 200)
-    ratio = paired_ratio(other * 1.5 * rng.normal(1, 0.01, 200), other)
+    ratio = median_ratio(other * 1.5 * rng.normal(1, 0.01, 200), other)
     assert ratio.low < ratio.median < ratio.high
     assert ratio.median == pytest.approx(1.5, abs=0.01)
     assert ratio.high - ratio.low < 0.01

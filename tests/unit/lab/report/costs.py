@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stabilitykit.lab.cost import Peaks, Workload, document, priced, variants
+from stabilitykit.lab.cost import Peaks, Workload, cost_document, priced, variants
 from stabilitykit.lab.cost.growth import growth
 from stabilitykit.lab.model.presets import arch_fields
 
@@ -15,10 +15,9 @@ PEAKS = Peaks(1e11, 1e10)
 def predicted(compare: str, workload: Workload) -> dict[str, Any]:
     """Return what ``cost --predict --json`` prints, as it is read back."""
     sides = variants(compare, arch_fields("pre_norm"))
-    found = document(priced(sides, workload, "adamw", None), PEAKS)
-    if workload.mode == "decode":
-        found["growth"] = growth(sides, workload, "adamw", PEAKS, None)
-    return dict(json.loads(json.dumps(found)))
+    rows = growth(sides, workload, "adamw", PEAKS, None) if workload.mode == "decode" else None
+    found = cost_document(priced(sides, workload, "adamw", None), PEAKS, rows)
+    return dict(json.loads(json.dumps(found.to_json())))
 
 
 def with_times(told: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,6 @@ class Spread(NamedTuple):
     high: float
     """Upper quartile."""
 
-    def to_json(self) -> dict[str, float]:
-        """Return the three numbers by their names."""
-        return self._asdict()
-
 
 class Ratio(NamedTuple):
     """What a list of paired ratios says."""
@@ -35,10 +31,6 @@ class Ratio(NamedTuple):
     def __str__(self) -> str:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
-    def to_json(self) -> dict[str, float]:
-        """Return the three numbers by their names."""
-        return self._asdict()
-
 
 def spread(seconds: Sequence[float] | Float[np.ndarray, "repeats"]) -> Spread:
     """Return the quartiles of repeats.
@@ -50,7 +42,7 @@ def spread(seconds: Sequence[float] | Float[np.ndarray, "repeats"]) -> Spread:
     return Spread(float(median), float(low), float(high))
 
 
-def paired_ratio(times: Float[np.ndarray, "rounds"], other: Float[np.ndarray, "rounds"]) -> Ratio:
+def median_ratio(times: Float[np.ndarray, "rounds"], other: Float[np.ndarray, "rounds"]) -> Ratio:
     """Return the median of the ratios of paired times, with its bootstrap interval over rounds.
 
     Args:

@@ -26,7 +26,7 @@ class Diagnosis:
 
     def __init__(self, detectors: Sequence[Detector] | None = None) -> None:
         self._detectors = RunningDetectors(default_detectors() if detectors is None else detectors)
-        self._book = IncidentBook(self._detectors.by_kind, lambda: self._detectors.sees_inside)
+        self._book = IncidentBook(self._detectors)
         self._seen = 0
         self._step = -1
         self._loss: float | None = None

@@ -3,11 +3,11 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from stabilitykit.detect.detector import Detector
 from stabilitykit.detect.knowledge import explained
+from stabilitykit.detect.running import RunningDetectors
 from stabilitykit.detect.state import StateParts
 from stabilitykit.records import Finding, Incident, IncidentChange, Severity
 
@@ -35,13 +35,12 @@ class IncidentBook:
     """Opens, extends and closes the incidents of a run.
 
     Args:
-        by_kind: The detectors by the kind of their findings.
-        sees_inside: Returns whether anything of the model's inside was ever read.
+        detectors: Whose findings they are.
     """
 
-    def __init__(self, by_kind: Mapping[str, Detector], sees_inside: Callable[[], bool]) -> None:
-        self._by_kind = by_kind
-        self._sees_inside = sees_inside
+    def __init__(self, detectors: RunningDetectors) -> None:
+        self._detectors = detectors
+        self._by_kind = detectors.by_kind
         self._open: dict[str, Span] = {}
         self._closed: list[Incident] = []
         self._closed_now: list[Incident] = []
@@ -141,7 +140,7 @@ class IncidentBook:
 
     def _explained(self, incident: Incident) -> Incident:
         """Return the incident with the causes and remedies that its evidence carries."""
-        causes, remedies = explained(incident, self._sees_inside())
+        causes, remedies = explained(incident, self._detectors.sees_inside)
         return dataclasses.replace(incident, causes=causes, remedies=remedies)
 
     def _close(self, step: int) -> list[IncidentChange]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.detection.log import Values
 from benchmarks.detection.windows import median, robust_deviation, trailing
 from stabilitykit.detect.diagnosis import Diagnosis
+from stabilitykit.detect.gradient_spike import GRADIENT_NORM
 from stabilitykit.detect.loss import CROSS_ENTROPY, LOSS, UNIGRAM
 from stabilitykit.records import Incident, StepRecord
 from stabilitykit.store import open_run
@@ -18,6 +19,8 @@ from stabilitykit.store import open_run
 COUNTED = ("loss_spike", "divergence")
 BUMPS, HEIGHT = 15, 1.5
 """Bumps that are added to the loss of a run one at a time, each of one step, and their height in nats."""
+STEEPER = 10.0
+"""Times the gradient norm at such a step."""
 SETTLED = 50
 """Step from which on the noise is measured: before it the loss falls too fast."""
 
@@ -88,6 +91,8 @@ def _higher(record: StepRecord) -> StepRecord:
     raised = record.values.copy()
     for place, tag in enumerate(record.tags):
         raised[place] += HEIGHT if tag in (LOSS, CROSS_ENTROPY) else 0.0
+        # Beside an ordinary gradient norm it would be a hard batch, and no alarm.
+        raised[place] *= STEEPER if tag == GRADIENT_NORM else 1.0
     return StepRecord(record.step, record.tags, raised)
 
 

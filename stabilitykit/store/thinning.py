@@ -128,7 +128,9 @@ class Thinner:
         self._taken = self._others() + size
         for _ in self._thin():
             pass
-        return self._is_hindered or self._room_beside(size) >= 0
+        # Room for the next copy stays: a process that is killed while one stands there leaves it behind.
+        copy = 0 if self._step() is None else self._largest
+        return self._is_hindered or self._room_beside(size) >= copy
 
     def work(self) -> None:
         """Go on with what is to be rewritten, for about a millisecond."""

@@ -21,12 +21,15 @@ from stabilitykit_cli import app
 pytestmark = pytest.mark.slow
 
 _TAGS = ("train/loss", *(f"act/rms/blocks.{n:02d}.resid_post" for n in range(30)))
+_STEPS = 2_000
+"""Steps of one process: on a fast machine incidents would else take all of their share of the folder."""
 _ENDLESS = """
-import sys
+import signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from integration.test_killed_and_resumed import Recorded
-Recorded(Path({folder!r})).go_on(10**9)
+Recorded(Path({folder!r})).go_on({steps})
+signal.pause()
 """
 
 
@@ -71,7 +74,7 @@ def test_a_run_killed_again_and_again_reads_back_and_replays(
 ) -> None:
     folder, draw = tmp_path / "run", random.Random(0)
     for _ in range(8):
-        code = _ENDLESS.format(path=sys.path, folder=str(folder))
+        code = _ENDLESS.format(path=sys.path, folder=str(folder), steps=_STEPS)
         process = subprocess.Popen([sys.executable, "-c", code])
         deadline = time.monotonic() + 60
         before = folder_bytes(folder) if folder.exists() else 0

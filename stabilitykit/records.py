@@ -43,6 +43,10 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
+_UNRENAMED: Mapping[str, str] = MappingProxyType({})
+"""One for all records: logs have millions."""
+
+
 @dataclass(frozen=True, eq=False)
 class StepRecord:
     """All readings of one optimizer step.
@@ -58,7 +62,7 @@ class StepRecord:
     """What was read, in forward order."""
     values: NDArray[np.float32]
     """One value a tag, rounded to float32 so that live and replayed records are the same."""
-    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=lambda: _UNRENAMED)
     """Conventional names of the sites to which the user has given other ones: what a site is in its block."""
 
     @classmethod

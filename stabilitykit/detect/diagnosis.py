@@ -27,7 +27,6 @@ class Diagnosis:
     def __init__(self, detectors: Sequence[Detector] | None = None) -> None:
         self._detectors = RunningDetectors(default_detectors() if detectors is None else detectors)
         self._book = IncidentBook(self._detectors)
-        self._seen = 0
         self._step = -1
         self._loss: float | None = None
 
@@ -53,7 +52,6 @@ class Diagnosis:
 
     def update(self, record: StepRecord) -> list[IncidentChange]:
         """Take the next record and return what happened to incidents at it."""
-        self._seen += 1
         loss = record.readings.get(LOSS)
         if loss is not None:
             self._loss, self._step = loss, record.step
@@ -66,7 +64,7 @@ class Diagnosis:
     def verdict(self, complete: bool = True) -> Verdict:
         """Return how the run stands, from the loss alone, with all incidents beside it."""
         outcome, reason = self._outcome()
-        return Verdict(outcome, reason, complete, self._seen, self.incidents)
+        return Verdict(outcome, reason, complete, self._book.seen, self.incidents)
 
     def _outcome(self) -> tuple[Outcome, str]:
         if self._loss is None:
@@ -82,13 +80,13 @@ class Diagnosis:
             words = ", ".join(f"{i.kind} at step {i.start}" for i in past[:3])
             more = f" and {len(past) - 3} more" if len(past) > 3 else ""
             return "recovered", f"the loss came back after {words}{more}"
-        return "stable", f"the loss shows no incident over {self._seen} steps"
+        return "stable", f"the loss shows no incident over {self._book.seen} steps"
 
     def _what_is_missing(self) -> str:
         """Return why there is nothing at all to judge a run by, and what its inside says instead."""
-        if not self._seen:
+        if not self._book.seen:
             return "no step was recorded"
-        missing = f"no loss was recorded in {self._seen} steps"
+        missing = f"no loss was recorded in {self._book.seen} steps"
         broken = self._book.open_one("nonfinite")
         return f"{missing}; {broken.message}" if broken else missing
 
@@ -141,7 +139,6 @@ class Diagnosis:
         self._detectors.forget_choices()
         parts.unread += parts.read("detectors", self._detectors.load_states, [])
         self._book.load(parts)
-        self._seen = parts.read("seen", int, self._seen)
         self._step = parts.read("step", int, self._step)
         self._loss = parts.read("loss", _number, self._loss)
         self._detectors.sees_inside = parts.read("inside", bool, self._detectors.sees_inside)

@@ -46,7 +46,7 @@ class IncidentBook:
         self._closed_now: list[Incident] = []
         self._announced = 0
         self._episodes: dict[tuple[str, str], tuple[Finding, int]] = {}
-        self._seen = 0
+        self.seen = 0
         """Records so far."""
 
     @property
@@ -61,7 +61,7 @@ class IncidentBook:
 
     def take(self, step: int, findings: Sequence[Finding]) -> list[IncidentChange]:
         """Take what was found at the next record, and return what happened to incidents at it."""
-        self._seen += 1
+        self.seen += 1
         fresh = self._remember(findings) if findings or self._episodes else []
         changes = self._close(step)
         if not findings:
@@ -86,14 +86,14 @@ class IncidentBook:
         """Keep the first finding of each kind and site's episode; return those that are new."""
         if self._episodes:
             self._episodes = {
-                key: episode for key, episode in self._episodes.items() if self._seen - episode[1] <= _MEMORY
+                key: episode for key, episode in self._episodes.items() if self.seen - episode[1] <= _MEMORY
             }
         fresh = []
         for finding in findings:
             first, _ = self._episodes.get((finding.kind, finding.site), (None, 0))
             if first is None:
                 fresh.append(finding)
-            self._episodes[finding.kind, finding.site] = (first or finding, self._seen)
+            self._episodes[finding.kind, finding.site] = (first or finding, self.seen)
         return fresh
 
     def _start(self, kind: str, alarms: Sequence[Finding]) -> IncidentChange:
@@ -116,7 +116,7 @@ class IncidentBook:
         )
         incident = self._explained(incident)
         self._announced += 1
-        self._open[kind] = Span(incident, self._seen, first.step, told=incident)
+        self._open[kind] = Span(incident, self.seen, first.step, told=incident)
         return IncidentChange("opened", first.step, incident)
 
     def _extend(
@@ -124,7 +124,7 @@ class IncidentBook:
     ) -> IncidentChange | None:
         span = self._open[kind]
         old, worst = span.incident, max(alarms, key=self._margin)
-        span.last_seen, span.last_step = self._seen, worst.step
+        span.last_seen, span.last_step = self.seen, worst.step
         severity = max((old.severity, *(f.severity for f in alarms)), key=lambda s: s.rank)
         new = dataclasses.replace(old, severity=severity)
         if self._margin(worst) > self._margin(old):
@@ -147,7 +147,7 @@ class IncidentBook:
         self._closed_now = []
         if not self._open:
             return []
-        silence = {kind: self._seen - span.last_seen for kind, span in self._open.items()}
+        silence = {kind: self.seen - span.last_seen for kind, span in self._open.items()}
         over = [kind for kind, records in silence.items() if records > self._by_kind[kind].quiet]
         spans = [self._open.pop(kind) for kind in over]
         self._closed_now = [dataclasses.replace(span.incident, end=span.last_step) for span in spans]
@@ -173,7 +173,7 @@ class IncidentBook:
             "closed": [incident.to_json() for incident in self._closed_now],
             "announced": self._announced,
             "episodes": [[finding.to_json(), seen] for finding, seen in self._episodes.values()],
-            "seen": self._seen,
+            "seen": self.seen,
         }
 
     def closed(self) -> list[dict[str, Any]]:
@@ -193,7 +193,7 @@ class IncidentBook:
         known = (incident.id + 1 for incident in self.incidents)
         self._announced = parts.read("announced", int, max(known, default=0))
         self._episodes = parts.read("episodes", _episodes, {})
-        self._seen = parts.read("seen", int, self._seen)
+        self.seen = parts.read("seen", int, self.seen)
 
 
 def _spans(given: Mapping[str, Any]) -> dict[str, Span]:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from stabilitykit.guard import described
+
 T = TypeVar("T")
 
 
@@ -99,7 +101,7 @@ class StateParts:
         try:
             return read(self._state[name])
         except Exception as error:  # A damaged state may hold anything.
-            self.unread.append(f"{name}: {type(error).__name__}: {error}")
+            self.unread.append(f"{name}: {described(error)}")
             return otherwise
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stabilitykit.detect import all_detectors
 from stabilitykit.detect.diagnosis import Diagnosis
 from stabilitykit.detect.loss_means import LossMeans, LossSummary
+from stabilitykit.detect.state import StateParts
 from stabilitykit.errors import ConfigError, FolderTakenError, RunFolderError
 from stabilitykit.guard import PATIENCE, Guard, described, say
 from stabilitykit.live.cadence import cadence
@@ -306,13 +307,10 @@ class Monitor:
         Where the run is kept in a folder of its own, incidents and detectors begin with that folder: what is
         kept there must be enough to judge it again.
         """
-        unread: list[str] = []
+        parts = StateParts(state)
 
         def take(name: str, work: Callable[[Any], list[str] | None]) -> None:
-            try:
-                unread.extend(f"{name}: {each}" for each in work(state[name]) or ())
-            except Exception as error:  # It may be another version's, or damaged.
-                unread.append(f"{name}: {described(error)}")
+            parts.unread.extend(f"{name}: {what}" for what in parts.read(name, work, None) or ())
 
         if not isinstance(state, Mapping) or state.get("version", _VERSION) != _VERSION:
             say("the monitor's state in the checkpoint is another version's; what can be read is taken up")
@@ -322,6 +320,7 @@ class Monitor:
         if self._kept.goes_on or not self.folder or self.disk_failed:
             take("diagnosis", self._diagnosis.load_state_dict)
         take("collector", self._collector.load_state_dict)
+        unread = parts.unread
         if unread:
             said = "; ".join(unread[:_SAID]) + (
                 f" and {len(unread) - _SAID} more" if len(unread) > _SAID else ""

@@ -46,7 +46,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_ROOMS = {
+_MODULES = {
     "afterwards.replay": ("diagnose",),
     "lab.claims": ("sweep",),
     "lab.cost": ("profile",),
@@ -61,7 +61,7 @@ _ROOMS = {
     "store": ("open_run",),
 }
 
-__getattr__ = lazy(__name__, {name: f"{__name__}.{room}" for room, names in _ROOMS.items() for name in names})
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

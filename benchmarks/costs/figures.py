@@ -25,9 +25,10 @@ from stabilitykit.lab.cost.document import PeaksRow
 from stabilitykit.lab.cost.growth import growth
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.spread import median_ratio
-from stabilitykit.lab.model.config import TransformerConfig, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.presets import preset_fields
 from stabilitykit.lab.nested import merged
+from stabilitykit.lab.validation import validated
 
 FILE = Path(__file__).parent / "figures.json"
 SECONDS = 8.0

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.costs.figures import FILE, WORKLOAD
 from stabilitykit.lab.cost import COMPARISONS, Prediction, Workload, predict, variants
 from stabilitykit.lab.cost.comparisons import GROWTH
-from stabilitykit.lab.model.config import validated
 from stabilitykit.lab.model.presets import preset, preset_fields
+from stabilitykit.lab.validation import validated
 
 PAGE = Path(__file__).parents[2] / "docs" / "cost.md"
 

@@ -15,8 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from stabilitykit.lab.model import TransformerConfig, validated
+from stabilitykit.lab.model import TransformerConfig
 from stabilitykit.lab.training import OptimizerConfig, coordinate_check, width_exponent
+from stabilitykit.lab.validation import validated
 
 PARAMETRISATIONS: dict[str, dict[str, Any]] = {
     "mup": {

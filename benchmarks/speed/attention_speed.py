@@ -18,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.speed.paired import paired_times
 from stabilitykit.lab.cost.spread import median_ratio
-from stabilitykit.lab.model.config import LayerKind
 from stabilitykit.lab.model.context import visible
 from stabilitykit.lab.model.scores import fused
+from stabilitykit.lab.model.sections import LayerKind
 from stabilitykit.lab.model.windows import band, windowed
 
 BATCH, HEADS, WIDTH, SCALE = 4, 4, 32, 0.2

@@ -13,10 +13,12 @@ from stabilitykit.lab.cost.pricing import OnProgress
 from stabilitykit.lab.cost.public import LENGTH, PublicOptimizer, priced_public, read_public
 from stabilitykit.lab.cost.request import CostRequest
 from stabilitykit.lab.cost.workload import check_workload
-from stabilitykit.lab.model.config import ARCHS, TransformerConfig, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.presets import arch_fields, arch_names, preset_fields
+from stabilitykit.lab.model.wirings import ARCHS
 from stabilitykit.lab.nested import Fields, merged
 from stabilitykit.lab.probe.spec import parse_override
+from stabilitykit.lab.validation import validated
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,9 @@ def _one(name: str, scale: str | None, dims: dict[str, int], json: bool) -> int:
 
 
 def _config(name: str, scale: str | None, dims: dict[str, int]) -> "TransformerConfig":
-    from stabilitykit.lab.model import TransformerConfig, validated
+    from stabilitykit.lab.model import TransformerConfig
     from stabilitykit.lab.model.presets import PRESETS, arch_fields, arch_names, preset
+    from stabilitykit.lab.validation import validated
 
     if name in PRESETS:
         return preset(name, scale or "probe", **dims)

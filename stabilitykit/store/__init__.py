@@ -46,31 +46,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "FOLDER_MB": "run_folder",
-    "FileSource": "logs",
-    "FoundLogs": "logs",
-    "LogFormat": "logs",
-    "LogReading": "logs",
-    "NoLossError": "logs",
-    "Run": "run",
-    "RunWriter": "run_folder",
-    "Scalars": "event_file",
-    "Snapshot": "run",
-    "TensorBoardWriter": "tensorboard",
-    "Thinned": "run",
-    "check_folder_mb": "run_folder",
-    "check_free": "run_folder",
-    "find_logs": "logs",
-    "is_run_folder": "contents",
-    "open_run": "run",
-    "read_scalars": "event_file",
-    "tensorboard_command": "tensorboard",
-    "tensorboard_url": "tensorboard",
-    "write_coverage": "run_folder",
+    "contents": ("is_run_folder",),
+    "event_file": ("Scalars", "read_scalars"),
+    "logs": ("FileSource", "FoundLogs", "LogFormat", "LogReading", "NoLossError", "find_logs"),
+    "run": ("Run", "Snapshot", "Thinned", "open_run"),
+    "run_folder": ("FOLDER_MB", "RunWriter", "check_folder_mb", "check_free", "write_coverage"),
+    "tensorboard": ("TensorBoardWriter", "tensorboard_command", "tensorboard_url"),
 }
 
 
-__getattr__ = lazy(__name__, {name: f"{__name__}.{module}" for name, module in _MODULES.items()})
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

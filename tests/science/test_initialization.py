@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config
+from stabilitykit.lab.validation import validated
 
 pytestmark = pytest.mark.slow
 

@@ -31,6 +31,4 @@ _MODULES = {
     "sweeping": ("sweep",),
 }
 
-__getattr__ = lazy(
-    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
-)
+__getattr__ = lazy(__name__, _MODULES)

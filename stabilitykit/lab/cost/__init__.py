@@ -19,25 +19,17 @@ if TYPE_CHECKING:
     from stabilitykit.lab.cost.profiling import profile
     from stabilitykit.lab.cost.workload import Workload
 
-_ROOMS = {
-    "COMPARISONS": "comparisons",
-    "Count": "counted.count",
-    "Operation": "operation",
-    "Peaks": "peaks",
-    "Prediction": "predicted.prediction",
-    "Priced": "pricing",
-    "Variant": "measured.variant",
-    "Work": "operation",
-    "Workload": "workload",
-    "compared": "comparisons",
-    "cost_document": "pricing",
-    "measure_peaks": "peaks",
-    "memory_available": "memory",
-    "predict": "predicted.prediction",
-    "priced": "pricing",
-    "profile": "profiling",
-    "require_memory": "memory",
-    "variants": "comparisons",
+_MODULES = {
+    "comparisons": ("COMPARISONS", "compared", "variants"),
+    "counted.count": ("Count",),
+    "measured.variant": ("Variant",),
+    "memory": ("memory_available", "require_memory"),
+    "operation": ("Operation", "Work"),
+    "peaks": ("Peaks", "measure_peaks"),
+    "predicted.prediction": ("Prediction", "predict"),
+    "pricing": ("Priced", "cost_document", "priced"),
+    "profiling": ("profile",),
+    "workload": ("Workload",),
 }
 
 __all__ = [
@@ -61,7 +53,7 @@ __all__ = [
     "variants",
 ]
 
-__getattr__ = lazy(__name__, {name: f"stabilitykit.lab.cost.{room}" for name, room in _ROOMS.items()})
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

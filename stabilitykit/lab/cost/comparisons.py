@@ -8,8 +8,9 @@ from stabilitykit.lab.cost.measured.norm_kernels import NormKernels
 from stabilitykit.lab.cost.measured.variant import Variant
 from stabilitykit.lab.cost.peaks import Peaks
 from stabilitykit.lab.cost.workload import Mode
-from stabilitykit.lab.model.config import TransformerConfig, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.nested import Fields, merged
+from stabilitykit.lab.validation import validated
 
 
 class Change(NamedTuple):

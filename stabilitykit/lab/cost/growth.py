@@ -15,7 +15,8 @@ from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.pricing import OnProgress, Priced, priced
 from stabilitykit.lab.cost.spread import median_ratio, spread
 from stabilitykit.lab.cost.workload import Workload
-from stabilitykit.lab.model.config import TransformerConfig, validated
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.validation import validated
 
 _ATTENTION = ("attn.scores", "attn.softmax", "attn.weighted_sum", "attn.repeat_kv")
 """What reads the cache."""

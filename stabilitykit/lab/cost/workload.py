@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from stabilitykit.errors import ConfigError
 from stabilitykit.lab.model.cache import cached_tokens
-from stabilitykit.lab.model.config import LayerKind, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.model.sections import LayerKind
 from stabilitykit.lab.model.windows import by_blocks
 
 Mode = Literal["train", "prefill", "decode"]

@@ -6,9 +6,11 @@ from stabilitykit.lazy import lazy
 
 if TYPE_CHECKING:
     from stabilitykit.lab.model.cache import KVCache
-    from stabilitykit.lab.model.config import (
-        ARCHS,
-        WIRINGS,
+    from stabilitykit.lab.model.config import TransformerConfig
+    from stabilitykit.lab.model.huggingface import from_hf
+    from stabilitykit.lab.model.initialization import initialize
+    from stabilitykit.lab.model.presets import PRESETS, preset
+    from stabilitykit.lab.model.sections import (
         AttentionConfig,
         EmbeddingConfig,
         FeedForwardConfig,
@@ -20,15 +22,10 @@ if TYPE_CHECKING:
         PositionConfig,
         RescaleConfig,
         ResidualConfig,
-        TransformerConfig,
-        arch_config,
-        validated,
     )
-    from stabilitykit.lab.model.huggingface import from_hf
-    from stabilitykit.lab.model.initialization import initialize
-    from stabilitykit.lab.model.presets import PRESETS, preset
     from stabilitykit.lab.model.transformer import Transformer
     from stabilitykit.lab.model.unit_weights import normalise_weights
+    from stabilitykit.lab.model.wirings import ARCHS, WIRINGS, arch_config
 
 __all__ = [
     "ARCHS",
@@ -53,23 +50,33 @@ __all__ = [
     "initialize",
     "normalise_weights",
     "preset",
-    "validated",
 ]
 
-_ELSEWHERE = {
-    "KVCache": "stabilitykit.lab.model.cache",
-    "Transformer": "stabilitykit.lab.model.transformer",
-    "PRESETS": "stabilitykit.lab.model.presets",
-    "from_hf": "stabilitykit.lab.model.huggingface",
-    "initialize": "stabilitykit.lab.model.initialization",
-    "normalise_weights": "stabilitykit.lab.model.unit_weights",
-    "preset": "stabilitykit.lab.model.presets",
+_MODULES = {
+    "cache": ("KVCache",),
+    "config": ("TransformerConfig",),
+    "huggingface": ("from_hf",),
+    "initialization": ("initialize",),
+    "presets": ("PRESETS", "preset"),
+    "sections": (
+        "AttentionConfig",
+        "EmbeddingConfig",
+        "FeedForwardConfig",
+        "HeadConfig",
+        "InitConfig",
+        "LayerKind",
+        "LayerOverride",
+        "NormConfig",
+        "PositionConfig",
+        "RescaleConfig",
+        "ResidualConfig",
+    ),
+    "transformer": ("Transformer",),
+    "unit_weights": ("normalise_weights",),
+    "wirings": ("ARCHS", "WIRINGS", "arch_config"),
 }
 
-
-__getattr__ = lazy(
-    __name__, {name: _ELSEWHERE.get(name, "stabilitykit.lab.model.config") for name in __all__}
-)
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

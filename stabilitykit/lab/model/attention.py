@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stabilitykit.lab.model.config import LayerKind, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.context import Context
 from stabilitykit.lab.model.norms import Norm, PerHeadNorm, build_norm
 from stabilitykit.lab.model.positions import Rotation, rotate
 from stabilitykit.lab.model.scores import eager, fused, takes_fused
+from stabilitykit.lab.model.sections import LayerKind
 from stabilitykit.lab.model.windows import windowed
 
 

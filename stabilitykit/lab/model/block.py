@@ -8,11 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stabilitykit.lab.model.attention import Attention
-from stabilitykit.lab.model.config import ResidualConfig, Slots, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.context import Context
 from stabilitykit.lab.model.feedforward import FeedForward
 from stabilitykit.lab.model.norms import build_norm
 from stabilitykit.lab.model.residual import Gpas, build_gate
+from stabilitykit.lab.model.sections import ResidualConfig
+from stabilitykit.lab.model.wirings import Slots
 
 Sublayer = Literal["attn", "mlp"]
 

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model.config import LayerKind, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.model.sections import LayerKind
 
 
 class KVCache:

@@ -1,47 +1,9 @@
-"""What a transformer is made of: one frozen configuration of composable parts. No torch."""
+"""The configuration of a transformer, checked as a whole. No torch."""
 
 from pydantic import model_validator
 
 from stabilitykit.lab.model.architecture import Architecture
 from stabilitykit.lab.model.contradictions import check
-from stabilitykit.lab.model.sections import (
-    AttentionConfig,
-    EmbeddingConfig,
-    FeedForwardConfig,
-    HeadConfig,
-    InitConfig,
-    LayerKind,
-    LayerOverride,
-    NormConfig,
-    PositionConfig,
-    RescaleConfig,
-    ResidualConfig,
-)
-from stabilitykit.lab.model.wirings import ARCHS, WIRINGS, Slots, WiringName, arch_config
-from stabilitykit.lab.validation import Config, refusal, validated
-
-__all__ = [
-    "ARCHS",
-    "WIRINGS",
-    "AttentionConfig",
-    "Config",
-    "EmbeddingConfig",
-    "FeedForwardConfig",
-    "HeadConfig",
-    "InitConfig",
-    "LayerKind",
-    "LayerOverride",
-    "NormConfig",
-    "PositionConfig",
-    "RescaleConfig",
-    "ResidualConfig",
-    "Slots",
-    "TransformerConfig",
-    "WiringName",
-    "arch_config",
-    "refusal",
-    "validated",
-]
 
 
 class TransformerConfig(Architecture):

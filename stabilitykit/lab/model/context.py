@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from stabilitykit.lab.model.cache import KVCache, LayerCache
-from stabilitykit.lab.model.config import LayerKind, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.positions import Rotation, distances, rotation
+from stabilitykit.lab.model.sections import LayerKind
 from stabilitykit.lab.model.windows import band, by_blocks
 
 

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stabilitykit.lab.model.config import NormConfig
 from stabilitykit.lab.model.rms_norm import rms_norm
-from stabilitykit.lab.model.sections import NormKind
+from stabilitykit.lab.model.sections import NormConfig, NormKind
 
 
 class Norm(nn.Module):

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from stabilitykit.lab.model.config import PositionConfig, RescaleConfig, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.rope import amplitude, frequencies
 from stabilitykit.lab.model.rotate import turned
-from stabilitykit.lab.model.sections import UNSCALED
+from stabilitykit.lab.model.sections import UNSCALED, PositionConfig, RescaleConfig
 
 
 class LearnedPositions(nn.Module):

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stabilitykit.lab.model.config import RescaleConfig
-from stabilitykit.lab.model.sections import RescaleKind
+from stabilitykit.lab.model.sections import RescaleConfig, RescaleKind
 
 
 class _Rope(NamedTuple):

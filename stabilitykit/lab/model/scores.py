@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from stabilitykit.lab.model.config import AttentionConfig
+from stabilitykit.lab.model.sections import AttentionConfig
 
 Mask = Bool[Tensor, "*blocks seq keys"] | Float[Tensor, "heads seq keys"] | None
 

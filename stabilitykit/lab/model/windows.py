@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from stabilitykit.lab.model.config import AttentionConfig, LayerKind
 from stabilitykit.lab.model.scores import fused, takes_fused
+from stabilitykit.lab.model.sections import AttentionConfig, LayerKind
 
 _SMALLEST = 16
 """Shortest window that is worth a block of its own."""

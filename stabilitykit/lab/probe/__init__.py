@@ -27,6 +27,4 @@ _MODULES = {
     "spec": ("ProbeSpec", "build_spec"),
 }
 
-__getattr__ = lazy(
-    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
-)
+__getattr__ = lazy(__name__, _MODULES)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.lab.model.config import Config, TransformerConfig, refusal, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.presets import arch_fields
 from stabilitykit.lab.nested import merged
 from stabilitykit.lab.training.config import (
@@ -20,6 +20,7 @@ from stabilitykit.lab.training.config import (
     check_sharpness,
 )
 from stabilitykit.lab.training.schedules import resolve_schedule, resolve_warmup
+from stabilitykit.lab.validation import Config, refusal, validated
 from stabilitykit.store.disk import read_file, reason
 from stabilitykit.store.documents import DocumentError, parse_yaml
 

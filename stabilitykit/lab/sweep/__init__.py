@@ -32,6 +32,4 @@ _MODULES = {
     "run_sweep": ("SweepListener", "run_sweep"),
 }
 
-__getattr__ = lazy(
-    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
-)
+__getattr__ = lazy(__name__, _MODULES)

@@ -53,33 +53,21 @@ __all__ = [
     "width_exponent",
 ]
 
-_ROOMS = {
-    "Corpus": "stabilitykit.lab.training.corpus",
-    "DataConfig": "stabilitykit.lab.training.config",
-    "FaultConfig": "stabilitykit.lab.training.config",
-    "FaultInjection": "stabilitykit.lab.training.faults",
-    "LossParts": "stabilitykit.lab.training.loss",
-    "OptimizerConfig": "stabilitykit.lab.training.config",
-    "ScheduleConfig": "stabilitykit.lab.training.config",
-    "Split": "stabilitykit.lab.training.text",
-    "SyntheticConfig": "stabilitykit.lab.training.config",
-    "TextDataModule": "stabilitykit.lab.training.data",
-    "TransformerModule": "stabilitykit.lab.training.module",
-    "build_corpus": "stabilitykit.lab.training.corpus",
-    "coordinate_check": "stabilitykit.lab.training.coordinates",
-    "cross_entropy_with_z_loss": "stabilitykit.lab.training.loss",
-    "load_corpus": "stabilitykit.lab.training.corpus",
-    "lr_factor": "stabilitykit.lab.training.schedules",
-    "parameter_groups": "stabilitykit.lab.training.groups",
-    "read_corpus": "stabilitykit.lab.training.corpus",
-    "resolve_schedule": "stabilitykit.lab.training.schedules",
-    "resolve_warmup": "stabilitykit.lab.training.schedules",
-    "synthetic_corpus": "stabilitykit.lab.training.corpus",
-    "width_exponent": "stabilitykit.lab.training.coordinates",
+_MODULES = {
+    "config": ("DataConfig", "FaultConfig", "OptimizerConfig", "ScheduleConfig", "SyntheticConfig"),
+    "coordinates": ("coordinate_check", "width_exponent"),
+    "corpus": ("Corpus", "build_corpus", "load_corpus", "read_corpus", "synthetic_corpus"),
+    "data": ("TextDataModule",),
+    "faults": ("FaultInjection",),
+    "groups": ("parameter_groups",),
+    "loss": ("LossParts", "cross_entropy_with_z_loss"),
+    "module": ("TransformerModule",),
+    "schedules": ("lr_factor", "resolve_schedule", "resolve_warmup"),
+    "text": ("Split",),
 }
 
 
-__getattr__ = lazy(__name__, _ROOMS)
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -12,8 +12,5 @@ __all__ = ["StabilityMonitor", "StabilityTrainerCallback"]
 
 __getattr__ = lazy(
     __name__,
-    {
-        "StabilityMonitor": "stabilitykit.live.callbacks.stability_monitor",
-        "StabilityTrainerCallback": "stabilitykit.live.callbacks.trainer_callback",
-    },
+    {"stability_monitor": ("StabilityMonitor",), "trainer_callback": ("StabilityTrainerCallback",)},
 )

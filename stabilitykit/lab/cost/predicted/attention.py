@@ -6,8 +6,8 @@ from stabilitykit.lab.cost.operation import Operation, Work
 from stabilitykit.lab.cost.predicted.traffic import Case, dropout, factor, linear, norm, pointwise
 from stabilitykit.lab.cost.workload import dense_pairs, visible_pairs
 from stabilitykit.lab.model.cache import cached_tokens
-from stabilitykit.lab.model.config import LayerKind
 from stabilitykit.lab.model.scores import takes_fused
+from stabilitykit.lab.model.sections import LayerKind
 
 _SOFTMAX, _SOFTMAX_BACK = 5, 4
 """FLOPs a logit: maximum, subtract, exponential, sum, divide; and P∘(dP − Σ P∘dP)."""

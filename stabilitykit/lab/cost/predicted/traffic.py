@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from stabilitykit.lab.cost.operation import OpClass, Operation, work
 from stabilitykit.lab.cost.workload import Workload
-from stabilitykit.lab.model.config import NormConfig, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.model.sections import NormConfig
 
 
 class Case(NamedTuple):

@@ -5,11 +5,12 @@ from typing import Any
 from torch import nn
 
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.lab.model.config import TransformerConfig, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.huggingface.families import FAMILIES, Family
 from stabilitykit.lab.model.huggingface.reasons import reason
 from stabilitykit.lab.model.huggingface.weights import translated
 from stabilitykit.lab.model.transformer import Transformer
+from stabilitykit.lab.validation import validated
 
 
 def config_from_hf(config: Any) -> TransformerConfig:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from stabilitykit.lab.model.config import NormConfig, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.model.sections import NormConfig
 
 _NORMS = {"rmsnorm": "RMS", "layernorm": "LN", "l2": "L2", "dyt": "DyT", "derf": "Derf"}
 _POSITIONS = {"learned": "absolute", "sine": "sine", "none": "none", "alibi": "ALiBi", "t5_bias": "relative"}

@@ -4,13 +4,15 @@ import math
 from typing import Any
 
 from stabilitykit.errors import ConfigError, closest
-from stabilitykit.lab.model.config import ARCHS, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.presets.classic import CLASSIC
 from stabilitykit.lab.model.presets.entry import Preset, Sizes
 from stabilitykit.lab.model.presets.further import FURTHER
 from stabilitykit.lab.model.presets.modern import MODERN
 from stabilitykit.lab.model.presets.research import RESEARCH
+from stabilitykit.lab.model.wirings import ARCHS, arch_config
 from stabilitykit.lab.nested import Fields, merged
+from stabilitykit.lab.validation import validated
 
 PRESETS: dict[str, Preset] = {each.name: each for each in (*CLASSIC, *MODERN, *FURTHER, *RESEARCH)}
 """Every preset by its name, in the order of their appearance."""

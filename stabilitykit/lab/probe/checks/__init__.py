@@ -34,4 +34,4 @@ __all__ = [
     "write_edges",
 ]
 
-__getattr__ = lazy(__name__, {"check": f"{__name__}.run_check"})
+__getattr__ = lazy(__name__, {"run_check": ("check",)})

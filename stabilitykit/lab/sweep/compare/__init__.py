@@ -51,6 +51,4 @@ _MODULES = {
     "warmups": ("WarmupNeeded", "warmup_needed"),
 }
 
-__getattr__ = lazy(
-    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
-)
+__getattr__ = lazy(__name__, _MODULES)

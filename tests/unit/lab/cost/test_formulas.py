@@ -8,7 +8,8 @@ from stabilitykit.lab.cost.memory import require_memory
 from stabilitykit.lab.cost.operation import Operation, Work, totals
 from stabilitykit.lab.cost.predicted.memory import kv_cache
 from stabilitykit.lab.cost.predicted.traffic import Case, norm
-from stabilitykit.lab.model import NormConfig, TransformerConfig, validated
+from stabilitykit.lab.model import NormConfig, TransformerConfig
+from stabilitykit.lab.validation import validated
 
 # Weights of every kind of llama2 70B but its gates matter to no test here.
 LLAMA2_70B = {

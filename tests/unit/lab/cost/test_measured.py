@@ -18,11 +18,12 @@ from stabilitykit.lab.cost.predicted.optimizer import OptimizerName
 from stabilitykit.lab.cost.pricing import Priced
 from stabilitykit.lab.cost.spread import median_ratio, spread
 from stabilitykit.lab.cost.workload import Mode
-from stabilitykit.lab.model import TransformerConfig, validated
+from stabilitykit.lab.model import TransformerConfig
 from stabilitykit.lab.model.norms import build_norm
 from stabilitykit.lab.model.presets import arch_fields, arch_names
 from stabilitykit.lab.model.sections import NormConfig
 from stabilitykit.lab.nested import merged
+from stabilitykit.lab.validation import validated
 
 QUICK = (("llama2", "train"), ("llama2", "decode"), ("gemma2", "train"))
 """A fused kernel; behind a cache; capped logits, windows and shared keys."""

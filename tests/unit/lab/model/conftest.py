@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from stabilitykit.lab.model import Transformer, TransformerConfig, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig
+from stabilitykit.lab.validation import validated
 
 Build = Callable[..., Transformer]
 SIZES = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "seq_len": 12}

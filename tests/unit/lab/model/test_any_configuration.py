@@ -11,12 +11,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import KVCache, Transformer, TransformerConfig, validated
-from stabilitykit.lab.model.config import WIRINGS
+from stabilitykit.lab.model import KVCache, Transformer, TransformerConfig
 from stabilitykit.lab.model.initialization import SCHEMES
 from stabilitykit.lab.model.norms import NORMS
 from stabilitykit.lab.model.sections import Activation, RescaleKind
+from stabilitykit.lab.model.wirings import WIRINGS
 from stabilitykit.lab.nested import merged
+from stabilitykit.lab.validation import validated
 
 some = st.sampled_from
 maybe = st.booleans()

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from stabilitykit.lab.model import Transformer
 from stabilitykit.lab.model.attention import Attention
-from stabilitykit.lab.model.config import LayerKind, TransformerConfig
+from stabilitykit.lab.model.config import TransformerConfig
 from stabilitykit.lab.model.context import Context, contexts, distinct_kinds, visible
+from stabilitykit.lab.model.sections import LayerKind
 
 SPANS: dict[str, list[dict[str, Any]]] = {
     "full": [{}],

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import KVCache, LayerKind, Transformer, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model import KVCache, LayerKind, Transformer, TransformerConfig, arch_config
 from stabilitykit.lab.model.cache import cached_tokens
-from stabilitykit.lab.model.config import WIRINGS
 from stabilitykit.lab.model.context import distinct_kinds, visible
 from stabilitykit.lab.model.presets import PRESETS, preset
+from stabilitykit.lab.model.wirings import WIRINGS
+from stabilitykit.lab.validation import validated
 
 Build = Callable[..., Transformer]
 ROPE: dict[str, Any] = {"kind": "rope", "theta": 50.0}

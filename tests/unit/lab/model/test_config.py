@@ -10,7 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model.config import ARCHS, WIRINGS, Config, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model.config import TransformerConfig
+from stabilitykit.lab.model.wirings import ARCHS, WIRINGS, arch_config
+from stabilitykit.lab.validation import Config, validated
 
 FIELDS = ", ".join(TransformerConfig.model_fields)
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import TransformerConfig, arch_config, validated
-from stabilitykit.lab.model.config import ARCHS
+from stabilitykit.lab.model import TransformerConfig, arch_config
+from stabilitykit.lab.model.wirings import ARCHS
+from stabilitykit.lab.validation import validated
 
 SLIDING = {"span": "sliding", "window": 4}
 MUP = {"initialization": {"scheme": "mup", "mup_base_width": 32}}

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stabilitykit.lab.model import Transformer, TransformerConfig, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig
 from stabilitykit.lab.model.activations import ACTIVATIONS, XIELU
+from stabilitykit.lab.validation import validated
 
 
 def by_hand(name: str, x: float) -> float:

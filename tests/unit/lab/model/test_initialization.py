@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config, initialize, validated
-from stabilitykit.lab.model.config import WIRINGS
+from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config, initialize
 from stabilitykit.lab.model.initialization import SCHEMES
 from stabilitykit.lab.model.sections import Scheme
+from stabilitykit.lab.model.wirings import WIRINGS
+from stabilitykit.lab.validation import validated
 
 
 def small(**fields: object) -> TransformerConfig:

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from stabilitykit.lab.model.config import NormConfig
 from stabilitykit.lab.model.norms import NORMS, LayerNorm, PerHeadNorm, RMSNorm, build_norm
+from stabilitykit.lab.model.sections import NormConfig
 
 # (scale of the input, eps): eps negligible, of the size of the mean square, and dominant.
 REGIMES = [(1.0, 1e-5), (1e-2, 1e-4), (1e-3, 1e-2)]

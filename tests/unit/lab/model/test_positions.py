@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stabilitykit.lab.model import Transformer
-from stabilitykit.lab.model.config import PositionConfig
 from stabilitykit.lab.model.context import Context, contexts, distinct_kinds
 from stabilitykit.lab.model.positions import (
     alibi_slopes,
@@ -20,6 +19,7 @@ from stabilitykit.lab.model.positions import (
     sine_positions,
     t5_buckets,
 )
+from stabilitykit.lab.model.sections import PositionConfig
 
 Build = Callable[..., Transformer]
 Tokens = Int[Tensor, "batch seq"]

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig, arch_config
 from stabilitykit.lab.model.block import norm_names
-from stabilitykit.lab.model.config import WIRINGS, Slots
+from stabilitykit.lab.model.wirings import WIRINGS, Slots
+from stabilitykit.lab.validation import validated
 
 ARCHS = ("post_norm", "pre_norm", "double_norm", "out_norm")
 VOCAB, WIDTH, HEADS, SEQ, HIDDEN, LAYERS = 11, 12, 3, 7, 16, 2

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stabilitykit.lab.model import Transformer, TransformerConfig
-from stabilitykit.lab.model.config import AttentionConfig, LayerKind
 from stabilitykit.lab.model.context import contexts, distinct_kinds, visible
 from stabilitykit.lab.model.scores import fused
+from stabilitykit.lab.model.sections import AttentionConfig, LayerKind
 from stabilitykit.lab.model.windows import band, by_blocks, windowed
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stabilitykit.lab.model import Transformer, arch_config
 from stabilitykit.lab.model.block import Block
-from stabilitykit.lab.model.config import WIRINGS
+from stabilitykit.lab.model.wirings import WIRINGS
 
 LAYERS = 2
 Function = Callable[[Tensor], Tensor]

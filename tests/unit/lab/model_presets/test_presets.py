@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import ARCHS, Transformer, TransformerConfig, initialize, validated
+from stabilitykit.lab.model import ARCHS, Transformer, TransformerConfig, initialize
 from stabilitykit.lab.model.parameter_count import parameters_by_part
 from stabilitykit.lab.model.presets import PRESETS, SCALES, arch_fields, columns, preset, preset_fields
 from stabilitykit.lab.probe import build_spec
+from stabilitykit.lab.validation import validated
 from stabilitykit.observe.conventional import conventional_layout
 
 PARAMETERS = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from stabilitykit.lab.model import TransformerConfig, validated
+from stabilitykit.lab.model import TransformerConfig
 from stabilitykit.lab.training import (
     DataConfig,
     OptimizerConfig,
@@ -15,6 +15,7 @@ from stabilitykit.lab.training import (
     TextDataModule,
     TransformerModule,
 )
+from stabilitykit.lab.validation import validated
 
 SEQ_LEN = 8
 STEPS = 6

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model.config import validated
 from stabilitykit.lab.training import DataConfig, OptimizerConfig, ScheduleConfig, SyntheticConfig
+from stabilitykit.lab.validation import validated
 
 
 @pytest.mark.parametrize(

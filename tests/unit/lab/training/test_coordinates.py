@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from stabilitykit.lab.model import TransformerConfig, validated
+from stabilitykit.lab.model import TransformerConfig
 from stabilitykit.lab.training import OptimizerConfig, coordinate_check, width_exponent
 from stabilitykit.lab.training.coordinates import SITES
+from stabilitykit.lab.validation import validated
 
 WIDTHS = (32, 64, 128, 256)
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from stabilitykit.lab.model import Transformer, TransformerConfig, preset, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig, preset
 from stabilitykit.lab.training import parameter_groups
+from stabilitykit.lab.validation import validated
 
 BLOCK = "blocks.0"
 MATRICES = {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import HeadConfig, TransformerConfig, validated
+from stabilitykit.lab.model import HeadConfig, TransformerConfig
 from stabilitykit.lab.training import (
     DataConfig,
     OptimizerConfig,
@@ -18,6 +18,7 @@ from stabilitykit.lab.training import (
     TextDataModule,
     TransformerModule,
 )
+from stabilitykit.lab.validation import validated
 
 Make = Callable[..., tuple[TransformerModule, TextDataModule]]
 MakeTrainer = Callable[..., Trainer]

@@ -10,11 +10,12 @@ from torch import nn
 
 from stabilitykit import watch
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import Transformer, TransformerConfig, preset, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig, preset
 from stabilitykit.lab.probe import build_spec
 from stabilitykit.lab.training import OptimizerConfig, ScheduleConfig, TextDataModule, TransformerModule
 from stabilitykit.lab.training.groups import block_matrices
 from stabilitykit.lab.training.optimizers import JoinedOptimizer, build_optimizer
+from stabilitykit.lab.validation import validated
 
 Make = Callable[..., tuple[TransformerModule, TextDataModule]]
 MakeTrainer = Callable[..., Trainer]

@@ -11,11 +11,12 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stabilitykit.errors import ConfigError
-from stabilitykit.lab.model import Transformer, TransformerConfig, validated
+from stabilitykit.lab.model import Transformer, TransformerConfig
 from stabilitykit.lab.probe import build_spec, probe
 from stabilitykit.lab.training import OptimizerConfig
 from stabilitykit.lab.training.optimizers import build_optimizer
 from stabilitykit.lab.training.sharpness import Sharpness, largest_eigenvalue, stability_threshold
+from stabilitykit.lab.validation import validated
 from stabilitykit.store import open_run
 
 VOCAB, LENGTH = 5, 6
